@@ -1,0 +1,87 @@
+// Builds dist/ocicrypt-keystore: bundles src/, makes the code cache of the exec bundle, and puts both into the base Node
+// with pkg, as a single executable application.
+
+import { execFileSync } from "node:child_process";
+import { mkdirSync, renameSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { build, type BuildOptions, type Plugin } from "esbuild";
+import { trim } from "./trim.ts";
+
+const ROOT = join(import.meta.dirname, "..");
+const DIST = join(ROOT, "dist");
+const WORK = join(DIST, "bundles");
+const NODE_TARGET = "node24";
+
+/** The base Node that the binary is made of: the registry's package for this machine's architecture. */
+export const baseNode = createRequire(import.meta.url).resolve(`node-linux-${process.arch}/bin/node`);
+
+/** The binary that `npm run build` makes. */
+export const binary = join(DIST, "ocicrypt-keystore");
+
+// A dynamic import of src/NAME/main.ts becomes an asset of its own, evaluated when it is asked for: exec mode never pays for it.
+const assets: Plugin = {
+  name: "assets",
+  setup(plugin) {
+    plugin.onResolve({ filter: /^\.\/\w+\/main\.ts$/ }, ({ path, kind }) => (kind === "dynamic-import" ? { path, namespace: "asset" } : undefined));
+    plugin.onLoad({ filter: /.*/, namespace: "asset" }, ({ path }) => ({
+      contents: `
+        const source = require("node:sea").getAsset("${path.split("/")[1] ?? ""}", "utf8");
+        const module = { exports: {} };
+        require("node:vm").compileFunction(source, ["module", "exports", "require"])(module, module.exports, require);
+        export const { run } = module.exports;`,
+      loader: "js",
+      resolveDir: ROOT,
+    }));
+  },
+};
+
+const BANNER = 'const __bundle_url = "file:///ocicrypt-keystore/node_modules/yargs";'; // yargs looks from there, not from a working directory that may be gone
+
+const common: BuildOptions = {
+  bundle: true,
+  platform: "node",
+  format: "cjs",
+  target: NODE_TARGET,
+  minify: true,
+  legalComments: "external",
+  define: { "import.meta.url": "__bundle_url" },
+  banner: { js: BANNER },
+  logLevel: "warning",
+};
+
+async function main(): Promise<void> {
+  mkdirSync(WORK, { recursive: true });
+  const [loader, exec, cache, cli] = [join(WORK, "loader.js"), join(WORK, "exec.js"), join(WORK, "exec.cache"), join(WORK, "cli.js")];
+  await build({ ...common, entryPoints: [join(ROOT, "scripts/loader.ts")], outfile: loader });
+  await build({
+    ...common,
+    entryPoints: [join(ROOT, "src/main.ts")],
+    outfile: exec,
+    plugins: [assets, trim],
+    banner: { js: `(function (require) {${BANNER}` },
+    footer: { js: "})" },
+  });
+  await build({ ...common, entryPoints: [join(ROOT, "src/cli/main.ts")], outfile: cli, plugins: [trim] });
+  execFileSync(baseNode, [join(ROOT, "scripts/warm.ts"), exec, cache], { stdio: ["ignore", "ignore", "inherit"] });
+
+  // pkg's own command line has no option for a local base Node in SEA mode; its module has.
+  const { default: sea } = createRequire(import.meta.url)("pkg/lib-es5/sea") as {
+    default: (entry: string, options: object) => Promise<void>;
+  };
+  const fresh = `${binary}.new`; // a binary in use cannot be written over, but replaced
+  await sea(loader, {
+    nodePath: baseNode,
+    targets: [{ nodeRange: NODE_TARGET, platform: "linux", arch: process.arch, output: fresh }],
+    seaConfig: {
+      useCodeCache: true,
+      disableExperimentalSEAWarning: true,
+      execArgv: ["--v8-pool-size=1", "--disable-sigusr1"],
+      execArgvExtension: "none", // a user's NODE_OPTIONS must not reach a program that holds keys
+      assets: { exec, "exec.cache": cache, cli },
+    },
+  });
+  renameSync(fresh, binary);
+}
+
+if (import.meta.main) await main();

@@ -1,0 +1,54 @@
+// Makes the exec bundle's code cache: runs real requests through it, so that the functions they need are compiled, and
+// writes what V8 has by then. Run by build.ts with the base Node: warm.ts BUNDLE CACHE
+
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Script } from "node:vm";
+import { addKey } from "../src/keystore/change.ts";
+import { generateJwk } from "../src/keystore/generate.ts";
+
+const [, , bundle = "", cache = ""] = process.argv;
+const script = new Script(readFileSync(bundle, "latin1"), { filename: "ocicrypt-keystore" });
+const run = script.runInThisContext() as (load: NodeJS.Require) => void;
+const load = createRequire(import.meta.url);
+const exit = process.reallyExit.bind(process);
+const dir = mkdtempSync(join(tmpdir(), "ocicrypt-keystore-"));
+
+/** Runs one request as exec mode does, files in place of its standard input and output. */
+async function request(body: object): Promise<unknown> {
+  const [input, output] = [join(dir, "input"), join(dir, "output")];
+  writeFileSync(input, JSON.stringify(body));
+  reopen(0, input, "r");
+  reopen(1, output, "w");
+  process.argv = [process.execPath, bundle, "--keystore", join(dir, "store")];
+  const code = await new Promise<number>((resolve) => {
+    process.reallyExit = (status): never => {
+      resolve(status);
+      return undefined as never;
+    };
+    run(load);
+  });
+  if (code !== 0) throw new Error(`a warm-up request failed: ${JSON.stringify(body)}`);
+  return JSON.parse(readFileSync(output, "utf8"));
+}
+
+function reopen(fd: 0 | 1, path: string, flags: string): void {
+  closeSync(fd);
+  if (openSync(path, flags) !== fd) throw new Error(`descriptor ${fd} could not be reopened`);
+}
+
+for (const type of ["ec", "rsa", "oct"] as const) {
+  await addKey(join(dir, "store"), type, generateJwk({ type }));
+  const parameters = { provider: [Buffer.from(type).toString("base64")] };
+  const optsdata = Buffer.from('{"symkey":""}').toString("base64");
+  const wrapped = (await request({ op: "keywrap", keywrapparams: { ec: { Parameters: parameters }, optsdata } })) as {
+    keywrapresults: { annotation: string };
+  };
+  const { annotation } = wrapped.keywrapresults;
+  await request({ op: "keyunwrap", keyunwrapparams: { dc: { Parameters: null }, annotation } });
+}
+rmSync(dir, { recursive: true });
+writeFileSync(cache, script.createCachedData());
+exit(0);

@@ -1,0 +1,26 @@
+// list: every key of every name.
+
+import { entries, type Entry } from "../keystore/entries.ts";
+import { storeLocation } from "../keystore/location.ts";
+import { print, printJson, printTable, type Cli } from "./print.ts";
+
+/** Adds the command. */
+export function list(cli: Cli): void {
+  cli.command(
+    "list",
+    "List the keys",
+    (yargs) => yargs.option("json", { type: "boolean", default: false, describe: "As JSON, for programs" }).example("$0 list", "A line a key"),
+    ({ keystore, json }) => {
+      const dir = storeLocation(keystore);
+      const found = entries(dir);
+      if (json) return printJson(found.map(({ public: _, ...entry }) => entry));
+      if (found.length === 0) return print(`no keys in ${dir}: make one with ocicrypt-keystore keygen NAME`);
+      return printTable(["NAME", "TYPE", "STATE", "PRIVATE", "CREATED", "KID"], found.map(row));
+    },
+  );
+}
+
+function row(entry: Entry): string[] {
+  const name = entry.default ? `${entry.name} (default)` : entry.name;
+  return [name, entry.crv ?? entry.alg, entry.state, entry.private, entry.created, entry.kid];
+}

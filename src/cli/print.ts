@@ -1,0 +1,24 @@
+// What the commands share: the parser's type, and how they print.
+
+import type { Argv } from "yargs";
+import { writeStandardOutput } from "../transport/stdio.ts";
+
+/** The parser a command adds itself to, with the options every command has. */
+export type Cli = Argv<{ keystore: string | undefined }>;
+
+/** Prints data and a newline to standard output. */
+export function print(text: string): void {
+  writeStandardOutput(`${text}\n`);
+}
+
+/** Prints a value as JSON for programs. */
+export function printJson(value: unknown): void {
+  print(JSON.stringify(value, null, 2));
+}
+
+/** Prints rows as columns under a heading, as wide as their widest cell. */
+export function printTable(heading: readonly string[], rows: readonly (readonly string[])[]): void {
+  const table = [heading, ...rows];
+  const widths = heading.map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0)));
+  print(table.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ").trimEnd()).join("\n"));
+}

@@ -1,0 +1,73 @@
+// Strict JSON for bytes that somebody else wrote: requests, annotations, key files.
+
+import { isUtf8 } from "node:buffer";
+
+/** A JSON object: read members with {@link member} only. */
+export type JsonObject = { readonly [name: string]: unknown };
+
+const FORBIDDEN_NAMES = new Set(["__proto__", "constructor", "prototype"]);
+
+/**
+ * Parses JSON strictly: valid UTF-8, no BOM, no NUL, no duplicate member names, none that name a prototype.
+ *
+ * @param maxDepth how many objects and arrays may be nested
+ * @param fail makes the error to throw from a few words such as "is not JSON"; they never quote the input
+ */
+export function parseJson(bytes: Uint8Array, maxDepth: number, fail: (reason: string) => Error): unknown {
+  if (!isUtf8(bytes)) throw fail("is not valid UTF-8");
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("utf8");
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw fail("is not JSON"); // V8's message quotes its input
+  }
+  if (checkedMembers(value, maxDepth, fail) !== writtenMembers(text)) throw fail("has a duplicate member name");
+  return value;
+}
+
+/** How many members the value has, at all depths. */
+function checkedMembers(value: unknown, depth: number, fail: (reason: string) => Error): number {
+  if (typeof value === "string" && value.includes("\0")) throw fail("has a NUL character");
+  if (typeof value !== "object" || value === null) return 0;
+  if (depth === 0) throw fail("is nested too deep");
+  let count = 0;
+  if (Array.isArray(value)) {
+    for (const item of value) count += checkedMembers(item, depth - 1, fail);
+    return count;
+  }
+  for (const [name, item] of Object.entries(value)) {
+    if (FORBIDDEN_NAMES.has(name) || name.includes("\0")) throw fail("has a forbidden member name");
+    count += 1 + checkedMembers(item, depth - 1, fail);
+  }
+  return count;
+}
+
+/** How many members are written in valid JSON text, duplicates included: strings that a colon follows. */
+function writtenMembers(text: string): number {
+  let count = 0;
+  for (let quote = text.indexOf('"'); quote !== -1; quote = text.indexOf('"', quote)) {
+    quote = endOfString(text, quote);
+    while (quote < text.length && " \t\n\r".includes(text.charAt(quote))) quote++;
+    if (text.charAt(quote) === ":") count++;
+  }
+  return count;
+}
+
+function endOfString(text: string, start: number): number {
+  for (let at = text.indexOf('"', start + 1); ; at = text.indexOf('"', at + 1)) {
+    let backslashes = 0;
+    while (text.charAt(at - 1 - backslashes) === "\\") backslashes++;
+    if (backslashes % 2 === 0) return at + 1;
+  }
+}
+
+/** Whether a parsed value is an object, not an array or null. */
+export function isObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** An object's own member, undefined if it has none of that name. */
+export function member(object: JsonObject, name: string): unknown {
+  return Object.hasOwn(object, name) ? object[name] : undefined;
+}

@@ -1,0 +1,65 @@
+// node-jose, the engine: it frames a JWE and encrypts its content. Keys never reach it, they are wrapped and unwrapped
+// with node:crypto on our side; what it reads passed the gate. Nothing else imports it.
+
+import JWE from "node-jose/lib/jwe/index.js";
+import keystores from "node-jose/lib/jwk/keystore.js";
+import type { Algorithm, Encryption } from "./algorithms.ts";
+import type { ParsedJwe } from "./gate.ts";
+
+/** One recipient of a JWE to be written: its header, and the CEK wrapped for it. */
+export interface SealedRecipient {
+  readonly header: { readonly alg: string; readonly kid: string; readonly epk?: object };
+  readonly encryptedKey: Buffer;
+}
+
+const unused = (): never => {
+  throw new Error("node-jose asked for an operation that is not its own here");
+};
+const keystore = { get: unused, all: unused, generate: unused, add: unused, remove: unused, temp: () => keystore };
+
+/** An object that node-jose's duck-typed JWK.isKey takes for a key. */
+function keyShaped(operations: object): object {
+  const methods = { algorithms: unused, supports: unused, encrypt: unused, decrypt: unused, sign: unused, verify: unused };
+  return { keystore, kty: "", length: 0, wrap: unused, unwrap: unused, ...methods, ...operations };
+}
+
+// node-jose parses every epk it meets with its own big integers, which hang on oversized coordinates (rule 7 has
+// checked ours by now). This key type of ours takes it as it is; no EC key is ever used inside node-jose.
+keystores.registry.register({ kty: "EC", prepare: async () => ({ publicKey: () => ({}), privateKey: () => undefined }) });
+
+/**
+ * Encrypts the content and writes a general JWE JSON object with protected `{"enc":…}` (RFC 7516, section 7.2.1).
+ *
+ * @param cek as long as `enc` asks, `iv` too; both fresh from a random source
+ */
+export async function encryptContent(plaintext: Buffer, enc: Encryption, cek: Buffer, iv: Buffer, recipients: readonly SealedRecipient[]): Promise<object> {
+  const encrypt = JWE.createEncrypt(
+    { format: "general", fields: { enc }, protect: ["enc"], cek: { kty: "oct", k: cek.toString("base64url") }, iv },
+    recipients.map(({ header: { epk, ...header }, encryptedKey }) => ({
+      key: keyShaped({ wrap: async () => ({ data: encryptedKey }) }),
+      header,
+      reference: false,
+      ...(epk === undefined ? {} : { epk: keyShaped({ toJSON: () => epk, toObject: () => epk }) }),
+    })),
+  );
+  return await encrypt.final(plaintext);
+}
+
+/**
+ * Decrypts the content with a CEK that has the length `enc` asks.
+ *
+ * @throws something without meaning if the tag does not match
+ */
+export async function decryptContent(jwe: ParsedJwe, alg: Algorithm, cek: Buffer): Promise<Buffer> {
+  const { enc, protected: protectedHeader, aad, iv, ciphertext, tag } = jwe;
+  const decrypt = JWE.createDecrypt(keyShaped({ unwrap: async () => cek }));
+  const { plaintext } = await decrypt.decrypt({
+    ...(protectedHeader === "" ? {} : { protected: protectedHeader }),
+    ...(aad === undefined ? {} : { aad }),
+    iv,
+    ciphertext,
+    tag,
+    recipients: [{ header: { alg, enc }, encrypted_key: "" }],
+  });
+  return plaintext;
+}

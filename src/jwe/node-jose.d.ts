@@ -1,0 +1,25 @@
+// The part of node-jose 2.2.0 that engine.ts uses; the package ships no types.
+
+declare module "node-jose/lib/jwk/keystore.js" {
+  const keystores: {
+    registry: { register(factory: { kty: string; prepare(jwk: object): Promise<object> }): void };
+  };
+  export default keystores;
+}
+
+declare module "node-jose/lib/jwe/index.js" {
+  interface RecipientOptions {
+    key: object;
+    header: object;
+    reference: false;
+    epk?: object;
+  }
+  const JWE: {
+    createEncrypt(
+      options: { format: "general"; fields: { enc: string }; protect: ["enc"]; cek: object; iv: Buffer },
+      recipients: RecipientOptions[],
+    ): { final(plaintext: Buffer): Promise<object> };
+    createDecrypt(key: object): { decrypt(jwe: object): Promise<{ plaintext: Buffer }> };
+  };
+  export default JWE;
+}

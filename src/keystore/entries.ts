@@ -1,0 +1,64 @@
+// What the store holds, for people and programs: a row for each name and kid.
+
+import { statSync } from "node:fs";
+import { naturalAlgorithm } from "../jwe/algorithms.ts";
+import { KeystoreError } from "../errors.ts";
+import type { Jwk } from "../jwk/jwk.ts";
+import { mustExist, nameList, readDefault, readName, readPublicKey } from "./directory.ts";
+import { layout } from "./layout.ts";
+
+const TYPES = { EC: "ec", RSA: "rsa", oct: "oct" } as const;
+
+/** One key under one name. The member names are those of `list --json`. */
+export interface Entry {
+  readonly name: string;
+  readonly kid: string;
+  readonly type: "ec" | "rsa" | "oct";
+  /** The key management algorithm that wraps for it. */
+  readonly alg: string;
+  readonly crv?: string;
+  /** A retired key unwraps and no longer wraps. */
+  readonly state: "current" | "retired";
+  /** Whether it is the current key of the default name. */
+  readonly default: boolean;
+  /** Where the private key is. */
+  readonly private: "file" | "none";
+  /** RFC 3339. */
+  readonly created: string;
+  readonly public: Jwk;
+}
+
+/** Every key of every name, by name, the current one first. @throws KeystoreError if a file is damaged or missing */
+export function entries(dir: string): Entry[] {
+  mustExist(dir);
+  return nameList(dir).flatMap((name) => entriesOfName(dir, name));
+}
+
+/** The keys of a name, the current one first, or the rows of a kid. @throws KeystoreError `recipient` if there is none */
+export function entriesOf(dir: string, nameOrKid: string): Entry[] {
+  mustExist(dir);
+  if (nameList(dir).includes(nameOrKid)) return entriesOfName(dir, nameOrKid);
+  const found = entries(dir).filter(({ kid }) => kid === nameOrKid);
+  if (found.length > 0) return found;
+  throw new KeystoreError("recipient", `no key named ${nameOrKid} in ${dir}`, "see ocicrypt-keystore list");
+}
+
+function entriesOfName(dir: string, name: string): Entry[] {
+  const isDefault = readDefault(dir) === name;
+  return (readName(dir, name) ?? []).map((kid, place) => {
+    const jwk = readPublicKey(dir, kid);
+    if (jwk === undefined) throw new KeystoreError("store", `the name ${name} points to ${kid}, which is missing in ${layout.publicDir(dir)}`, "restore that file from a backup");
+    return {
+      name,
+      kid,
+      type: TYPES[jwk.kty],
+      alg: jwk.alg ?? naturalAlgorithm(jwk),
+      ...(jwk.kty === "EC" ? { crv: jwk.crv } : {}),
+      state: place === 0 ? "current" : "retired",
+      default: isDefault && place === 0,
+      private: statSync(layout.privateKey(dir, kid), { throwIfNoEntry: false }) === undefined ? "none" : "file",
+      created: jwk.created ?? "",
+      public: jwk,
+    };
+  });
+}

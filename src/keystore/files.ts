@@ -1,0 +1,112 @@
+// Reading and writing the small files of a key store: bounded, never blocking, crash-safe.
+
+import { closeSync, constants, fstatSync, fsyncSync, linkSync, mkdirSync, openSync, readdirSync, readSync, renameSync, unlinkSync, writeSync, type Stats } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { dirname, join } from "node:path";
+import { errorCode, KeystoreError } from "../errors.ts";
+
+const MAX_FILE = 64 * 1024; // bytes
+
+/** A file's bytes with what fstat said of the opened descriptor. */
+export interface SmallFile {
+  readonly bytes: Buffer;
+  readonly stat: Stats;
+}
+
+/**
+ * Reads a regular file of at most 64 KiB; a FIFO or a device never blocks it.
+ *
+ * @returns undefined if there is no such file
+ * @throws KeystoreError `store` if it cannot be read or is no such file
+ */
+export function readSmallFile(path: string): SmallFile | undefined {
+  let fd: number;
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return undefined;
+    throw unreadable(path, error);
+  }
+  try {
+    const stat = fstatSync(fd);
+    if (!stat.isFile()) throw new KeystoreError("store", `${path} is not a regular file`, "put a file there, or remove it");
+    if (stat.size > MAX_FILE) throw new KeystoreError("store", `${path} is larger than 64 KiB`, "it is no key store file: replace or remove it");
+    const bytes = Buffer.alloc(stat.size);
+    let length = 0;
+    while (length < bytes.length) {
+      const count = readSync(fd, bytes, length, bytes.length - length, null);
+      if (count === 0) break;
+      length += count;
+    }
+    return { bytes: bytes.subarray(0, length), stat };
+  } catch (error) {
+    throw error instanceof KeystoreError ? error : unreadable(path, error);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** The names in a folder, sorted; none if it is not there. @throws KeystoreError `store` if it cannot be read */
+export function listFolder(path: string): string[] {
+  try {
+    return readdirSync(path).toSorted();
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return [];
+    throw unreadable(path, error);
+  }
+}
+
+function unreadable(path: string, error: unknown): KeystoreError {
+  const code = errorCode(error) ?? "unknown error";
+  const hint = code === "EACCES" ? "let this user read it (see ls -l), or run as its owner" : "check the path and the disk";
+  return new KeystoreError("store", `cannot read ${path}: ${code}`, hint);
+}
+
+/** How a file is put in place: `create` fails with EEXIST where there is one. */
+export type WriteMode = "create" | "replace";
+
+/**
+ * Writes a file so that a crash at any instant leaves the old one or the new one: temporary file beside it, fsync,
+ * rename (or link), fsync of the folder.
+ */
+export function writeFileSafely(path: string, data: string | Buffer, permissions: number, mode: WriteMode): void {
+  const temporary = join(dirname(path), `.tmp-${process.pid}-${randomBytes(8).toString("hex")}`);
+  try {
+    const fd = openSync(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, permissions);
+    try {
+      const bytes = Buffer.from(data);
+      for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    if (mode === "replace") {
+      renameSync(temporary, path);
+    } else {
+      linkSync(temporary, path);
+      unlinkSync(temporary);
+    }
+  } catch (error) {
+    try {
+      unlinkSync(temporary);
+    } catch {
+      // it was not made, or is in place
+    }
+    throw error;
+  }
+  syncFolder(dirname(path));
+}
+
+/** Makes a folder, parents included, and lets the disk know of it. One that is there stays as it is. */
+export function makeFolder(path: string, permissions: number): void {
+  if (mkdirSync(path, { recursive: true, mode: permissions }) !== undefined) syncFolder(dirname(path));
+}
+
+function syncFolder(path: string): void {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}

@@ -1,0 +1,46 @@
+// Where the key store is, when nobody says.
+
+import { readFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { join, resolve } from "node:path";
+import { KeystoreError } from "../errors.ts";
+
+/**
+ * The key store directory, absolute: what was given, $OCICRYPT_KEYSTORE, /etc/ocicrypt-keystore for root, else
+ * ocicrypt-keystore in $XDG_CONFIG_HOME or ~/.config, the home directory being the passwd entry's when HOME is unset.
+ *
+ * @throws KeystoreError `store` if there is no home directory to look in
+ */
+export function storeLocation(given: string | undefined): string {
+  const chosen = given ?? process.env["OCICRYPT_KEYSTORE"];
+  if (chosen !== undefined && chosen !== "") return absolute(chosen);
+  if (process.geteuid?.() === 0 && !inUserNamespace()) return "/etc/ocicrypt-keystore";
+  const config = process.env["XDG_CONFIG_HOME"];
+  if (config?.startsWith("/") === true) return join(config, "ocicrypt-keystore"); // the XDG specification ignores relative ones
+  return join(home(), ".config", "ocicrypt-keystore");
+}
+
+function absolute(path: string): string {
+  try {
+    return resolve(path);
+  } catch {
+    throw new KeystoreError("store", "the working directory is gone", "name the key store with an absolute path");
+  }
+}
+
+function home(): string {
+  try {
+    return homedir();
+  } catch {
+    throw new KeystoreError("store", "no home directory for this user, so no default key store", "set OCICRYPT_KEYSTORE or --keystore DIR");
+  }
+}
+
+/** Rootless podman runs its clients as uid 0 of a user namespace: that root owns no /etc. */
+function inUserNamespace(): boolean {
+  try {
+    return !/^\s*0\s+0\s+4294967295\s*$/.test(readFileSync("/proc/self/uid_map", "latin1"));
+  } catch {
+    return false; // no /proc, no user namespace to tell
+  }
+}

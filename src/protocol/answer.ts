@@ -1,0 +1,25 @@
+// The protocol: a request in, the answer's object out. Knows no transport.
+
+import { open } from "../jwe/open.ts";
+import { seal } from "../jwe/seal.ts";
+import type { KeyStore } from "../keystore/keystore.ts";
+import { requestedRecipients, type ProviderHints } from "./recipients.ts";
+import { parseRequest } from "./request.ts";
+
+/** What a request came to: the bytes of the one result. */
+export type Answer = { readonly op: "keywrap"; readonly annotation: Buffer } | { readonly op: "keyunwrap"; readonly optsdata: Buffer };
+
+/**
+ * Answers one key provider request.
+ *
+ * @throws KeystoreError: an answer without a key would let the client stop trying, so there is none
+ */
+export async function answerRequest(bytes: Uint8Array, store: KeyStore, hints: ProviderHints): Promise<Answer> {
+  const request = parseRequest(bytes);
+  if (request.op === "keyunwrap") return { op: "keyunwrap", optsdata: await open(request.annotation, store) };
+  const recipients = [];
+  for (const name of new Set(requestedRecipients(request.parameters, hints))) {
+    recipients.push(await (name === undefined ? store.defaultRecipient() : store.recipient(name)));
+  }
+  return { op: "keywrap", annotation: await seal(request.optsdata, recipients) };
+}
