@@ -24,7 +24,7 @@ export interface PrivateKeys {
    */
   privateKey(kid: string): Promise<PrivateKey | undefined>;
   /** Every kid with a private key: read only for a JWE whose kids are not known here. */
-  privateKids(): string[];
+  privateKids(): Promise<string[]>;
 }
 
 /** Whom a JWE is sealed for: a public EC or RSA key, or a symmetric key with its `k`. */

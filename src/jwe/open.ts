@@ -38,12 +38,12 @@ export async function open(annotation: Buffer, keys: PrivateKeys): Promise<Buffe
   let trials = 0;
   const tried = new Set<string>();
 
+  const note = (error: unknown): undefined => {
+    if (!(error instanceof KeystoreError)) throw error;
+    unusable ??= error;
+  };
   const tryKey = async (kid: string, among: readonly Candidate[]): Promise<Buffer | undefined> => {
-    const key = await keys.privateKey(kid).catch((error: unknown) => {
-      if (!(error instanceof KeystoreError)) throw error;
-      unusable ??= error;
-      return undefined;
-    });
+    const key = await keys.privateKey(kid).catch(note);
     if (key === undefined) return undefined;
     for (const one of among) {
       const trial = `${candidates.indexOf(one)} ${kid}`;
@@ -60,12 +60,10 @@ export async function open(annotation: Buffer, keys: PrivateKeys): Promise<Buffe
     const plaintext = one.kid === undefined ? undefined : await tryKey(one.kid, [one]);
     if (plaintext !== undefined) return plaintext;
   }
-  if (candidates.length > 0) {
-    for (const kid of keys.privateKids()) {
-      const plaintext = await tryKey(kid, candidates);
-      if (plaintext !== undefined) return plaintext;
-      if (trials >= MAX_TRIALS) break;
-    }
+  for (const kid of candidates.length === 0 ? [] : (await keys.privateKids().catch(note)) ?? []) {
+    const plaintext = await tryKey(kid, candidates);
+    if (plaintext !== undefined) return plaintext;
+    if (trials >= MAX_TRIALS) break;
   }
   throw unusable ?? foreign(jwe, candidates);
 }

@@ -58,7 +58,7 @@ export function directoryKeyStore(dir: string): KeyStore {
         throw asUnusable(error);
       }
     },
-    privateKids: () => {
+    privateKids: async () => {
       try {
         mustExist(dir);
         return privateKids(dir);
