@@ -1,0 +1,173 @@
+// npm run bench: what it costs, as ratios measured side by side in one run. Prints one table and writes it into README.md.
+// The commands of a group take turns, a warm-up round first; a ratio is the median of the ratios round by round.
+
+import { spawnSync } from "node:child_process";
+import { closeSync, copyFileSync, cpSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { cpus, tmpdir } from "node:os";
+import { join } from "node:path";
+import { baseNode, binary } from "./build.ts";
+import { makeImage } from "./image.ts";
+import { findSkopeo } from "./skopeo.ts";
+
+const ROUNDS = 60;
+const IMAGE_ROUNDS = 20;
+const MANY_KEYS = 10_000;
+const README = join(import.meta.dirname, "../README.md");
+const [BEGIN, END] = ["<!-- figures -->", "<!-- /figures -->"];
+
+const dir = mkdtempSync(join(tmpdir(), "ocicrypt-keystore-bench-"));
+const at = (name: string): string => join(dir, name);
+
+interface Command {
+  readonly argv: readonly string[];
+  readonly stdin?: string;
+  readonly env?: NodeJS.ProcessEnv;
+  /** Runs before each round, outside the time taken. */
+  readonly prepare?: () => void;
+  readonly exitCode?: number;
+}
+
+type Row = readonly [what: string, against: string, ratio: string, goal: string];
+const rows: Row[] = [];
+
+/** Wall time in ms of one run. */
+function once({ argv, stdin = "/dev/null", env = {}, prepare, exitCode = 0 }: Command): number {
+  prepare?.();
+  const [file = "", ...args] = argv;
+  const input = openSync(stdin, "r");
+  const start = process.hrtime.bigint();
+  const { status, stderr } = spawnSync(file, args, { env, stdio: [input, "ignore", "pipe"] });
+  const wall = Number(process.hrtime.bigint() - start) / 1e6;
+  closeSync(input);
+  if (status !== exitCode) throw new Error(`${argv.join(" ")} ended with ${status}: ${String(stderr)}`);
+  return wall;
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;
+}
+
+/** Times commands in turns against the first of them. */
+function compare(rounds: number, against: string, base: Command, others: Readonly<Record<string, readonly [Command, string]>>): void {
+  const commands = [base, ...Object.values(others).map(([command]) => command)];
+  const samples = Array.from({ length: rounds + 1 }, () => commands.map(once)).slice(1);
+  const baseMedian = median(samples.map(([first]) => first ?? NaN)).toFixed(0);
+  for (const [index, [what, [, goal]]] of Object.entries(others).entries()) {
+    const ratio = median(samples.map((round) => (round[index + 1] ?? NaN) / (round[0] ?? NaN)));
+    rows.push([what, `${against} (${baseMedian} ms)`, ratio.toFixed(2), goal]);
+  }
+}
+
+function run(argv: readonly string[], options: { input?: string; env?: NodeJS.ProcessEnv; cwd?: string } = {}): string {
+  const [file = "", ...args] = argv;
+  const { status, stdout, stderr } = spawnSync(file, args, { env: {}, maxBuffer: 64 * 1024 * 1024, ...options });
+  if (status !== 0) throw new Error(`${argv.join(" ")}: ${String(stderr)}`);
+  return String(stdout);
+}
+
+const base64 = (text: string): string => Buffer.from(text).toString("base64");
+
+/** Writes a wrap and an unwrap request for a recipient, and names their files. */
+function requests(store: string, recipient: string): { wrap: string; unwrap: string } {
+  const files = { wrap: at(`wrap-${recipient}.json`), unwrap: at(`unwrap-${recipient}.json`) };
+  const optsdata = base64(JSON.stringify({ symkey: "A".repeat(44), digest: `sha256:${"0".repeat(64)}`, cipheroptions: { nonce: "A".repeat(24) } }));
+  writeFileSync(files.wrap, JSON.stringify({ op: "keywrap", keywrapparams: { ec: { Parameters: { keystore: [base64(recipient)] } }, optsdata } }));
+  const { keywrapresults } = JSON.parse(run([binary, "--keystore", store], { input: readFileSync(files.wrap, "utf8") })) as {
+    keywrapresults: { annotation: string };
+  };
+  writeFileSync(files.unwrap, JSON.stringify({ op: "keyunwrap", keyunwrapparams: { dc: { Parameters: null }, annotation: keywrapresults.annotation } }));
+  return files;
+}
+
+/** The request whose epk has coordinates of 66 bytes for P-256: node-jose alone computes on it for hours. */
+function attack(unwrap: string): string {
+  const request = JSON.parse(readFileSync(unwrap, "utf8")) as { keyunwrapparams: { annotation: string } };
+  const jwe = JSON.parse(Buffer.from(request.keyunwrapparams.annotation, "base64").toString()) as { recipients: { header: { epk: { x: string } } }[] };
+  for (const { header } of jwe.recipients) header.epk.x = Buffer.alloc(66, 0xff).toString("base64url");
+  request.keyunwrapparams.annotation = base64(JSON.stringify(jwe));
+  writeFileSync(at("attack.json"), JSON.stringify(request));
+  return at("attack.json");
+}
+
+function startUp(): void {
+  // Fresh copies of both, made alike: how a file lies in the page cache changes a start by several per cent.
+  const [node, provider, empty] = [at("node"), at("provider"), at("empty.js")];
+  copyFileSync(baseNode, node);
+  copyFileSync(binary, provider);
+  writeFileSync(empty, "");
+  const store = at("store");
+  for (const [name, type] of [["p256", "ec"], ["rsa", "rsa"], ["oct", "oct"]] as const) run([binary, "keygen", name, "--type", type, "--keystore", store]);
+  const exec = (stdin: string, keys = store): Command => ({ argv: [provider, "--keystore", keys], stdin });
+  const [ec, rsa, oct] = [requests(store, "p256"), requests(store, "rsa"), requests(store, "oct")];
+
+  compare(ROUNDS, "bare start of Node", { argv: [node, empty] }, {
+    "unwrap, P-256": [exec(ec.unwrap), "1.15"],
+    "wrap, P-256": [exec(ec.wrap), "1.15"],
+    "unwrap, RSA-3072": [exec(rsa.unwrap), ""],
+    "wrap, RSA-3072": [exec(rsa.wrap), ""],
+    "unwrap, symmetric": [exec(oct.unwrap), ""],
+    "wrap, symmetric": [exec(oct.wrap), ""],
+  });
+
+  const many = at("many");
+  cpSync(store, many, { recursive: true });
+  const kid = readFileSync(join(store, "names/p256"), "utf8").trim();
+  for (let index = 0; index < MANY_KEYS; index++) {
+    const name = `key${index}`;
+    const copy = `${String(index).padStart(6, "0")}${kid.slice(6)}`; // read by nobody: what counts is how many there are
+    for (const [folder, file] of [["private", `${kid}.jwk`], ["public", `${kid}.jwk`]] as const) {
+      copyFileSync(join(store, folder, file), join(many, folder, `${copy}.jwk`));
+    }
+    writeFileSync(join(many, "names", name), `${copy}\n`);
+  }
+  compare(ROUNDS, "the same with 3 keys", exec(ec.unwrap), { [`unwrap with ${MANY_KEYS} keys`]: [exec(ec.unwrap, many), "1.05"] });
+  compare(ROUNDS, "the same with 3 keys", exec(ec.wrap), { [`wrap with ${MANY_KEYS} keys`]: [exec(ec.wrap, many), "1.05"] });
+  compare(ROUNDS, "unwrap, P-256", exec(ec.unwrap), { "refusal of the epk that hangs node-jose": [{ ...exec(attack(ec.unwrap)), exitCode: 3 }, ""] });
+
+  rows.push(["size of the binary", "base Node", (statSync(binary).size / statSync(baseNode).size).toFixed(3), "1.02"]);
+  const peak = (argv: readonly string[], stdin: string): number => {
+    const measured = spawnSync("/usr/bin/time", ["-f", "%M", ...argv], { input: readFileSync(stdin), encoding: "utf8", env: {} });
+    return Number(measured.stderr);
+  };
+  if (existsSync("/usr/bin/time")) {
+    const [ours, bare] = [() => peak(exec(ec.unwrap).argv, ec.unwrap), () => peak([node, empty], "/dev/null")].map((measure) => median(Array.from({ length: 20 }, measure)));
+    rows.push(["peak memory, unwrap", `bare start of Node (${Math.round((bare ?? NaN) / 1024)} MiB)`, ((ours ?? NaN) / (bare ?? NaN)).toFixed(2), ""]);
+  }
+}
+
+function images(): void {
+  const skopeo = findSkopeo({ download: true, say: (line) => process.stderr.write(`${line}\n`) });
+  if (skopeo === undefined) return;
+  const store = at("store");
+  const conf = at("ocicrypt.conf");
+  writeFileSync(conf, run([binary, "config", "--keystore", store]));
+  const env = { OCICRYPT_KEYPROVIDER_CONFIG: conf, PATH: process.env["PATH"] };
+  run(["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", at("key.pem")], { env });
+  run(["openssl", "pkey", "-in", at("key.pem"), "-pubout", "-out", at("pub.pem")], { env });
+  makeImage(at("image"), { layers: 8, layerBytes: 64 * 1024 });
+  const copy = (...args: readonly string[]): readonly string[] => [...skopeo.command, "copy", ...args];
+  run(copy("--encryption-key", "provider:keystore:p256", `oci:${at("image")}`, `oci:${at("by-provider")}`), { env });
+  run(copy("--encryption-key", `jwe:${at("pub.pem")}`, `oci:${at("image")}`, `oci:${at("by-jwe")}`), { env });
+  const decrypt = (key: string, from: string): Command => ({
+    argv: copy("--decryption-key", key, `oci:${at(from)}`, `oci:${at("plain")}`),
+    env,
+    prepare: () => rmSync(at("plain"), { recursive: true, force: true }),
+  });
+  compare(IMAGE_ROUNDS, "ocicrypt's built-in jwe", decrypt(at("key.pem"), "by-jwe"), {
+    "skopeo decrypts 8 layers through it": [decrypt("provider:keystore", "by-provider"), ""],
+  });
+}
+
+try {
+  startUp();
+  images();
+} finally {
+  rmSync(dir, { recursive: true, force: true });
+}
+const table = [["what", "compared with", "ratio", "goal"], ["---", "---", "---", "---"], ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
+const machine = `Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model.trim() ?? "?"}; medians of ${ROUNDS} rounds (images: ${IMAGE_ROUNDS}), taken in turns.`;
+process.stdout.write(`${table}\n\n${machine}\n`);
+const readme = readFileSync(README, "utf8");
+const [before, after] = [readme.indexOf(BEGIN), readme.indexOf(END)];
+if (before === -1 || after < before) throw new Error(`README.md has no ${BEGIN} … ${END}`);
+writeFileSync(README, `${readme.slice(0, before)}${BEGIN}\n${table}\n\n${machine}\n${readme.slice(after)}`);
