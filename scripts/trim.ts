@@ -7,7 +7,8 @@ import type { Plugin } from "esbuild";
 const LEFT_OUT = [
   /\/node-jose\/lib\/deps\//, // forge (half of the start-up time), big-integer curves, a GCM of its own
   /\/node-jose\/lib\/jwk\/(eckey|rsakey)\.js$/,
-  /\/node-jose\/lib\/algorithms\/(aes-kw|concat|dir|ecdh|ecdsa|hkdf|pbes2|rsaes|rsassa)\.js$/,
+  /\/node-jose\/lib\/algorithms\/(aes-kw|concat|dir|ecdh|ecdsa|hkdf|pbes2|rsaes|rsassa|sha)\.js$/, // sha: for thumbprints, and encs the gate refuses
+  /\/node-jose\/lib\/util\/(databuffer|utf8)\.js$/,
   /\/node_modules\/(uuid|pako|es6-promise|long)\//, // pako: zip is refused by the gate
 ];
 

@@ -5,11 +5,13 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync }
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setFlagsFromString } from "node:v8";
 import { Script } from "node:vm";
 import { addKey } from "../src/keystore/change.ts";
 import { generateJwk } from "../src/keystore/generate.ts";
 
 const [, , bundle = "", cache = ""] = process.argv;
+setFlagsFromString("--no-sparkplug"); // a function marked as hot here would be compiled anew at each start, on V8's other thread
 const script = new Script(readFileSync(bundle, "latin1"), { filename: "ocicrypt-keystore" });
 const run = script.runInThisContext() as (load: NodeJS.Require) => void;
 const load = createRequire(import.meta.url);
@@ -50,5 +52,6 @@ for (const type of ["ec", "rsa", "oct"] as const) {
   await request({ op: "keyunwrap", keyunwrapparams: { dc: { Parameters: null }, annotation } });
 }
 rmSync(dir, { recursive: true });
+setFlagsFromString("--sparkplug"); // the cache is taken only by a V8 with the same flags
 writeFileSync(cache, script.createCachedData());
 exit(0);

@@ -47,7 +47,8 @@ export function asKeystoreError(error: unknown): KeystoreError {
     return new KeystoreError("io", `${String(error.syscall)}${path} failed: ${code}`, "check that path, its permissions and free space");
   }
   const name = error instanceof Error ? error.name : typeof error;
-  const place = error instanceof Error ? (/\n\s+at (.{1,200})/.exec(error.stack ?? "")?.[1] ?? "?") : "?";
+  const frames = error instanceof Error ? (error.stack ?? "").replace(error.message, "") : ""; // the stack repeats the message
+  const place = /\n\s+at (.{1,200})/.exec(frames)?.[1] ?? "?";
   return new KeystoreError("io", `internal error: ${name} at ${place}`, "please report it");
 }
 

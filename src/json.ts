@@ -8,7 +8,7 @@ export type JsonObject = { readonly [name: string]: unknown };
 const FORBIDDEN_NAMES = new Set(["__proto__", "constructor", "prototype"]);
 
 /**
- * Parses JSON strictly: valid UTF-8, no BOM, no NUL, no duplicate member names, none that name a prototype.
+ * Parses JSON strictly: valid UTF-8, no BOM, no NUL, no duplicate or escaped member names, none that name a prototype.
  *
  * @param maxDepth how many objects and arrays may be nested
  * @param fail makes the error to throw from a few words such as "is not JSON"; they never quote the input
@@ -22,7 +22,7 @@ export function parseJson(bytes: Uint8Array, maxDepth: number, fail: (reason: st
   } catch {
     throw fail("is not JSON"); // V8's message quotes its input
   }
-  if (checkedMembers(value, maxDepth, fail) !== writtenMembers(text)) throw fail("has a duplicate member name");
+  if (checkedMembers(value, maxDepth, fail) !== writtenMembers(text, fail)) throw fail("has a duplicate member name");
   return value;
 }
 
@@ -44,12 +44,16 @@ function checkedMembers(value: unknown, depth: number, fail: (reason: string) =>
 }
 
 /** How many members are written in valid JSON text, duplicates included: strings that a colon follows. */
-function writtenMembers(text: string): number {
+function writtenMembers(text: string, fail: (reason: string) => Error): number {
   let count = 0;
-  for (let quote = text.indexOf('"'); quote !== -1; quote = text.indexOf('"', quote)) {
-    quote = endOfString(text, quote);
-    while (quote < text.length && " \t\n\r".includes(text.charAt(quote))) quote++;
-    if (text.charAt(quote) === ":") count++;
+  for (let start = text.indexOf('"'), end = start; start !== -1; start = text.indexOf('"', end)) {
+    end = endOfString(text, start);
+    const name = text.slice(start, end);
+    while (end < text.length && " \t\n\r".includes(text.charAt(end))) end++;
+    if (text.charAt(end) !== ":") continue;
+    count++;
+    // V8 may read an escaped name as another one (nodejs/node#63785), and nobody writes them.
+    if (name.includes("\\")) throw fail("has an escaped member name");
   }
   return count;
 }

@@ -7,6 +7,11 @@ declare module "node-jose/lib/jwk/keystore.js" {
   export default keystores;
 }
 
+declare module "node-jose/lib/jwk/octkey.js" {
+  const octkey: { config: object };
+  export default octkey;
+}
+
 declare module "node-jose/lib/jwe/index.js" {
   interface RecipientOptions {
     key: object;
@@ -19,7 +24,7 @@ declare module "node-jose/lib/jwe/index.js" {
       options: { format: "general"; fields: { enc: string }; protect: ["enc"]; cek: object; iv: Buffer },
       recipients: RecipientOptions[],
     ): { final(plaintext: Buffer): Promise<object> };
-    createDecrypt(key: object): { decrypt(jwe: object): Promise<{ plaintext: Buffer }> };
+    createDecrypt(key: object, options: { algorithms: [] }): { decrypt(jwe: object): Promise<{ plaintext: Buffer }> };
   };
   export default JWE;
 }

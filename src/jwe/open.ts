@@ -50,7 +50,7 @@ export async function open(annotation: Buffer, keys: PrivateKeys): Promise<Buffe
       if (trials >= MAX_TRIALS || tried.has(trial) || !compatible(key.jwk, one)) continue;
       tried.add(trial);
       trials++;
-      const plaintext = await attempt(jwe, one, key);
+      const plaintext = await attempt(jwe, one, key).catch(note);
       if (plaintext !== undefined) return plaintext;
     }
     return undefined;
@@ -99,7 +99,7 @@ function ephemeralKey(value: unknown): EcJwk | undefined {
 
 /** RFC 7518, sections 4.6.1.2 and 4.6.1.3: absent is empty. */
 function partyInfo(header: JsonObject, name: "apu" | "apv"): Buffer | undefined {
-  const text = member(header, name) ?? "";
+  const text = Object.hasOwn(header, name) ? header[name] : "";
   const bytes = typeof text === "string" ? decodeBase64url(text) : undefined;
   return bytes !== undefined && bytes.length <= MAX_PARTY_INFO ? bytes : undefined;
 }
@@ -134,9 +134,13 @@ async function unwrapCek({ alg, encryptedKey, epk, apu, apv }: Candidate, key: P
   return aesKeyUnwrap(concatKdf(z, alg, apu, apv, parameters.kek), encryptedKey);
 }
 
+function algorithmShown(alg: unknown): string {
+  return typeof alg === "string" ? alg.slice(0, 32) : "none";
+}
+
 function foreign(jwe: ParsedJwe, candidates: readonly Candidate[]): KeystoreError {
   if (candidates.length === 0) {
-    const algorithms = new Set(jwe.recipients.map(({ header }) => String(member(header, "alg")).slice(0, 32)));
+    const algorithms = new Set(jwe.recipients.map(({ header }) => algorithmShown(member(header, "alg"))));
     return new KeystoreError(
       "foreign",
       `none of the annotation's recipients is one this provider can open (alg ${[...algorithms].slice(0, 4).join(", ")})`,

@@ -23,12 +23,12 @@ export async function seal(plaintext: Buffer, recipients: readonly Recipient[]):
   if (plaintext.length === 0) throw tooMuch("there is nothing to wrap: the request's optsdata is empty");
   const distinct = [...new Map(recipients.map((recipient) => [recipient.kid, recipient])).values()];
   if (distinct.length > LIMITS.recipients) throw tooMuch(`more than ${LIMITS.recipients} recipients`);
-  if (plaintext.length > LIMITS.bytes) throw tooMuch("the data to wrap is larger than 256 KiB");
 
   const cek = randomBytes(ENCRYPTIONS[ENC].cek);
   const iv = randomBytes(ENCRYPTIONS[ENC].iv);
   const sealed = distinct.map((recipient) => sealCek(cek, recipient));
   const jwe = Buffer.from(JSON.stringify(await encryptContent(plaintext, ENC, cek, iv, sealed)));
+  if (jwe.length > LIMITS.bytes) throw tooMuch("what is to be wrapped would make an annotation larger than 256 KiB");
   parseJwe(jwe); // nothing leaves that our own gate would not take back
   return jwe;
 }

@@ -1,7 +1,6 @@
 // Where the key store is, when nobody says.
 
 import { readFileSync } from "node:fs";
-import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { KeystoreError } from "../errors.ts";
 
@@ -30,7 +29,7 @@ function absolute(path: string): string {
 
 function home(): string {
   try {
-    return homedir();
+    return process.getBuiltinModule("node:os").homedir(); // loaded when it is needed
   } catch {
     throw new KeystoreError("store", "no home directory for this user, so no default key store", "set OCICRYPT_KEYSTORE or --keystore DIR");
   }

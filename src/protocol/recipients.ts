@@ -55,7 +55,7 @@ function providerName(names: readonly string[], { provider, startedAs }: Provide
   if (only === undefined) throw new KeystoreError("request", "the request names no key provider", "encrypt with provider:NAME[:KEY], NAME as in ocicrypt.conf");
   if (others.length === 0) return only;
   const ownName = basename(startedAs);
-  const own = candidates.find((name) => name === ownName || `ocicrypt-${name}` === ownName);
+  const own = candidates.find((name) => name === ownName) ?? candidates.find((name) => `ocicrypt-${name}` === ownName);
   if (own !== undefined) return own;
   throw new KeystoreError(
     "request",

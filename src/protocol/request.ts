@@ -55,7 +55,7 @@ function parseParameters(parameters: JsonObject): Map<string, Buffer[]> {
 function parseBytes(value: unknown, name: string): Buffer {
   if (value === undefined || value === null) return Buffer.alloc(0);
   if (typeof value === "string") {
-    const bytes = value.startsWith("{") ? Buffer.from(value) : decodeBase64(value);
+    const bytes = !value.startsWith("{") ? decodeBase64(value) : value.isWellFormed() ? Buffer.from(value) : undefined;
     if (bytes !== undefined) return bytes;
   }
   if (Array.isArray(value) && value.every((byte) => Number.isInteger(byte) && byte >= 0 && byte <= 255)) return Buffer.from(value);

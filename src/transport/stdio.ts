@@ -20,9 +20,10 @@ export interface ExecOptions {
 export function parseExecOptions(args: readonly string[]): ExecOptions | undefined {
   const options: { keystore?: string; provider?: string } = {};
   for (let at = 0; at < args.length; at++) {
-    const [, name, inline] = /^--(keystore|provider)(?:=(.*))?$/s.exec(args[at] ?? "") ?? [];
-    if (name !== "keystore" && name !== "provider") return undefined;
-    const value = inline ?? args[++at];
+    const [option = "", ...inline] = (args[at] ?? "").split("=");
+    const name = option === "--keystore" ? "keystore" : option === "--provider" ? "provider" : undefined;
+    if (name === undefined) return undefined;
+    const value = inline.length > 0 ? inline.join("=") : args[++at];
     if (value === undefined || value === "" || Object.hasOwn(options, name)) return undefined;
     options[name] = value;
   }
