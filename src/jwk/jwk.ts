@@ -149,7 +149,7 @@ function checkRsa(value: JsonObject, common: Common, fail: Fail): RsaJwk {
   if (member(value, "oth") !== undefined) throw fail("has more than two primes");
   const [d, p, q, dp, dq, qi] = [number("d"), number("p"), number("q"), number("dp"), number("dq"), number("qi")];
   if (p.big * q.big !== n.big || p.big === 1n || q.big === 1n) throw fail("has p and q that do not make its n");
-  if ((d.big * e.big) % (p.big - 1n) !== 1n || (d.big * e.big) % (q.big - 1n) !== 1n) throw fail("has a d that does not match its e");
+  if (d.big >= n.big || (d.big * e.big) % (p.big - 1n) !== 1n || (d.big * e.big) % (q.big - 1n) !== 1n) throw fail("has a d that does not match its e");
   if (dp.big !== d.big % (p.big - 1n) || dq.big !== d.big % (q.big - 1n) || qi.big >= p.big || (qi.big * q.big) % p.big !== 1n) {
     throw fail("has a dp, dq or qi that does not match");
   }

@@ -4,7 +4,7 @@ import { statSync } from "node:fs";
 import { KeystoreError, printable } from "../errors.ts";
 import { parseJson } from "../json.ts";
 import type { PrivateKey, Recipient } from "../jwe/key.ts";
-import { checkJwk, isPrivate, thumbprint, type Jwk } from "../jwk/jwk.ts";
+import { checkJwk, isPrivate, publicJwk, thumbprint, type Jwk } from "../jwk/jwk.ts";
 import { fileKey } from "./file-key.ts";
 import { listFolder, readSmallFile, type SmallFile } from "./files.ts";
 import type { KeyStore } from "./keystore.ts";
@@ -136,7 +136,7 @@ export function privateKids(dir: string): string[] {
 export function readPublicKey(dir: string, kid: string): Jwk | undefined {
   const path = layout.publicKey(dir, kid);
   const file = readSmallFile(path);
-  return file && parseKeyFile(path, kid, file);
+  return file && publicJwk(parseKeyFile(path, kid, file)); // whatever somebody put there, no private part goes on
 }
 
 /**

@@ -1,7 +1,7 @@
 // Key files: each fault makes the binary refuse the key with a line of its own that says which file and why.
 
 import { spawnSync } from "node:child_process";
-import { chmodSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -9,7 +9,7 @@ import { bytesOf, checkJwk, isPrivate, point, publicJwk, thumbprint, toPrivateKe
 import { placeKey } from "../clients/keys.ts";
 import { assertOpens, attack, each, keys } from "../jwe/attack.ts";
 import { b64u, forge, newKey, thumbprintOf, type Header, type PlainJwk } from "../jwe/forge.ts";
-import { assertFailure, OPTSDATA, run, temporaryFolder, unwrap, wrap, wrapRequest } from "../support.ts";
+import { assertFailure, OPTSDATA, run, succeed, temporaryFolder, unwrap, wrap, wrapRequest } from "../support.ts";
 
 const fail = (reason: string): Error => new Error(reason);
 const big = (text = ""): bigint => BigInt(`0x${Buffer.from(text, "base64url").toString("hex")}`);
@@ -43,7 +43,9 @@ const { p256, p384, p521, rsa, a128, a256 } = keys;
 const otherRsa = newKey("RSA-2048");
 const [n, e, d, p, q] = [big(rsa["n"]), big(rsa["e"]), big(rsa["d"]), big(rsa["p"]), big(rsa["q"])];
 const ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n; // of P-256
-const longExponent = d + (p - 1n) * (q - 1n); // as good as d, where it does not reduce
+const gcd = (a: bigint, b: bigint): bigint => (b === 0n ? a : gcd(b, a % b));
+const lambda = ((p - 1n) * (q - 1n)) / gcd(p - 1n, q - 1n);
+const longExponent = (d % lambda) + lambda; // as good as d, and below n (RFC 8017, section 3.2)
 
 test("opens with every key as it is, and with members that nobody knows", () => {
   for (const [jwk, jwe] of sealed) {
@@ -84,6 +86,7 @@ each<[jwk: PlainJwk, change: Header, reason: RegExp]>(
     ["another e", rsa, { e: encode(3n) }, /d that does not match its e/],
     ["another RSA key's d", rsa, { d: otherRsa["d"] }, /d that does not match its e/],
     ["a d that is wrong for q only", rsa, { d: encode(d + (p - 1n)) }, /d that does not match its e/],
+    ["a d that is right and not below n", rsa, { d: encode(d + 4n * (p - 1n) * (q - 1n)) }, /a d that /],
     ["another RSA key's p", rsa, { p: otherRsa["p"] }, /p and q that do not make its n/],
     ["p 1 and q n", rsa, { p: encode(1n), q: encode(n) }, /p and q that do not make its n/],
     ["p and q the other way round", rsa, { p: rsa["q"], q: rsa["p"] }, /dp, dq or qi that does not match/],
@@ -122,10 +125,11 @@ each<[jwk: PlainJwk, change: Header, reason: RegExp]>(
   (jwk, change, reason) => assertUnusable(jwk, storeWith(jwk, JSON.stringify({ ...jwk, ...change })), reason),
 );
 
-test("takes an RSA d that is not reduced, as RFC 8017 allows", () => {
-  const jwk = { ...rsa, d: encode(longExponent), dp: encode(longExponent % (p - 1n)), dq: encode(longExponent % (q - 1n)) };
-  assert.is((longExponent * e) % (p - 1n), 1n);
-  assertOpens(sealed.get(rsa) ?? "", storeWith(rsa, JSON.stringify(jwk)).dir);
+test("takes every RSA d below n (RFC 8017, section 3.2)", () => {
+  for (const same of [d % lambda, (d % lambda) + lambda]) {
+    assert.ok(same < n && (same * e) % lambda === 1n);
+    assertOpens(sealed.get(rsa) ?? "", storeWith(rsa, JSON.stringify({ ...rsa, d: encode(same) })).dir);
+  }
 });
 
 const whole = JSON.stringify(p256);
@@ -216,6 +220,17 @@ test("leaves the store as it was, whatever it was asked", () => {
   assert.is(unwrap(made.dir, JSON.stringify(sealed.get(p256))), OPTSDATA);
   assert.is(readFileSync(made.file, "utf8"), whole);
   assert.is(statSync(made.file).mtimeMs, before);
+});
+
+test("shows no private part of a key that lies among the public ones", () => {
+  const dir = temporaryFolder();
+  for (const [name, jwk] of Object.entries(keys)) {
+    const kid = placeKey(dir, name, jwk);
+    copyFileSync(join(dir, "private", `${kid}.jwk`), join(dir, "public", `${kid}.jwk`));
+    const shown = succeed(["show", name, "--json", "--keystore", dir]) + succeed(["list", "--json", "--keystore", dir]);
+    for (const member of ["d", "p", "q", "dp", "dq", "qi", "k"]) assert.not.match(shown, new RegExp(`"${member}":|${jwk[member] ?? "no such member"}`));
+    assert.type(wrap(dir, [name]).toString(), "string");
+  }
 });
 
 test("computes the thumbprint of RFC 7638, section 3.1", () => {
