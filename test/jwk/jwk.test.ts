@@ -44,8 +44,7 @@ const otherRsa = newKey("RSA-2048");
 const [n, e, d, p, q] = [big(rsa["n"]), big(rsa["e"]), big(rsa["d"]), big(rsa["p"]), big(rsa["q"])];
 const ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n; // of P-256
 const gcd = (a: bigint, b: bigint): bigint => (b === 0n ? a : gcd(b, a % b));
-const lambda = ((p - 1n) * (q - 1n)) / gcd(p - 1n, q - 1n);
-const longExponent = (d % lambda) + lambda; // as good as d, and below n (RFC 8017, section 3.2)
+const lambda = ((p - 1n) * (q - 1n)) / gcd(p - 1n, q - 1n); // RFC 8017, section 3.2: e·d ≡ 1 (mod λ(n))
 
 test("opens with every key as it is, and with members that nobody knows", () => {
   for (const [jwk, jwe] of sealed) {
