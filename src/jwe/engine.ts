@@ -1,10 +1,10 @@
-// node-jose, the engine: it frames a JWE and encrypts its content. Keys never reach it, they are wrapped and unwrapped
+// node-jose, the engine: it frames a JWE, encrypts and decrypts its content. Keys never reach it, they are wrapped and unwrapped
 // with node:crypto on our side; what it reads passed the gate. Nothing else imports it.
 
-import JWE from "node-jose/lib/jwe/index.js";
+import JWE from "node-jose/lib/jwe/encrypt.js";
 import keystores from "node-jose/lib/jwk/keystore.js";
 import octkey from "node-jose/lib/jwk/octkey.js";
-import type { Algorithm, Encryption } from "./algorithms.ts";
+import type { Encryption } from "./algorithms.ts";
 import type { ParsedJwe } from "./gate.ts";
 
 /** One recipient of a JWE to be written: its header, and the CEK wrapped for it. */
@@ -23,12 +23,6 @@ function keyShaped(operations: object): object {
   const methods = { algorithms: unused, supports: unused, encrypt: unused, decrypt: unused, sign: unused, verify: unused };
   return { keystore, kty: "", length: 0, wrap: unused, unwrap: unused, ...methods, ...operations };
 }
-
-// node-jose parses every epk it meets with its own big integers, which hang on oversized coordinates (rule 7 has
-// checked ours by now). This key type of ours takes it as it is; no EC key is ever used inside node-jose. The kid saves
-// it from inventing one with a package that the bundle leaves out.
-const epkType = { publicKey: () => ({}), privateKey: () => undefined };
-keystores.registry.register({ kty: "EC", prepare: async (jwk) => Object.assign(jwk, { kid: "epk" }) && epkType });
 
 // A CEK becomes a key of node-jose's own type. The kid saves it from a thumbprint that nobody asks for.
 keystores.registry.register({ kty: "oct", prepare: async (jwk) => Object.assign(jwk, { kid: "cek" }) && octkey.config });
@@ -52,20 +46,13 @@ export async function encryptContent(plaintext: Buffer, enc: Encryption, cek: Bu
 }
 
 /**
- * Decrypts the content with a CEK that has the length `enc` asks.
+ * Decrypts the content with a CEK that has the length `enc` asks. node-jose's JWE.createDecrypt is not asked: it would
+ * parse and merge headers that a stranger wrote, and hangs on an odd epk or a member `length`.
  *
  * @throws something without meaning if the tag does not match
  */
-export async function decryptContent(jwe: ParsedJwe, alg: Algorithm, cek: Buffer): Promise<Buffer> {
-  const { enc, protected: protectedHeader, aad, iv, ciphertext, tag } = jwe;
-  const decrypt = JWE.createDecrypt(keyShaped({ unwrap: async () => cek }), { algorithms: [] }); // no list: the gate has decided
-  const { plaintext } = await decrypt.decrypt({
-    ...(protectedHeader === "" ? {} : { protected: protectedHeader }),
-    ...(aad === undefined ? {} : { aad }),
-    iv,
-    ciphertext,
-    tag,
-    recipients: [{ header: { alg, enc }, encrypted_key: "" }],
-  });
-  return plaintext;
+export async function decryptContent({ enc, protected: protectedHeader, aad, iv, ciphertext, tag }: ParsedJwe, cek: Buffer): Promise<Buffer> {
+  const key = await keystores.KeyStore.asKey({ kty: "oct", k: cek.toString("base64url") });
+  const adata = aad === undefined ? protectedHeader : `${protectedHeader}.${aad}`; // RFC 7516, section 5.1, step 14
+  return await key.decrypt(enc, Buffer.from(ciphertext, "base64url"), { iv, tag, adata });
 }

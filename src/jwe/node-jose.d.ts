@@ -3,6 +3,9 @@
 declare module "node-jose/lib/jwk/keystore.js" {
   const keystores: {
     registry: { register(factory: { kty: string; prepare(jwk: object): Promise<object> }): void };
+    KeyStore: {
+      asKey(jwk: object): Promise<{ decrypt(enc: string, ciphertext: Buffer, parameters: { iv: string; tag: string; adata: string }): Promise<Buffer> }>;
+    };
   };
   export default keystores;
 }
@@ -12,7 +15,7 @@ declare module "node-jose/lib/jwk/octkey.js" {
   export default octkey;
 }
 
-declare module "node-jose/lib/jwe/index.js" {
+declare module "node-jose/lib/jwe/encrypt.js" {
   interface RecipientOptions {
     key: object;
     header: object;
@@ -24,7 +27,6 @@ declare module "node-jose/lib/jwe/index.js" {
       options: { format: "general"; fields: { enc: string }; protect: ["enc"]; cek: object; iv: Buffer },
       recipients: RecipientOptions[],
     ): { final(plaintext: Buffer): Promise<object> };
-    createDecrypt(key: object, options: { algorithms: [] }): { decrypt(jwe: object): Promise<{ plaintext: Buffer }> };
   };
   export default JWE;
 }

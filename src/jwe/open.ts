@@ -117,7 +117,7 @@ async function attempt(jwe: ParsedJwe, one: Candidate, key: PrivateKey): Promise
   try {
     const cek = await unwrapCek(one, key);
     if (cek.length !== ENCRYPTIONS[jwe.enc].cek) return undefined;
-    const plaintext = await decryptContent(jwe, one.alg, cek);
+    const plaintext = await decryptContent(jwe, cek);
     return plaintext.length === 0 ? undefined : plaintext; // an empty plaintext is no layer key
   } catch (error) {
     if (error instanceof KeystoreError) throw error; // the holder failed: not a fault of the annotation
