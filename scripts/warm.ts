@@ -9,6 +9,7 @@ import { setFlagsFromString } from "node:v8";
 import { Script } from "node:vm";
 import { addKey } from "../src/keystore/change.ts";
 import { generateJwk } from "../src/keystore/generate.ts";
+import { secretFiles } from "../src/keystore/secrets.ts";
 
 const [, , bundle = "", cache = ""] = process.argv;
 setFlagsFromString("--no-sparkplug"); // a function marked as hot here would be compiled anew at each start, on V8's other thread
@@ -42,7 +43,7 @@ function reopen(fd: 0 | 1, path: string, flags: string): void {
 }
 
 for (const type of ["ec", "rsa", "oct"] as const) {
-  await addKey(join(dir, "store"), type, generateJwk({ type }));
+  await addKey(join(dir, "store"), type, generateJwk({ type }), secretFiles({}));
   const parameters = { provider: [Buffer.from(type).toString("base64")] };
   const optsdata = Buffer.from('{"symkey":""}').toString("base64");
   const wrapped = (await request({ op: "keywrap", keywrapparams: { ec: { Parameters: parameters }, optsdata } })) as {

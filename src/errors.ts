@@ -52,6 +52,11 @@ export function asKeystoreError(error: unknown): KeystoreError {
   return new KeystoreError("io", `internal error: ${name} at ${place}`, "please report it");
 }
 
+/** The error as exit code 3: a key that would open the annotation cannot be used. */
+export function asUnusable(error: unknown): unknown {
+  return error instanceof KeystoreError ? new KeystoreError(error.code, error.message, error.hint, 3) : error;
+}
+
 /** The `code` of a system error (`ENOENT`, …), if it has one. */
 export function errorCode(error: unknown): string | undefined {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;

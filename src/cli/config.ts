@@ -1,26 +1,107 @@
-// config: the ocicrypt.conf that names this very binary.
+// config: the ocicrypt.conf that names this very binary, and where each client wants it.
 
+import { CONTAINERD_CONF, CONTAINERD_KEYS } from "../doctor/containerd.ts";
 import { KeystoreError } from "../errors.ts";
 import { storeLocation } from "../keystore/location.ts";
-import { printJson, type Cli } from "./print.ts";
+import { print, printJson, type Cli } from "./shared.ts";
 
-/** Adds the command. It prints the file that $OCICRYPT_KEYPROVIDER_CONFIG is to name. */
+/** The clients that `--client` knows. */
+export const CLIENTS = ["skopeo", "podman", "buildah", "nerdctl", "containerd", "crio"] as const;
+
+/** One of them. */
+export type Client = (typeof CLIENTS)[number];
+
+/** Adds the command. Without --client it prints the file that $OCICRYPT_KEYPROVIDER_CONFIG is to name. */
 export function config(cli: Cli): void {
   cli.command(
     "config",
-    "Print the ocicrypt.conf that names this program",
+    "Print the ocicrypt.conf that names this program, and how a client finds it",
     (yargs) =>
       yargs
         .option("provider", { type: "string", requiresArg: true, default: "keystore", describe: "The provider's name: clients say provider:NAME" })
-        .example("$0 config > ocicrypt.conf", "Then: export OCICRYPT_KEYPROVIDER_CONFIG=$PWD/ocicrypt.conf"),
-    ({ keystore, provider }) => printJson(ocicryptConf(process.execPath, provider, storeLocation(keystore))),
+        .option("client", { choices: CLIENTS, requiresArg: true, describe: "What to paste where for this client, and what to restart" })
+        .example("$0 config > ocicrypt.conf", "Then: export OCICRYPT_KEYPROVIDER_CONFIG=$PWD/ocicrypt.conf")
+        .example("$0 config --client containerd", "All that containerd needs"),
+    ({ keystore, provider, client, ...secrets }) => {
+      const conf = ocicryptConf(process.execPath, provider, storeLocation(keystore), secrets);
+      if (client === undefined) printJson(conf);
+      else print(instructions(client, provider, JSON.stringify(conf, null, 2)));
+    },
   );
 }
 
+interface SecretArgs {
+  readonly passphraseFile: string | undefined;
+  readonly masterKeyFile: string | undefined;
+}
+
 /** The file's content (ocicrypt's docs/keyprovider.md): `path` stands below `cmd`. */
-function ocicryptConf(path: string, provider: string, dir: string): object {
+function ocicryptConf(path: string, provider: string, dir: string, { passphraseFile, masterKeyFile }: SecretArgs): object {
   if (/[:,\s]/.test(provider) || provider === "") {
     throw new KeystoreError("usage", `"${provider}" cannot be a provider's name`, "clients split provider:NAME:KEY at colons and flags at commas");
   }
-  return { "key-providers": { [provider]: { cmd: { path, args: ["--keystore", dir, "--provider", provider] } } } };
+  const secrets = [...(passphraseFile === undefined ? [] : ["--passphrase-file", passphraseFile]), ...(masterKeyFile === undefined ? [] : ["--master-key-file", masterKeyFile])];
+  return { "key-providers": { [provider]: { cmd: { path, args: ["--keystore", dir, "--provider", provider, ...secrets] } } } };
+}
+
+function instructions(client: Client, provider: string, conf: string): string {
+  const write = (path: string): string => `# 1. Write this to ${path}:\n\n${conf}\n`;
+  const shell = (commands: string): string =>
+    `${write("/etc/ocicrypt.conf")}\n# 2. In the environment it runs in (a service: in its unit, then restart it):\n\nexport OCICRYPT_KEYPROVIDER_CONFIG=/etc/ocicrypt.conf\n\n# 3. Without the key flag nothing is encrypted, and nothing decrypted:\n\n${commands}`;
+  switch (client) {
+    case "skopeo":
+      return shell(
+        `skopeo copy --encryption-key provider:${provider}:NAME oci:IMAGE oci:ENCRYPTED\nskopeo copy --decryption-key provider:${provider} oci:ENCRYPTED oci:DECRYPTED`,
+      );
+    case "podman":
+      return shell(
+        `podman push --encryption-key provider:${provider}:NAME IMAGE docker://REGISTRY/ENCRYPTED\npodman pull --decryption-key provider:${provider} REGISTRY/ENCRYPTED     # also run, create, build; DecryptionKey= in a Quadlet\n\n# Not with a remote client: the machine that pulls needs the keys.`,
+      );
+    case "buildah":
+      return shell(
+        `buildah push --encryption-key provider:${provider}:NAME IMAGE docker://REGISTRY/ENCRYPTED\nbuildah from --decryption-key provider:${provider} REGISTRY/ENCRYPTED    # also pull, build`,
+      );
+    case "nerdctl":
+      return shell(
+        `nerdctl image encrypt --all-platforms --recipient provider:${provider}:NAME IMAGE ENCRYPTED\nnerdctl image decrypt --all-platforms --key provider:${provider} ENCRYPTED DECRYPTED`,
+      );
+    case "containerd":
+      return `${write(CONTAINERD_CONF)}
+# 2. The folder of key files must be there, even empty, and be no symlink; ctd-decoder must be in containerd's PATH:
+
+mkdir -p ${CONTAINERD_KEYS}
+
+# 3. Add to /etc/containerd/config.toml. Its default configuration starts ctd-decoder for tar and tar+gzip already:
+
+version = 3
+[plugins.'io.containerd.cri.v1.images']
+  use_local_image_pull = true     # containerd 2.1 on: the transfer service does not pass the decryption payload
+[plugins.'io.containerd.cri.v1.images'.image_decryption]
+  key_model = "node"              # config version 2: [plugins."io.containerd.grpc.v1.cri".image_decryption]
+[stream_processors."io.containerd.ocicrypt.decoder.v1.tar.zstd"]
+  accepts = ["application/vnd.oci.image.layer.v1.tar+zstd+encrypted"]
+  returns = "application/vnd.oci.image.layer.v1.tar+zstd"
+  path = "ctd-decoder"
+  args = ["--decryption-keys-path", "${CONTAINERD_KEYS}"]
+  env = ["OCICRYPT_KEYPROVIDER_CONFIG=${CONTAINERD_CONF}"]
+
+# 4. Restart it:
+
+systemctl restart containerd`;
+    default:
+      return `${write("/etc/ocicrypt.conf")}
+# 2. Write this to /etc/systemd/system/crio.service.d/ocicrypt.conf:
+
+[Service]
+Environment=OCICRYPT_KEYPROVIDER_CONFIG=/etc/ocicrypt.conf
+
+# 3. The folder of key files must be there, even empty; in /etc/crio/crio.conf:
+
+[crio.runtime]
+decryption_keys_path = "/etc/crio/keys/"
+
+# 4. Restart it:
+
+mkdir -p /etc/crio/keys && systemctl daemon-reload && systemctl restart crio`;
+  }
 }

@@ -4,7 +4,7 @@ import { KeystoreError } from "../errors.ts";
 import { setDefault } from "../keystore/change.ts";
 import { mustExist, readDefault } from "../keystore/directory.ts";
 import { storeLocation } from "../keystore/location.ts";
-import { print, type Cli } from "./print.ts";
+import { print, type Cli } from "./shared.ts";
 
 /** Adds the command. Without a name it prints the default key's name. */
 export function defaultKey(cli: Cli): void {

@@ -6,7 +6,8 @@ import { addKey } from "../keystore/change.ts";
 import { generateJwk, type KeyKind } from "../keystore/generate.ts";
 import { mustBeName } from "../keystore/layout.ts";
 import { storeLocation } from "../keystore/location.ts";
-import { print, type Cli } from "./print.ts";
+import { cliSecrets } from "./secrets.ts";
+import { print, type Cli } from "./shared.ts";
 
 /** Adds the command. It prints the new key's kid. */
 export function keygen(cli: Cli): void {
@@ -21,9 +22,9 @@ export function keygen(cli: Cli): void {
         .option("bits", { type: "string", requiresArg: true, describe: "The size of an RSA or a symmetric key (3072, 256)" })
         .example("$0 keygen alice", "P-256, to encrypt for provider:keystore:alice")
         .example("$0 keygen build --type rsa --bits 4096", "RSA"),
-    async ({ keystore, NAME, type, curve, bits }) => {
+    async ({ keystore, NAME, type, curve, bits, ...secrets }) => {
       mustBeName(NAME); // before a large key is made for nothing
-      print(await addKey(storeLocation(keystore), NAME, generateJwk(keyKind(type, curve, bits))));
+      print(await addKey(storeLocation(keystore), NAME, generateJwk(keyKind(type, curve, bits)), cliSecrets(secrets)));
     },
   );
 }

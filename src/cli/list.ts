@@ -2,7 +2,7 @@
 
 import { entries, type Entry } from "../keystore/entries.ts";
 import { storeLocation } from "../keystore/location.ts";
-import { print, printJson, printTable, type Cli } from "./print.ts";
+import { print, printJson, printTable, type Cli } from "./shared.ts";
 
 /** Adds the command. */
 export function list(cli: Cli): void {

@@ -4,14 +4,23 @@ import yargs from "yargs";
 import packageJson from "../../package.json" with { type: "json" };
 import { KeystoreError } from "../errors.ts";
 import { fail } from "../transport/stdio.ts";
+import { completion } from "./completion.ts";
 import { config } from "./config.ts";
 import { defaultKey } from "./default.ts";
+import { doctor } from "./doctor.ts";
+import { exportKey } from "./export.ts";
+import { importKey } from "./import.ts";
 import { keygen } from "./keygen.ts";
 import { list } from "./list.ts";
+import { lock, unlock } from "./lock.ts";
+import { remove } from "./remove.ts";
+import { rotate } from "./rotate.ts";
 import { show } from "./show.ts";
 
+const COMMANDS = [keygen, list, show, importKey, exportKey, rotate, defaultKey, remove, lock, unlock, config, doctor, completion];
+
 const USAGE = `$0 COMMAND
-$0 [--keystore DIR] [--provider NAME] < request
+$0 [--keystore DIR] [--provider NAME] [--passphrase-file FILE | --master-key-file FILE] < request
 
 A key provider for ocicrypt that keeps its keys in a local directory. Clients start it
 without a command: then it answers the one request on standard input.`;
@@ -29,28 +38,52 @@ async function runCommand(args: readonly string[]): Promise<void> {
   const parser = yargs([], "/") // it asks for the working directory otherwise, which may be gone
     .scriptName("ocicrypt-keystore")
     .usage(USAGE)
-    .option("keystore", { type: "string", requiresArg: true, global: true, describe: "The key store directory" })
+    .option("keystore", { type: "string", requiresArg: true, describe: "The key store directory" })
+    .option("passphrase-file", { type: "string", requiresArg: true, describe: "A file with the passphrase of locked keys" })
+    .option("master-key-file", { type: "string", requiresArg: true, describe: "A file with the master key of locked keys" })
     .example("$0 keygen alice", "Make a key pair named alice")
     .example("$0 config > ocicrypt.conf", "Name this program as a key provider")
     .demandCommand(1, 1, "no command given")
     .strict()
     .version(packageJson.version)
     .parserConfiguration({ "parse-numbers": false, "parse-positional-numbers": false, "duplicate-arguments-array": false })
+    .middleware(unmark)
     .exitProcess(false)
     .wrap(100)
     .fail((message: string | null, error: Error | undefined) => {
       throw error instanceof KeystoreError ? error : usageError(message ?? error?.message ?? "wrong usage");
     });
-  for (const add of [keygen, list, show, defaultKey, config]) add(parser);
+  for (const add of COMMANDS) add(parser);
   if (args.length === 0) {
     process.stderr.write(`${await parser.getHelp()}\n`);
     process.exitCode = 2;
   } else {
-    await parser.parseAsync([...args]);
+    await parser.parseAsync(marked(args));
   }
 }
 
+// A kid is base64url and may start with a dash, which yargs takes for an option's. No option is as long as a kid.
+const MARK = "\0"; // no argument can hold it
+const DASHED_KID = /^-[A-Za-z0-9_-]{21}$|^-[A-Za-z0-9_-]{42}$/;
+
+/** The arguments with those marked that are none of an option: dashed kids, and whatever comes after `--`. */
+function marked(args: readonly string[]): string[] {
+  const end = args.indexOf("--");
+  const before = end === -1 ? args : args.slice(0, end);
+  const after = end === -1 ? [] : args.slice(end + 1);
+  return [...before.map((arg) => (DASHED_KID.test(arg) ? MARK + arg : arg)), ...after.map((arg) => (arg.startsWith("-") ? MARK + arg : arg))];
+}
+
+function unmarked(value: unknown): unknown {
+  return typeof value === "string" && value.startsWith(MARK) ? value.slice(MARK.length) : value;
+}
+
+/** Takes the marks off again, whichever option or positional they came to. */
+function unmark(argv: Record<string, unknown>): void {
+  for (const [name, value] of Object.entries(argv)) argv[name] = Array.isArray(value) ? value.map(unmarked) : unmarked(value);
+}
+
 function usageError(message: string): KeystoreError {
-  const line = message.replace(/\s*\n\s*/g, " ");
+  const line = message.replaceAll(MARK, "").replace(/\s*\n\s*/g, " ");
   return new KeystoreError("usage", line.charAt(0).toLowerCase() + line.slice(1), "see ocicrypt-keystore --help");
 }

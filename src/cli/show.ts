@@ -2,7 +2,7 @@
 
 import { entriesOf, type Entry } from "../keystore/entries.ts";
 import { storeLocation } from "../keystore/location.ts";
-import { print, printJson, type Cli } from "./print.ts";
+import { print, printJson, type Cli } from "./shared.ts";
 
 /** Adds the command. */
 export function show(cli: Cli): void {

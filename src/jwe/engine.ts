@@ -9,7 +9,7 @@ import type { ParsedJwe } from "./gate.ts";
 
 /** One recipient of a JWE to be written: its header, and the CEK wrapped for it. */
 export interface SealedRecipient {
-  readonly header: { readonly alg: string; readonly kid: string; readonly epk?: object };
+  readonly header: { readonly alg: string; readonly [parameter: string]: unknown };
   readonly encryptedKey: Buffer;
 }
 
@@ -27,17 +27,23 @@ function keyShaped(operations: object): object {
 // A CEK becomes a key of node-jose's own type. The kid saves it from a thumbprint that nobody asks for.
 keystores.registry.register({ kty: "oct", prepare: async (jwk) => Object.assign(jwk, { kid: "cek" }) && octkey.config });
 
+/** The protected header of a JWE to be written. */
+export interface ProtectedHeader {
+  readonly enc: Encryption;
+  readonly cty?: string;
+}
+
 /**
- * Encrypts the content and writes a general JWE JSON object with protected `{"enc":…}` (RFC 7516, section 7.2.1).
+ * Encrypts the content and writes a general JWE JSON object (RFC 7516, section 7.2.1).
  *
  * @param cek as long as `enc` asks, `iv` too; both fresh from a random source
  */
-export async function encryptContent(plaintext: Buffer, enc: Encryption, cek: Buffer, iv: Buffer, recipients: readonly SealedRecipient[]): Promise<object> {
+export async function encryptContent(plaintext: Buffer, header: ProtectedHeader, cek: Buffer, iv: Buffer, recipients: readonly SealedRecipient[]): Promise<object> {
   const encrypt = JWE.createEncrypt(
-    { format: "general", fields: { enc }, protect: ["enc"], cek: { kty: "oct", k: cek.toString("base64url") }, iv },
-    recipients.map(({ header: { epk, ...header }, encryptedKey }) => ({
+    { format: "general", fields: { ...header }, protect: Object.keys(header), cek: { kty: "oct", k: cek.toString("base64url") }, iv },
+    recipients.map(({ header: { epk, ...rest }, encryptedKey }) => ({
       key: keyShaped({ wrap: async () => ({ data: encryptedKey }) }),
-      header,
+      header: rest,
       reference: false,
       ...(epk === undefined ? {} : { epk: keyShaped({ toJSON: () => epk, toObject: () => epk }) }),
     })),

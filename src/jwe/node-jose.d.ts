@@ -24,7 +24,7 @@ declare module "node-jose/lib/jwe/encrypt.js" {
   }
   const JWE: {
     createEncrypt(
-      options: { format: "general"; fields: { enc: string }; protect: ["enc"]; cek: object; iv: Buffer },
+      options: { format: "general"; fields: { enc: string; cty?: string }; protect: string[]; cek: object; iv: Buffer },
       recipients: RecipientOptions[],
     ): { final(plaintext: Buffer): Promise<object> };
   };

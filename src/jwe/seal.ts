@@ -27,7 +27,7 @@ export async function seal(plaintext: Buffer, recipients: readonly Recipient[]):
   const cek = randomBytes(ENCRYPTIONS[ENC].cek);
   const iv = randomBytes(ENCRYPTIONS[ENC].iv);
   const sealed = distinct.map((recipient) => sealCek(cek, recipient));
-  const jwe = Buffer.from(JSON.stringify(await encryptContent(plaintext, ENC, cek, iv, sealed)));
+  const jwe = Buffer.from(JSON.stringify(await encryptContent(plaintext, { enc: ENC }, cek, iv, sealed)));
   if (jwe.length > LIMITS.bytes) throw tooMuch("what is to be wrapped would make an annotation larger than 256 KiB");
   parseJwe(jwe); // nothing leaves that our own gate would not take back
   return jwe;

@@ -86,7 +86,7 @@ function checkCommon(value: JsonObject, fail: Fail): Common {
   }
   const ops = member(value, "key_ops");
   if (ops !== undefined) {
-    if (!Array.isArray(ops) || ops.length > 16 || !ops.every((op) => typeof op === "string")) {
+    if (!Array.isArray(ops) || ops.length > 16 || !ops.every((op) => typeof op === "string" && /^[\w.:+-]{1,64}$/.test(op))) {
       throw fail("has key_ops that are not a list of strings");
     }
     common["key_ops"] = [...ops];
@@ -175,7 +175,15 @@ export function isPrivate(jwk: Jwk): boolean {
   return (jwk.kty === "oct" ? jwk.k : jwk.d) !== undefined;
 }
 
-/** The public half of a checked key, kid and usage members kept. Of an oct key everything but `k`. */
+const COUNTERPARTS = new Map([["unwrapKey", "wrapKey"], ["decrypt", "encrypt"]]); // RFC 7517, section 4.3
+
+/** The public half of a private key: its key_ops say what the public half does. */
+export function publicHalf(jwk: Jwk): Jwk {
+  const key_ops = jwk.key_ops && [...new Set(jwk.key_ops.map((op) => COUNTERPARTS.get(op) ?? op))];
+  return publicJwk(key_ops === undefined ? jwk : { ...jwk, key_ops });
+}
+
+/** A checked key without its private members, kid and usage members kept. Of an oct key everything but `k`. */
 export function publicJwk(jwk: Jwk): Jwk {
   const { kty, kid, use, key_ops, alg, created } = jwk;
   const common: Common = {

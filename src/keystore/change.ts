@@ -1,37 +1,69 @@
-// Changes to the key store directory. Each takes the lock and writes one file after another, the one that makes it
-// visible last, so that a crash in between leaves the store as it was, or with a key that no name points to yet.
+// Changes to the key store directory. Each takes the lock and changes one file after another, in an order in which a
+// crash in between leaves every key that opened an annotation where it opens it still.
 
 import { KeystoreError } from "../errors.ts";
-import { isPrivate, publicJwk, thumbprint, type Jwk } from "../jwk/jwk.ts";
-import { readDefault, readName, readPublicKey } from "./directory.ts";
-import { makeFolder, writeFileSafely } from "./files.ts";
-import { layout, mustBeName } from "./layout.ts";
-import { withLock } from "./lock.ts";
+import type { SecretSource } from "../jwe/at-rest.ts";
+import { isPrivate, publicHalf, thumbprint, type Jwk } from "../jwk/jwk.ts";
+import { locatePrivate, mustExist, nameList, parseKeyFile, readDefault, readName, readPrivateKey, readPublicKey, unlockKeyFile } from "./directory.ts";
+import { makeFolder, moveFile, readSmallFile, removeFile, writeFileSafely } from "./files.ts";
+import { generateJwk, sameKind } from "./generate.ts";
+import { isKid, isName, layout, mustBeName } from "./layout.ts";
+import { changeStore } from "./lock.ts";
+import { sealLikeTheOthers } from "./locked.ts";
 
 const SECRET = 0o600;
 const PUBLIC = 0o644;
 
 /**
- * Adds a new key under a new name, and makes it the default if there is none. Returns its kid.
+ * Adds a key under a name, and makes it the default if there is none. A key that is there already only gets the name,
+ * or the private half that was missing.
  *
  * @param jwk a checked key; an oct key carries its kid
+ * @param force where the name is taken: the key becomes its current one, the former ones are retired
+ * @returns the key's kid
  * @throws KeystoreError `usage` if it cannot be a name, `store` if the name is taken
  */
-export async function addKey(dir: string, name: string, jwk: Jwk): Promise<string> {
+export async function addKey(dir: string, name: string, jwk: Jwk, secrets: SecretSource, force = false): Promise<string> {
   mustBeName(name);
   const kid = jwk.kty === "oct" ? (jwk.kid ?? "") : thumbprint(jwk);
-  return await change(dir, () => {
-    if (readName(dir, name) !== undefined) {
-      throw new KeystoreError("store", `the name ${name} is taken in ${dir}`, "choose another name");
+  return await changeStore(dir, async () => {
+    if (name === kid || (isKid(name) && readPublicKey(dir, name) !== undefined)) {
+      throw new KeystoreError("store", `${name} is the kid of another key in ${dir}, or its own`, "choose another name");
     }
-    if (readPublicKey(dir, name) !== undefined) {
-      throw new KeystoreError("store", `${name} is the kid of another key in ${dir}`, "choose another name");
+    const formerDefault = readDefault(dir);
+    const former = readName(dir, name);
+    if (former !== undefined && !force) {
+      throw new KeystoreError("store", `the name ${name} is taken in ${dir}`, `choose another name, use ocicrypt-keystore rotate ${name}, or import with --force to retire its key`);
     }
-    if (isPrivate(jwk)) writeFileSafely(layout.privateKey(dir, kid), json({ ...jwk, kid }), SECRET, "create");
-    const created = new Date().toISOString().replace(/\.\d+/, "");
-    writeFileSafely(layout.publicKey(dir, kid), json({ ...publicJwk(jwk), kid, created }), PUBLIC, "create");
-    writeFileSafely(layout.name(dir, name), `${kid}\n`, PUBLIC, "create");
-    if (readDefault(dir) === undefined) writeFileSafely(layout.defaultName(dir), `${name}\n`, PUBLIC, "replace");
+    if (isName(kid) && readName(dir, kid) !== undefined) {
+      throw new KeystoreError("store", `the key's kid ${kid} is the name of another key in ${dir}`, "remove that name first");
+    }
+    await writeKey(dir, kid, jwk, secrets);
+    writeName(dir, name, [kid, ...(former ?? []).filter((one) => one !== kid)]);
+    if (formerDefault === undefined) writeFileSafely(layout.defaultName(dir), `${name}\n`, PUBLIC, "replace");
+    return kid;
+  });
+}
+
+/**
+ * Makes a new key of the same kind the current one of a name; the former one is retired: it unwraps, and wraps no more.
+ *
+ * @returns the new key's kid
+ * @throws KeystoreError `recipient` if there is no such name or only a recipient
+ */
+export async function rotateKey(dir: string, name: string, secrets: SecretSource): Promise<string> {
+  mustExist(dir);
+  return await changeStore(dir, async () => {
+    const kids = mustHaveName(dir, name);
+    const [current = ""] = kids;
+    const jwk = await readPrivateKey(dir, current, secrets);
+    if (jwk === undefined) {
+      throw new KeystoreError("recipient", `${name} is a recipient only: its private key is elsewhere`, `rotate it there, then ocicrypt-keystore import ${name} FILE --force`);
+    }
+    const fresh = generateJwk(sameKind(jwk));
+    const kid = fresh.kid ?? "";
+    await writeKey(dir, kid, fresh, secrets);
+    writeName(dir, name, [kid, ...kids]);
     return kid;
   });
 }
@@ -39,22 +71,140 @@ export async function addKey(dir: string, name: string, jwk: Jwk): Promise<strin
 /** Makes a name the default key. @throws KeystoreError `recipient` if there is no such name */
 export async function setDefault(dir: string, name: string): Promise<void> {
   mustBeName(name);
-  await change(dir, () => {
-    if (readName(dir, name) === undefined) {
-      throw new KeystoreError("recipient", `no key named ${name} in ${dir}`, "see ocicrypt-keystore list");
-    }
+  mustExist(dir);
+  await changeStore(dir, () => {
+    mustHaveName(dir, name);
     writeFileSafely(layout.defaultName(dir), `${name}\n`, PUBLIC, "replace");
   });
 }
 
-async function change<T>(dir: string, work: () => T): Promise<T> {
-  makeFolder(dir, 0o755);
-  return await withLock(layout.lock(dir), () => {
-    makeFolder(layout.publicDir(dir), 0o755);
-    makeFolder(layout.privateDir(dir), 0o700);
-    makeFolder(layout.namesDir(dir), 0o755);
-    return work();
+/** What {@link removeKey} did. */
+export interface Removal {
+  /** The kids whose keys are gone from the store, with where the private key was moved to. */
+  readonly removed: readonly { readonly kid: string; readonly movedTo: string | undefined }[];
+  /** Whether the default key went with it. */
+  readonly wasDefault: boolean;
+}
+
+/**
+ * Removes a name with its keys, or one key. A key that another name has too stays. Files are moved to removed/.
+ *
+ * @param options `force`: also the last copy of a private key; `purge`: delete instead of moving
+ * @throws KeystoreError `recipient` if there is none, `store` if it would take the last copy of a private key
+ */
+export async function removeKey(dir: string, nameOrKid: string, options: { readonly force: boolean; readonly purge: boolean }): Promise<Removal> {
+  mustExist(dir);
+  return await changeStore(dir, () => {
+    const byName = isName(nameOrKid) ? readName(dir, nameOrKid) : undefined;
+    if (byName === undefined && (!isKid(nameOrKid) || readPublicKey(dir, nameOrKid) === undefined)) throw noKey(dir, nameOrKid);
+    const names = byName === undefined ? namesOf(dir, nameOrKid) : [nameOrKid];
+    const remaining = new Map(names.map((name) => [name, byName === undefined ? (readName(dir, name) ?? []).filter((kid) => kid !== nameOrKid) : []]));
+    if (byName === undefined) refuseCurrent(dir, nameOrKid, remaining);
+
+    const elsewhere = new Set(nameList(dir).filter((name) => !names.includes(name)).flatMap((name) => readName(dir, name) ?? []));
+    const kids = (byName ?? [nameOrKid]).filter((kid) => !elsewhere.has(kid));
+    const lost = kids.filter((kid) => locatePrivate(dir, kid) !== undefined);
+    if (lost.length > 0 && !options.force) throw lastCopy(nameOrKid, lost, options.purge);
+
+    const wasDefault = remaining.get(readDefault(dir) ?? "")?.length === 0;
+    if (wasDefault) removeFile(layout.defaultName(dir));
+    for (const [name, rest] of remaining) {
+      if (rest.length === 0) removeFile(layout.name(dir, name));
+      else writeName(dir, name, rest);
+    }
+    return { removed: kids.map((kid) => ({ kid, movedTo: takeAway(dir, kid, options.purge) })), wasDefault };
   });
+}
+
+/** Where a file goes in removed/: beside another symmetric key's of the same kid, not over it. */
+function removedTarget(dir: string, { path, file }: { path: string; file: string }): string {
+  const bytes = readSmallFile(path)?.bytes ?? Buffer.alloc(0);
+  for (let count = 1; ; count++) {
+    const target = layout.removedFile(dir, count === 1 ? file : file.replace(".", `.${count}.`));
+    const other = readSmallFile(target)?.bytes;
+    if (other === undefined || other.equals(bytes)) return target;
+  }
+}
+
+/** Moves a key's files to removed/, or deletes them. The private file first: a public one without it is a recipient still. */
+function takeAway(dir: string, kid: string, purge: boolean): string | undefined {
+  makeFolder(layout.removedDir(dir), 0o700);
+  let movedTo: string | undefined;
+  for (let found = locatePrivate(dir, kid); found !== undefined; found = locatePrivate(dir, kid)) {
+    if (purge) removeFile(found.path);
+    else moveFile(found.path, (movedTo = removedTarget(dir, found)));
+  }
+  if (purge) removeFile(layout.publicKey(dir, kid));
+  else moveFile(layout.publicKey(dir, kid), layout.removedFile(dir, `${kid}.public.jwk`));
+  return movedTo;
+}
+
+function refuseCurrent(dir: string, kid: string, remaining: ReadonlyMap<string, readonly string[]>): void {
+  for (const [name, rest] of remaining) {
+    if (rest.length === 0 || readName(dir, name)?.[0] !== kid) continue;
+    throw new KeystoreError("store", `${kid} is the current key of ${name}, which has retired ones`, `rotate ${name} first, or remove ${name} with all its keys`);
+  }
+}
+
+function lastCopy(what: string, kids: readonly string[], purge: boolean): KeystoreError {
+  const keys = kids.length === 1 ? `the last copy of private key ${kids[0] ?? ""}` : `the last copies of ${kids.length} private keys (${kids.slice(0, 3).join(", ")}${kids.length > 3 ? ", …" : ""})`;
+  return new KeystoreError(
+    "store",
+    `removing ${what} would take ${keys}: images encrypted for it alone could no longer be opened`,
+    purge ? "add --force to delete it for good" : "add --force to move it to removed/, from where it can be imported again",
+  );
+}
+
+function namesOf(dir: string, kid: string): string[] {
+  return nameList(dir).filter((name) => readName(dir, name)?.includes(kid));
+}
+
+function mustHaveName(dir: string, name: string): string[] {
+  const kids = isName(name) ? readName(dir, name) : undefined;
+  if (kids === undefined) throw noKey(dir, name);
+  return kids;
+}
+
+function noKey(dir: string, name: string): KeystoreError {
+  return new KeystoreError("recipient", `no key named ${name} in ${dir}`, "see ocicrypt-keystore list");
+}
+
+/** Writes what is missing of a key's two files. What is there stays: they are immutable. */
+async function writeKey(dir: string, kid: string, jwk: Jwk, secrets: SecretSource): Promise<void> {
+  makeFolder(layout.publicDir(dir), 0o755);
+  makeFolder(layout.privateDir(dir), 0o700);
+  if (isPrivate(jwk) && !(await isThere(dir, kid, jwk, secrets))) {
+    const plain = Buffer.from(json({ ...jwk, kid }));
+    const sealed = await sealLikeTheOthers(dir, plain, secrets);
+    if (sealed === undefined) writeFileSafely(layout.privateKey(dir, kid), plain, SECRET, "replace");
+    else writeFileSafely(layout.lockedKey(dir, kid), sealed, SECRET, "replace");
+  }
+  if (readPublicKey(dir, kid) === undefined) {
+    const created = new Date().toISOString().replace(/\.\d+/, "");
+    writeFileSafely(layout.publicKey(dir, kid), json({ ...publicHalf(jwk), kid, created }), PUBLIC, "create");
+  }
+}
+
+/** Whether the store has this private key. A damaged file of it is replaced; another symmetric key of its kid never is. */
+async function isThere(dir: string, kid: string, jwk: Jwk, secrets: SecretSource): Promise<boolean> {
+  const found = locatePrivate(dir, kid);
+  if (found === undefined) return false;
+  let known: Jwk | undefined;
+  try {
+    const bytes = readSmallFile(found.path)?.bytes ?? Buffer.alloc(0);
+    known = found.kind === "locked" ? await unlockKeyFile(found.path, kid, bytes, secrets) : parseKeyFile(found.path, kid, bytes);
+  } catch (error) {
+    if (found.kind === "file" && error instanceof KeystoreError && error.code === "key") return false; // damaged
+    throw error;
+  }
+  if (!isPrivate(known)) return false;
+  if (jwk.kty !== "oct" || (known.kty === "oct" && known.k === jwk.k)) return true;
+  throw new KeystoreError("store", `another symmetric key has the kid ${kid}`, "nothing was imported; take the kid out of the file, and it gets a new one");
+}
+
+function writeName(dir: string, name: string, kids: readonly string[]): void {
+  makeFolder(layout.namesDir(dir), 0o755);
+  writeFileSafely(layout.name(dir, name), `${kids.join("\n")}\n`, PUBLIC, "replace");
 }
 
 function json(value: object): string {

@@ -1,23 +1,25 @@
 // The key store that is a directory, as wrapping and unwrapping read it. One request costs one or two small reads.
 
-import { statSync } from "node:fs";
-import { KeystoreError, printable } from "../errors.ts";
+import { existsSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { asUnusable, KeystoreError, printable } from "../errors.ts";
 import { parseJson } from "../json.ts";
+import { openAtRest, secretKind, type SecretKind, type SecretSource } from "../jwe/at-rest.ts";
 import type { PrivateKey, Recipient } from "../jwe/key.ts";
 import { checkJwk, isPrivate, publicJwk, thumbprint, type Jwk } from "../jwk/jwk.ts";
 import { fileKey } from "./file-key.ts";
-import { listFolder, readSmallFile, type SmallFile } from "./files.ts";
+import { listFolder, readSmallFile, refuseOpenMode } from "./files.ts";
 import type { KeyStore } from "./keystore.ts";
 import { isKid, isName, layout } from "./layout.ts";
 
 const JWK_DEPTH = 4; // nesting of a key file
 
-/** The key store in the directory `dir`. Nothing is read before it is asked for. */
-export function directoryKeyStore(dir: string): KeyStore {
+/** The key store in the directory `dir`. Nothing is read before it is asked for, and `secrets` only for a locked key. */
+export function directoryKeyStore(dir: string, secrets: SecretSource): KeyStore {
   const byKid = async (kid: string): Promise<Recipient | undefined> => {
     const jwk = readPublicKey(dir, kid);
     if (jwk?.kty !== "oct") return jwk && { kid, jwk };
-    const secret = readPrivateKey(dir, kid); // who wraps with a symmetric key needs it
+    const secret = await readPrivateKey(dir, kid, secrets); // who wraps with a symmetric key needs it
     if (secret === undefined) throw new KeystoreError("key", `symmetric key ${kid} of ${dir} has no private file`, "wrap where the key is, or for another recipient");
     return { kid, jwk: secret };
   };
@@ -28,6 +30,7 @@ export function directoryKeyStore(dir: string): KeyStore {
     if (current !== undefined) {
       const found = await byKid(current);
       if (found !== undefined) return found;
+      if (readName(dir, nameOrKid)?.[0] !== current) return await recipient(nameOrKid); // removed or replaced while we read
       throw new KeystoreError("store", `key ${current} of ${nameOrKid} is missing in ${layout.publicDir(dir)}`, "restore that file from a backup");
     }
     const found = isKid(nameOrKid) ? await byKid(nameOrKid) : undefined;
@@ -52,7 +55,7 @@ export function directoryKeyStore(dir: string): KeyStore {
     privateKey: async (kid): Promise<PrivateKey | undefined> => {
       if (!isKid(kid)) return undefined;
       try {
-        const jwk = readPrivateKey(dir, kid);
+        const jwk = await readPrivateKey(dir, kid, secrets);
         return jwk && fileKey(kid, jwk);
       } catch (error) {
         throw asUnusable(error);
@@ -67,11 +70,6 @@ export function directoryKeyStore(dir: string): KeyStore {
       }
     },
   };
-}
-
-/** A key that would open the annotation and cannot be used is exit code 3. */
-function asUnusable(error: unknown): unknown {
-  return error instanceof KeystoreError ? new KeystoreError(error.code, error.message, error.hint, 3) : error;
 }
 
 /** @throws KeystoreError `store` if the directory is not there */
@@ -124,43 +122,90 @@ export function readDefault(dir: string): string | undefined {
   throw new KeystoreError("store", `${layout.defaultName(dir)} is damaged: it must hold a name`, "set it anew with ocicrypt-keystore default NAME");
 }
 
+/** Where a kid's private key lies and how; the locked file counts where both are there. */
+export function locatePrivate(dir: string, kid: string): { path: string; file: string; kind: "locked" | "file" } | undefined {
+  const kinds = [["locked", "jwe"], ["file", "jwk"]] as const;
+  const found = lookAgain(() => kinds.find(([, ending]) => existsSync(join(layout.privateDir(dir), `${kid}.${ending}`))));
+  if (found === undefined) return undefined;
+  const file = `${kid}.${found[1]}`;
+  return { path: join(layout.privateDir(dir), file), file, kind: found[0] };
+}
+
+const PRIVATE_FILE = /^(.*)\.(?:jwk|jwe)$/;
+
 /** Every kid that has a private key. */
 export function privateKids(dir: string): string[] {
-  return listFolder(layout.privateDir(dir))
-    .filter((file) => file.endsWith(".jwk"))
-    .map((file) => file.slice(0, -".jwk".length))
-    .filter(isKid);
+  const kids = listFolder(layout.privateDir(dir)).map((file) => PRIVATE_FILE.exec(file)?.[1] ?? "");
+  return [...new Set(kids)].filter(isKid);
 }
 
 /** A public key, checked; undefined if the store has none of that kid. @throws KeystoreError `key` if damaged */
 export function readPublicKey(dir: string, kid: string): Jwk | undefined {
   const path = layout.publicKey(dir, kid);
   const file = readSmallFile(path);
-  return file && publicJwk(parseKeyFile(path, kid, file)); // whatever somebody put there, no private part goes on
+  return file && publicJwk(parseKeyFile(path, kid, file.bytes)); // whatever somebody put there, no private part goes on
 }
 
 /**
- * A private key, checked; undefined if the store has none of that kid.
+ * A private key, checked; undefined if the store has none of that kid. Where a key is there twice, locked and not, the
+ * locked one counts.
  *
- * @throws KeystoreError `key` if it is damaged, or if others can read a file that the caller owns (ssh's rule)
+ * @throws KeystoreError `key` if it is damaged, if others can read a file that the caller owns, or if it stays locked
  */
-export function readPrivateKey(dir: string, kid: string): Jwk | undefined {
+export async function readPrivateKey(dir: string, kid: string, secrets: SecretSource): Promise<Jwk | undefined> {
+  const found = lookAgain(() => {
+    const locked = readSmallFile(layout.lockedKey(dir, kid));
+    const file = locked ?? readSmallFile(layout.privateKey(dir, kid));
+    return file && { file, locked: locked !== undefined };
+  });
+  if (found === undefined) return undefined;
+  if (found.locked) return await unlockKeyFile(layout.lockedKey(dir, kid), kid, found.file.bytes, secrets);
   const path = layout.privateKey(dir, kid);
-  const file = readSmallFile(path);
-  if (file === undefined) return undefined;
-  refuseOpenMode(path, file);
-  const jwk = parseKeyFile(path, kid, file);
-  if (!isPrivate(jwk)) throw new KeystoreError("key", `private key ${path} has no private part`, "restore it from a backup");
-  return jwk;
+  refuseOpenMode(path, "private key", found.file);
+  return privatePart(path, parseKeyFile(path, kid, found.file.bytes));
 }
 
-function refuseOpenMode(path: string, { stat }: SmallFile): void {
-  if (stat.uid !== process.geteuid?.() || (stat.mode & 0o077) === 0) return; // another owner's file is the administrator's choice
-  const mode = (stat.mode & 0o7777).toString(8).padStart(4, "0");
-  throw new KeystoreError("key", `private key ${path} can be read by others (mode ${mode})`, `run chmod 600 ${path}`);
+/** Looks again where nothing was found: between the looks for a locked file and an open one, either may turn into the other. */
+function lookAgain<T>(look: () => T | undefined): T | undefined {
+  for (let tries = 0; tries < 4; tries++) {
+    const found = look();
+    if (found !== undefined) return found;
+  }
+  return undefined;
 }
 
-function parseKeyFile(path: string, kid: string, { bytes }: SmallFile): Jwk {
+/** The private key in the bytes of a locked file. @throws KeystoreError `key` if the secret is another one, or it is damaged */
+export async function unlockKeyFile(path: string, kid: string, bytes: Buffer, secrets: SecretSource): Promise<Jwk> {
+  const kind = lockedKind(path, bytes);
+  const jwk = await openAtRest(bytes, secrets).catch((error: unknown) => {
+    throw withPath(path, error);
+  });
+  if (jwk === undefined) {
+    throw new KeystoreError("key", `locked key ${path} does not open: wrong ${kind}, or the file is damaged`, `give the ${kind} it was locked with`, 3);
+  }
+  return privatePart(path, parseKeyFile(path, kid, jwk));
+}
+
+/** Which kind of secret a locked file asks for. @throws KeystoreError `key` if it is damaged */
+export function lockedKind(path: string, bytes: Buffer): SecretKind {
+  try {
+    return secretKind(bytes);
+  } catch (error) {
+    throw withPath(path, error);
+  }
+}
+
+function withPath(path: string, error: unknown): unknown {
+  return error instanceof KeystoreError ? new KeystoreError("key", `locked key ${path}: ${error.message}`, error.hint, error.exitCode) : error;
+}
+
+function privatePart(path: string, jwk: Jwk): Jwk {
+  if (isPrivate(jwk)) return jwk;
+  throw new KeystoreError("key", `private key ${path} has no private part`, "restore it from a backup");
+}
+
+/** A key file's bytes as the checked key its name promises. @throws KeystoreError `key` if it is damaged or another one */
+export function parseKeyFile(path: string, kid: string, bytes: Buffer): Jwk {
   const damaged = (reason: string): KeystoreError =>
     new KeystoreError("key", `key file ${path} is damaged: it ${reason}`, "restore it from a backup, or move it away");
   const jwk = checkJwk(parseJson(bytes, JWK_DEPTH, damaged), damaged);

@@ -1,10 +1,9 @@
 // What the store holds, for people and programs: a row for each name and kid.
 
-import { statSync } from "node:fs";
 import { naturalAlgorithm } from "../jwe/algorithms.ts";
 import { KeystoreError } from "../errors.ts";
 import type { Jwk } from "../jwk/jwk.ts";
-import { mustExist, nameList, readDefault, readName, readPublicKey } from "./directory.ts";
+import { locatePrivate, mustExist, nameList, readDefault, readName, readPublicKey } from "./directory.ts";
 import { layout } from "./layout.ts";
 
 const TYPES = { EC: "ec", RSA: "rsa", oct: "oct" } as const;
@@ -22,7 +21,7 @@ export interface Entry {
   /** Whether it is the current key of the default name. */
   readonly default: boolean;
   /** Where the private key is. */
-  readonly private: "file" | "none";
+  readonly private: "file" | "locked" | "none";
   /** RFC 3339. */
   readonly created: string;
   readonly public: Jwk;
@@ -45,8 +44,9 @@ export function entriesOf(dir: string, nameOrKid: string): Entry[] {
 
 function entriesOfName(dir: string, name: string): Entry[] {
   const isDefault = readDefault(dir) === name;
-  return (readName(dir, name) ?? []).map((kid, place) => {
+  return (readName(dir, name) ?? []).flatMap((kid, place) => {
     const jwk = readPublicKey(dir, kid);
+    if (jwk === undefined && readName(dir, name)?.includes(kid) !== true) return []; // removed while we read
     if (jwk === undefined) throw new KeystoreError("store", `the name ${name} points to ${kid}, which is missing in ${layout.publicDir(dir)}`, "restore that file from a backup");
     return {
       name,
@@ -56,7 +56,7 @@ function entriesOfName(dir: string, name: string): Entry[] {
       ...(jwk.kty === "EC" ? { crv: jwk.crv } : {}),
       state: place === 0 ? "current" : "retired",
       default: isDefault && place === 0,
-      private: statSync(layout.privateKey(dir, kid), { throwIfNoEntry: false }) === undefined ? "none" : "file",
+      private: locatePrivate(dir, kid)?.kind ?? "none",
       created: jwk.created ?? "",
       public: jwk,
     };

@@ -1,11 +1,12 @@
 // Reading and writing the small files of a key store: bounded, never blocking, crash-safe.
 
-import { closeSync, constants, fstatSync, fsyncSync, linkSync, mkdirSync, openSync, readdirSync, readSync, renameSync, unlinkSync, writeSync, type Stats } from "node:fs";
+import { closeSync, constants, fstatSync, fsyncSync, linkSync, mkdirSync, openSync, readdirSync, readSync, renameSync, rmSync, unlinkSync, writeSync, type Stats } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { dirname, join } from "node:path";
 import { errorCode, KeystoreError } from "../errors.ts";
 
-const MAX_FILE = 64 * 1024; // bytes
+/** Bytes that a file of the store may have. */
+export const MAX_FILE = 64 * 1024;
 
 /** A file's bytes with what fstat said of the opened descriptor. */
 export interface SmallFile {
@@ -46,6 +47,13 @@ export function readSmallFile(path: string): SmallFile | undefined {
   }
 }
 
+/** ssh's rule: a secret that its owner lets others read is refused. Another owner's file is the administrator's choice. */
+export function refuseOpenMode(path: string, what: string, { stat }: SmallFile): void {
+  if (stat.uid !== process.geteuid?.() || (stat.mode & 0o077) === 0) return;
+  const mode = (stat.mode & 0o7777).toString(8).padStart(4, "0");
+  throw new KeystoreError("key", `${what} ${path} can be read by others (mode ${mode})`, `run chmod 600 ${path}`);
+}
+
 /** The names in a folder, sorted; none if it is not there. @throws KeystoreError `store` if it cannot be read */
 export function listFolder(path: string): string[] {
   try {
@@ -70,11 +78,12 @@ export type WriteMode = "create" | "replace";
  * rename (or link), fsync of the folder.
  */
 export function writeFileSafely(path: string, data: string | Buffer, permissions: number, mode: WriteMode): void {
+  const bytes = Buffer.from(data);
+  if (bytes.length > MAX_FILE) throw new KeystoreError("store", `${path} would be larger than 64 KiB, too large to be read again`, "it was not written");
   const temporary = join(dirname(path), `.tmp-${process.pid}-${randomBytes(8).toString("hex")}`);
   try {
     const fd = openSync(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, permissions);
     try {
-      const bytes = Buffer.from(data);
       for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
       fsyncSync(fd);
     } finally {
@@ -95,6 +104,19 @@ export function writeFileSafely(path: string, data: string | Buffer, permissions
     throw error;
   }
   syncFolder(dirname(path));
+}
+
+/** Removes a file and lets the disk know of it; none there is fine. */
+export function removeFile(path: string): void {
+  rmSync(path, { force: true });
+  syncFolder(dirname(path));
+}
+
+/** Moves a file to another folder: in both for a moment, never in none. */
+export function moveFile(from: string, to: string): void {
+  renameSync(from, to);
+  syncFolder(dirname(to));
+  syncFolder(dirname(from));
 }
 
 /** Makes a folder, parents included, and lets the disk know of it. One that is there stays as it is. */

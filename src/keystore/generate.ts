@@ -2,7 +2,7 @@
 
 import { generateKeyPairSync, randomBytes } from "node:crypto";
 import { KeystoreError } from "../errors.ts";
-import { checkJwk, CURVES, RSA_BITS, thumbprint, type Curve, type Jwk } from "../jwk/jwk.ts";
+import { bytesOf, checkJwk, CURVES, RSA_BITS, thumbprint, type Curve, type Jwk } from "../jwk/jwk.ts";
 
 /** What key to make: P-256, RSA of 3072 bits or 256 bits where nothing else is said. */
 export type KeyKind =
@@ -28,6 +28,13 @@ export function generateJwk(kind: KeyKind): Jwk {
   const jwk = checkJwk(privateKey.export({ format: "jwk" }), (reason) => new Error(`a generated key ${reason}`));
   if (jwk.kty === "oct") throw new Error("a generated key of the wrong type");
   return { ...jwk, kid: thumbprint(jwk) };
+}
+
+/** The kind of a key, to make another one of it. */
+export function sameKind(jwk: Jwk): KeyKind {
+  if (jwk.kty === "EC") return { type: "ec", curve: jwk.crv };
+  if (jwk.kty === "RSA") return { type: "rsa", bits: bytesOf(jwk.n).length * 8 };
+  return { type: "oct", bits: bytesOf(jwk.k ?? "").length * 8 };
 }
 
 function generateRsa(bits: number): ReturnType<typeof generateKeyPairSync> {

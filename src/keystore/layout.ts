@@ -9,9 +9,12 @@ export const layout = {
   publicKey: (dir: string, kid: string): string => join(dir, "public", `${kid}.jwk`),
   privateDir: (dir: string): string => join(dir, "private"),
   privateKey: (dir: string, kid: string): string => join(dir, "private", `${kid}.jwk`),
+  lockedKey: (dir: string, kid: string): string => join(dir, "private", `${kid}.jwe`),
   namesDir: (dir: string): string => join(dir, "names"),
   name: (dir: string, name: string): string => join(dir, "names", name),
   defaultName: (dir: string): string => join(dir, "default"),
+  removedDir: (dir: string): string => join(dir, "removed"),
+  removedFile: (dir: string, file: string): string => join(dir, "removed", file),
   lock: (dir: string): string => join(dir, ".lock"),
 } as const;
 

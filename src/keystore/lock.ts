@@ -1,13 +1,15 @@
 // One writer at a time. A lock whose owner died is taken over; readers never look at it.
 
-import { readFileSync, readlinkSync, statSync, unlinkSync } from "node:fs";
+import { readFileSync, readlinkSync, statSync, unlinkSync, utimesSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { errorCode, KeystoreError } from "../errors.ts";
 import { isObject, member, parseJson } from "../json.ts";
-import { readSmallFile, writeFileSafely } from "./files.ts";
+import { makeFolder, readSmallFile, writeFileSafely } from "./files.ts";
+import { layout } from "./layout.ts";
 
 const PATIENCE = 30_000; // ms to wait for another writer
 const PAUSE = 20; // ms between two looks
+const HEARTBEAT = 60_000; // ms between two touches of a lock that is held long
 const UNKNOWN_OWNER = 10 * 60_000; // ms after which the lock of a process that cannot be seen from here counts as left behind
 
 /**
@@ -17,11 +19,19 @@ const UNKNOWN_OWNER = 10 * 60_000; // ms after which the lock of a process that 
  */
 export async function withLock<T>(path: string, work: () => T | Promise<T>): Promise<T> {
   await acquire(path);
+  const heartbeat = setInterval(() => utimesSync(path, new Date(), new Date()), HEARTBEAT);
   try {
     return await work();
   } finally {
+    clearInterval(heartbeat);
     unlinkSync(path);
   }
+}
+
+/** Runs a change of a store while holding its lock. */
+export async function changeStore<T>(dir: string, work: () => T | Promise<T>): Promise<T> {
+  makeFolder(dir, 0o755);
+  return await withLock(layout.lock(dir), work);
 }
 
 async function acquire(path: string): Promise<void> {
@@ -75,7 +85,7 @@ function isLeftBehind(path: string, content: string): boolean {
   try {
     process.kill(owner.pid, 0);
   } catch (error) {
-    return errorCode(error) === "ESRCH";
+    if (errorCode(error) === "ESRCH") return true; // EPERM: another user's process, which may have got the pid since
   }
   const state = processState(owner.pid);
   return state !== undefined && (state.start !== owner.start || state.zombie);

@@ -5,6 +5,7 @@ import { fstatSync, readSync, writeSync } from "node:fs";
 import { errorCode, errorLine, asKeystoreError, KeystoreError } from "../errors.ts";
 import { directoryKeyStore } from "../keystore/directory.ts";
 import { storeLocation } from "../keystore/location.ts";
+import { secretFiles } from "../keystore/secrets.ts";
 import { answerRequest, type Answer } from "../protocol/answer.ts";
 
 const MAX_REQUEST = 8 * 1024 * 1024; // bytes
@@ -14,18 +15,26 @@ const FULL_PIPE_PAUSE = 5; // ms
 export interface ExecOptions {
   readonly keystore?: string;
   readonly provider?: string;
+  readonly passphraseFile?: string;
+  readonly masterKeyFile?: string;
 }
+
+const OPTIONS: ReadonlyMap<string, keyof ExecOptions> = new Map([
+  ["--keystore", "keystore"],
+  ["--provider", "provider"],
+  ["--passphrase-file", "passphraseFile"],
+  ["--master-key-file", "masterKeyFile"],
+]);
 
 /** The options of exec mode, undefined where the command line is anything else: a subcommand, --help, a mistake. */
 export function parseExecOptions(args: readonly string[]): ExecOptions | undefined {
-  const options: { keystore?: string; provider?: string } = {};
+  const options: { -readonly [name in keyof ExecOptions]: string } = {};
   for (let at = 0; at < args.length; at++) {
-    const [option = "", ...inline] = (args[at] ?? "").split("=");
-    const name = option === "--keystore" ? "keystore" : option === "--provider" ? "provider" : undefined;
-    if (name === undefined) return undefined;
+    const [name = "", ...inline] = (args[at] ?? "").split("=");
+    const option = OPTIONS.get(name);
     const value = inline.length > 0 ? inline.join("=") : args[++at];
-    if (value === undefined || value === "" || Object.hasOwn(options, name)) return undefined;
-    options[name] = value;
+    if (option === undefined || value === undefined || value === "" || Object.hasOwn(options, option)) return undefined;
+    options[option] = value;
   }
   if (args.length === 0 && standardInputIsTerminal()) return undefined;
   return options;
@@ -34,7 +43,7 @@ export function parseExecOptions(args: readonly string[]): ExecOptions | undefin
 /** Answers the request on standard input and ends the process: exit code 0, or nothing on stdout and one line on stderr. */
 export async function exec(options: ExecOptions): Promise<never> {
   try {
-    const store = directoryKeyStore(storeLocation(options.keystore));
+    const store = directoryKeyStore(storeLocation(options.keystore), secretFiles(options));
     const answer = await answerRequest(readStandardInput(), store, { provider: options.provider, startedAs: process.argv0 });
     writeStandardOutput(`${JSON.stringify(wireForm(answer))}\n`);
     return process.reallyExit(0);
@@ -69,7 +78,8 @@ function wireForm(answer: Answer): object {
     : { keyunwrapresults: { optsdata: answer.optsdata.toString("base64") } };
 }
 
-function readStandardInput(): Buffer {
+/** Reads standard input to its end. @throws KeystoreError `request` beyond 8 MiB */
+export function readStandardInput(): Buffer {
   const chunks: Buffer[] = [];
   let length = 0;
   for (;;) {

@@ -4,7 +4,12 @@ import type { Argv } from "yargs";
 import { writeStandardOutput } from "../transport/stdio.ts";
 
 /** The parser a command adds itself to, with the options every command has. */
-export type Cli = Argv<{ keystore: string | undefined }>;
+export type Cli = Argv<{ keystore: string | undefined; "passphrase-file": string | undefined; "master-key-file": string | undefined }>;
+
+/** Tells a person something that is no data, on standard error. */
+export function tell(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
 
 /** Prints data and a newline to standard output. */
 export function print(text: string): void {

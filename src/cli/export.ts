@@ -1,0 +1,61 @@
+// export NAME: a key for others, as JWK or as the PEM that ocicrypt's built-in jwe takes.
+
+import { lstatSync } from "node:fs";
+import { resolve } from "node:path";
+import { isatty } from "node:tty";
+import { KeystoreError } from "../errors.ts";
+import { publicJwk, toPrivateKey, toPublicKey, type Jwk } from "../jwk/jwk.ts";
+import { readPrivateKey } from "../keystore/directory.ts";
+import { entriesOf } from "../keystore/entries.ts";
+import { writeFileSafely } from "../keystore/files.ts";
+import { storeLocation } from "../keystore/location.ts";
+import { writeStandardOutput } from "../transport/stdio.ts";
+import { cliSecrets } from "./secrets.ts";
+import type { Cli } from "./shared.ts";
+
+/** Adds the command. */
+export function exportKey(cli: Cli): void {
+  cli.command(
+    "export KEY",
+    "Export a public key, or a private one with --private",
+    (yargs) =>
+      yargs
+        .positional("KEY", { type: "string", demandOption: true, describe: "A name, for its current key, or a kid" })
+        .option("private", { type: "boolean", default: false, describe: "The private key" })
+        .option("format", { choices: ["jwk", "pem"] as const, default: "jwk" as const, describe: "JWK, or PEM (SPKI, PKCS#8)" })
+        .option("output", { alias: "o", type: "string", requiresArg: true, describe: "The file to write; - or none is standard output" })
+        .option("force", { type: "boolean", default: false, describe: "Overwrite the file; print a private key to a terminal" })
+        .example("$0 export alice --format pem -o alice.pem", "For those who encrypt with jwe:alice.pem")
+        .example("$0 export alice --private -o backup.jwk", "A backup, for the owner alone"),
+    async ({ keystore, KEY, private: secret, format, output = "-", force, ...secrets }) => {
+      const dir = storeLocation(keystore);
+      const [entry] = entriesOf(dir, KEY);
+      if (entry === undefined) throw new KeystoreError("recipient", `no key named ${KEY} in ${dir}`, "see ocicrypt-keystore list");
+      const jwk = secret ? await readPrivateKey(dir, entry.kid, cliSecrets(secrets)) : entry.public;
+      if (jwk === undefined) throw new KeystoreError("key", `the private key of ${KEY} is not in ${dir}`, "export it where it is");
+      write(formatted(jwk, secret, format), output, secret, force);
+    },
+  );
+}
+
+function formatted(jwk: Jwk, secret: boolean, format: "jwk" | "pem"): string {
+  if (jwk.kty === "oct") {
+    if (!secret) throw new KeystoreError("usage", "a symmetric key has no public half", "add --private");
+    if (format === "pem") throw new KeystoreError("usage", "a symmetric key has no PEM form", "use --format jwk");
+  } else if (format === "pem") {
+    return String(secret ? toPrivateKey(jwk).export({ type: "pkcs8", format: "pem" }) : toPublicKey(jwk).export({ type: "spki", format: "pem" }));
+  }
+  return `${JSON.stringify(secret ? jwk : publicJwk(jwk))}\n`;
+}
+
+function write(text: string, output: string, secret: boolean, force: boolean): void {
+  if (output === "-") {
+    if (secret && isatty(1) && !force) throw new KeystoreError("usage", "this would print a private key to the terminal", "name a file with -o, or add --force");
+    return writeStandardOutput(text);
+  }
+  const path = resolve(output);
+  const there = lstatSync(path, { throwIfNoEntry: false });
+  if (there?.isFile() === false) throw new KeystoreError("io", `${path} is not a regular file`, "name another file");
+  if (there !== undefined && !force) throw new KeystoreError("io", `${path} exists`, "name another file, or add --force to overwrite it");
+  return writeFileSafely(path, text, secret ? 0o600 : 0o644, force ? "replace" : "create");
+}

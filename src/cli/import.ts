@@ -1,0 +1,44 @@
+// import NAME FILE: a key that others made.
+
+import { KeystoreError } from "../errors.ts";
+import { parseKey } from "../keystore/import.ts";
+import { addKey } from "../keystore/change.ts";
+import { readSmallFile } from "../keystore/files.ts";
+import { mustBeName } from "../keystore/layout.ts";
+import { storeLocation } from "../keystore/location.ts";
+import { readPassphrase } from "../keystore/secrets.ts";
+import { readStandardInput } from "../transport/stdio.ts";
+import { askSecret } from "./prompt.ts";
+import { cliSecrets } from "./secrets.ts";
+import { print, type Cli } from "./shared.ts";
+
+/** Adds the command. It prints the key's kid. */
+export function importKey(cli: Cli): void {
+  cli.command(
+    "import NAME FILE",
+    "Import a key: JWK, PEM or certificate; a public one makes a recipient",
+    (yargs) =>
+      yargs
+        .positional("NAME", { type: "string", demandOption: true, describe: "The key's name here" })
+        .positional("FILE", { type: "string", demandOption: true, describe: "The file, or - for standard input" })
+        .option("pem-passphrase-file", { type: "string", requiresArg: true, describe: "A file with the passphrase of encrypted PEM" })
+        .option("force", { type: "boolean", default: false, describe: "Where the name is taken: retire its key, which still unwraps" })
+        .example("$0 import bob bob.pem", "A public key: to encrypt for bob")
+        .example("jose jwk gen -i '{\"alg\":\"ECDH-ES+A256KW\"}' | $0 import carol -", "A key pair"),
+    async ({ keystore, NAME, FILE, pemPassphraseFile, force, ...secrets }) => {
+      mustBeName(NAME);
+      const passphrase = async (): Promise<Buffer> =>
+        pemPassphraseFile === undefined
+          ? await askSecret(`Passphrase of ${FILE === "" ? "standard input" : FILE}: `, "give it with --pem-passphrase-file FILE")
+          : readPassphrase(pemPassphraseFile, "name it with --pem-passphrase-file FILE");
+      print(await addKey(storeLocation(keystore), NAME, await parseKey(readKey(FILE), passphrase), cliSecrets(secrets), force));
+    },
+  );
+}
+
+function readKey(path: string): Buffer {
+  if (path === "-" || path === "") return readStandardInput(); // yargs makes "" of a positional "-"
+  const file = readSmallFile(path);
+  if (file === undefined) throw new KeystoreError("io", `there is no file ${path}`, "name a file with a key, or - for standard input");
+  return file.bytes;
+}

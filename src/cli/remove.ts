@@ -1,0 +1,25 @@
+// remove NAME|KID: takes a key out of the store. What could be missed is moved, not deleted.
+
+import { removeKey } from "../keystore/change.ts";
+import { storeLocation } from "../keystore/location.ts";
+import { tell, type Cli } from "./shared.ts";
+
+/** Adds the command. */
+export function remove(cli: Cli): void {
+  cli.command(
+    "remove KEY",
+    "Remove a name with its keys, or one key",
+    (yargs) =>
+      yargs
+        .positional("KEY", { type: "string", demandOption: true, describe: "A name or a kid" })
+        .option("force", { type: "boolean", default: false, describe: "Also the last copy of a private key: it is moved to removed/" })
+        .option("purge", { type: "boolean", default: false, describe: "Delete files instead of moving them to removed/" })
+        .example("$0 remove alice", "Remove a recipient")
+        .example("$0 remove alice --force", "Move its private keys to removed/"),
+    async ({ keystore, KEY, force, purge }) => {
+      const { removed, wasDefault } = await removeKey(storeLocation(keystore), KEY, { force, purge });
+      for (const { kid, movedTo } of removed) tell(movedTo === undefined ? `removed ${kid}` : `removed ${kid}: its private key is now ${movedTo}`);
+      if (wasDefault) tell("there is no default key any more: set one with ocicrypt-keystore default NAME");
+    },
+  );
+}

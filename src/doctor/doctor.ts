@@ -1,0 +1,70 @@
+// All checks, in the order in which things depend on each other, and what can be mended.
+
+import { existsSync } from "node:fs";
+import { asKeystoreError } from "../errors.ts";
+import { storeLocation } from "../keystore/location.ts";
+import { changeStore } from "../keystore/lock.ts";
+import type { SecretFiles } from "../keystore/secrets.ts";
+import type { Check } from "./check.ts";
+import { clientChecks } from "./clients.ts";
+import { configChecks, readProviders, type Provider } from "./config-file.ts";
+import { CONTAINERD_CONF, containerdChecks } from "./containerd.ts";
+import { roundTrip } from "./round-trip.ts";
+import { storeChecks } from "./store.ts";
+
+/** Looks at everything and changes nothing. */
+export async function examine(dir: string, given: SecretFiles): Promise<Check[]> {
+  const file = configFile();
+  const own = ownProvider(file);
+  return [
+    ...(await storeChecks(dir, secretsOf(given, own))),
+    ...(await configChecks(file, dir)),
+    ...(await clientChecks()),
+    ...(await containerdChecks()),
+    ...(await (own === undefined ? roundTrip(asConfigured(dir, given), dir) : roundTrip(own, storeLocation(own.options?.keystore)))),
+  ];
+}
+
+/** Mends what can be mended without losing anything. @returns a line for each thing */
+export async function mend(dir: string, given: SecretFiles): Promise<string[]> {
+  const secrets = secretsOf(given, ownProvider(configFile()));
+  const lines = new Map<string, string>();
+  const fresh = async (): Promise<Check[]> => (await storeChecks(dir, secrets)).filter((check) => check.mend !== undefined && !lines.has(check.message));
+  if ((await fresh()).length === 0) return []; // nothing is written to a store that needs nothing
+  await changeStore(dir, async () => {
+    // One mended thing lets another be seen: a secret that can be used only now opens what is locked.
+    for (let found = await fresh(); found.length > 0; found = await fresh()) {
+      for (const { message, mend: mendIt } of found) {
+        try {
+          mendIt?.();
+          lines.set(message, `mended: ${message}`);
+        } catch (error) {
+          lines.set(message, `not mended: ${message}: ${asKeystoreError(error).message}`);
+        }
+      }
+    }
+  });
+  return [...lines.values()];
+}
+
+function configFile(): string | undefined {
+  return process.env["OCICRYPT_KEYPROVIDER_CONFIG"] || (existsSync(CONTAINERD_CONF) ? CONTAINERD_CONF : undefined);
+}
+
+/** The entry that starts this program, and not one of its commands. */
+function ownProvider(file: string | undefined): Provider | undefined {
+  return file === undefined ? undefined : readProviders(file).find(({ own, options }) => own && options !== undefined);
+}
+
+/** The secret is where the command line says, else where the client's provider gets it. */
+function secretsOf(given: SecretFiles, own: Provider | undefined): SecretFiles {
+  const { passphraseFile, masterKeyFile } = own?.options ?? {};
+  return { passphraseFile: given.passphraseFile ?? passphraseFile, masterKeyFile: given.masterKeyFile ?? masterKeyFile };
+}
+
+/** This program as `config` would name it. */
+function asConfigured(dir: string, { passphraseFile, masterKeyFile }: SecretFiles): Provider {
+  const options = { keystore: dir, provider: "keystore", ...(passphraseFile && { "passphrase-file": passphraseFile }), ...(masterKeyFile && { "master-key-file": masterKeyFile }) };
+  const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, value]);
+  return { name: "keystore", path: process.execPath, args, options: undefined, own: true };
+}

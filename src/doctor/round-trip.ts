@@ -1,0 +1,54 @@
+// Wraps and unwraps through the very program, started as a client starts it.
+
+import { spawnSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { KeystoreError, printable } from "../errors.ts";
+import { isObject, member, parseJson } from "../json.ts";
+import { locatePrivate, nameList, readDefault, readName } from "../keystore/directory.ts";
+import { check, type Check } from "./check.ts";
+import type { Provider } from "./config-file.ts";
+
+const TIME_LIMIT = 10_000; // ms for one start
+
+/** A round trip for a key of `dir`, the provider's store. */
+export async function roundTrip(provider: Provider, dir: string): Promise<Check[]> {
+  return await check("round-trip", (warn, fail) => {
+    const name = [readDefault(dir), ...nameList(dir)].find((one) => one !== undefined && locatePrivate(dir, readName(dir, one)?.[0] ?? "") !== undefined);
+    if (name === undefined) {
+      warn(`not tried: no current key of ${dir} has its private key there`, "make one with ocicrypt-keystore keygen NAME, if images are to be decrypted here");
+      return "";
+    }
+    const optsdata = randomBytes(32);
+    const parameters = { [provider.name]: [Buffer.from(name).toString("base64")] };
+    const annotation = ask(provider, { op: "keywrap", keywrapparams: { ec: { Parameters: parameters }, optsdata: optsdata.toString("base64") } }, "keywrapresults", "annotation");
+    const opened = ask(provider, { op: "keyunwrap", keyunwrapparams: { dc: { Parameters: null }, annotation } }, "keyunwrapresults", "optsdata");
+    if (opened !== optsdata.toString("base64")) fail(`${name}: what was unwrapped is not what was wrapped`, "please report it");
+    return `wrapped for ${name} and unwrapped, by ${provider.path}`;
+  });
+}
+
+/** One request to the provider: a member of the result it answers with. */
+function ask({ path, args }: Provider, request: object, result: string, name: string): string {
+  const kept = Object.entries(process.env).filter(([variable]) => variable.startsWith("OCICRYPT_") || variable === "CREDENTIALS_DIRECTORY");
+  const { error, status, stdout, stderr } = spawnSync(path, args, {
+    input: JSON.stringify(request),
+    env: Object.fromEntries(kept),
+    cwd: "/",
+    timeout: TIME_LIMIT,
+    killSignal: "SIGKILL",
+    encoding: "utf8",
+  });
+  if (status !== 0) {
+    const line = /.+/.exec(stderr ?? "")?.[0]?.replace(/^ocicrypt-keystore: /, "") ?? error?.message ?? `killed after ${TIME_LIMIT / 1000} s`;
+    throw failure(`${path} failed (exit code ${status}): ${printable(line, 600)}`);
+  }
+  const answer = parseJson(Buffer.from(stdout), 3, (reason) => failure(`${path} gave an answer that ${reason}`));
+  const results = isObject(answer) ? member(answer, result) : undefined;
+  const value = isObject(results) ? member(results, name) : undefined;
+  if (typeof value !== "string") throw failure(`${path} gave an answer without ${result}.${name}`);
+  return value;
+}
+
+function failure(message: string): KeystoreError {
+  return new KeystoreError("io", message, "mend what it says; clients get the same answer");
+}

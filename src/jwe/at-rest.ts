@@ -1,0 +1,101 @@
+// A private key at rest: its JWK as the plaintext of a JWE (RFC 7517, section 7), for a passphrase or a master key.
+// Only files of the store are opened this way; the gate for annotations knows neither PBES2 nor a key without a kid.
+
+import { pbkdf2, randomBytes } from "node:crypto";
+import { promisify } from "node:util";
+import { KeystoreError } from "../errors.ts";
+import { member } from "../json.ts";
+import { decodeBase64url } from "../base64.ts";
+import { ENCRYPTIONS } from "./algorithms.ts";
+import { decryptContent, encryptContent } from "./engine.ts";
+import { parseJwe, type ParsedJwe, type ParsedRecipient } from "./gate.ts";
+import { aesKeyUnwrap, aesKeyWrap } from "./key-wrap.ts";
+
+/** What opens a private key at rest. */
+export type SecretKind = "passphrase" | "master key";
+
+/** Gives the secret of a kind. @throws KeystoreError `key` (exit code 3) if there is none or it cannot be used */
+export type SecretSource = (kind: SecretKind) => Promise<Buffer>;
+
+/** Bytes of a master key. */
+export const MASTER_KEY_BYTES = 32;
+
+const ENC = "A256GCM";
+const PBES2 = "PBES2-HS512+A256KW"; // RFC 7518, section 4.8
+const ITERATIONS = { written: 600_000, min: 1_000, max: 10_000_000 } as const; // p2c: section 4.8.1.2 asks for 1,000 at least
+const SALT = { written: 16, min: 8, max: 1024 } as const; // bytes of p2s: section 4.8.1.1 asks for 8 at least
+const derive = promisify(pbkdf2);
+
+/** Seals a private JWK's JSON with a secret: a general JWE with one recipient, as JSON text in UTF-8. */
+export async function sealAtRest(jwk: Buffer, kind: SecretKind, secret: Buffer): Promise<Buffer> {
+  const cek = randomBytes(ENCRYPTIONS[ENC].cek);
+  const iv = randomBytes(ENCRYPTIONS[ENC].iv);
+  const p2s = randomBytes(SALT.written);
+  const p2c = ITERATIONS.written;
+  const recipient =
+    kind === "passphrase"
+      ? { header: { alg: PBES2, p2s: p2s.toString("base64url"), p2c }, encryptedKey: aesKeyWrap(await passwordKey(secret, p2s, p2c), cek) }
+      : { header: { alg: "A256KW" }, encryptedKey: aesKeyWrap(secret, cek) };
+  return Buffer.from(JSON.stringify(await encryptContent(jwk, { enc: ENC, cty: "jwk+json" }, cek, iv, [recipient])));
+}
+
+/** Which kind of secret a JWE at rest asks for. @throws KeystoreError `key` if it is none of ours */
+export function secretKind(jwe: Buffer): SecretKind {
+  const alg = member(recipientOf(jwe).header, "alg");
+  if (alg === PBES2) return "passphrase";
+  if (alg === "A256KW") return "master key";
+  throw new KeystoreError("key", "it is locked in a way this program does not know", "restore it from a backup");
+}
+
+/**
+ * Opens a JWE at rest: the JWK's JSON.
+ *
+ * @returns undefined if the secret is another one or the file was changed
+ * @throws KeystoreError `key` if it is no such JWE, or what `source` throws
+ */
+export async function openAtRest(jwe: Buffer, source: SecretSource): Promise<Buffer | undefined> {
+  const kind = secretKind(jwe);
+  const secret = await source(kind);
+  const { header, encryptedKey } = recipientOf(jwe);
+  const kek = kind === "passphrase" ? await passwordKey(secret, salt(member(header, "p2s")), iterations(member(header, "p2c"))) : secret;
+  try {
+    return await decryptContent(parseLocked(jwe), aesKeyUnwrap(kek, encryptedKey));
+  } catch {
+    return undefined;
+  }
+}
+
+function recipientOf(jwe: Buffer): ParsedRecipient {
+  const [recipient] = parseLocked(jwe).recipients;
+  if (recipient === undefined) throw damaged();
+  return recipient;
+}
+
+/** The gate speaks of annotations, this is a file. */
+function parseLocked(jwe: Buffer): ParsedJwe {
+  try {
+    return parseJwe(jwe);
+  } catch (error) {
+    throw error instanceof KeystoreError ? damaged() : error;
+  }
+}
+
+/** RFC 7518, section 4.8: PBKDF2 with HMAC-SHA-512 over the passphrase; the salt is alg, a zero byte and p2s. */
+async function passwordKey(passphrase: Buffer, p2s: Buffer, p2c: number): Promise<Buffer> {
+  return await derive(passphrase, Buffer.concat([Buffer.from(PBES2), Buffer.of(0), p2s]), p2c, 32, "sha512");
+}
+
+function salt(p2s: unknown): Buffer {
+  const bytes = typeof p2s === "string" ? decodeBase64url(p2s) : undefined;
+  if (bytes === undefined || bytes.length < SALT.min || bytes.length > SALT.max) throw damaged();
+  return bytes;
+}
+
+function iterations(p2c: unknown): number {
+  if (typeof p2c !== "number" || !Number.isInteger(p2c) || p2c < ITERATIONS.min || p2c > ITERATIONS.max) throw damaged();
+  return p2c;
+}
+
+function damaged(): KeystoreError {
+  return new KeystoreError("key", "it is damaged, or has parameters out of bounds", "restore it from a backup");
+}

@@ -1,0 +1,75 @@
+// Keys as others write them: JWK, JWK set, PEM of all kinds, certificates. Nothing of the input is ever quoted.
+
+import { createPrivateKey, createPublicKey, randomBytes } from "node:crypto";
+import { KeystoreError } from "../errors.ts";
+import { isObject, member, parseJson } from "../json.ts";
+import { forbids, naturalAlgorithm } from "../jwe/algorithms.ts";
+import { checkJwk, isPrivate, publicHalf, type Jwk } from "../jwk/jwk.ts";
+
+const JSON_DEPTH = 5; // a JWK set, its list, a key, its x5c
+const OCT_KID = /^[A-Za-z0-9_-]{22}$/; // 128 bits, as generateJwk makes them
+
+/**
+ * Reads one key from the bytes of a file and checks that it can wrap, or unwrap where it is private.
+ *
+ * @param passphrase gives the passphrase of an encrypted PEM, where there is one
+ * @returns the key with only the members that a store keeps; a symmetric one with its kid
+ * @throws KeystoreError `key` if it is no key, several keys, or one that must not be used
+ */
+export async function parseKey(bytes: Buffer, passphrase: () => Promise<Buffer>): Promise<Jwk> {
+  const text = bytes.toString("latin1").trimStart();
+  const jwk = text.startsWith("{") || text.startsWith("[") ? parseJwk(bytes) : await parsePem(text, passphrase);
+  const { kid, created: _created, ...key } = withSize(jwk);
+  const obstacle = forbids(key, isPrivate(key) ? "unwrap" : "wrap") ?? forbids(publicHalf(key), "wrap");
+  if (obstacle !== undefined) throw refused(`cannot be used here: ${obstacle}`);
+  if (key.kty !== "oct") return key;
+  if (key.k === undefined) throw refused("is a symmetric key without its k");
+  return { ...key, kid: kid !== undefined && OCT_KID.test(kid) ? kid : randomBytes(16).toString("base64url") };
+}
+
+function withSize(jwk: Jwk): Jwk {
+  if (jwk.kty !== "oct" || jwk.k === undefined) return jwk;
+  const natural = naturalAlgorithm(jwk);
+  if (jwk.alg !== undefined && jwk.alg !== natural) throw refused('cannot be used here: its "alg" is not for its size');
+  return { ...jwk, alg: natural };
+}
+
+function parseJwk(bytes: Buffer): Jwk {
+  const value = parseJson(bytes, JSON_DEPTH, refused);
+  const keys = isObject(value) ? member(value, "keys") : value;
+  if (isObject(value) && member(value, "ciphertext") !== undefined) throw refused("is locked: run ocicrypt-keystore unlock where it comes from, for removed keys too");
+  if (keys === undefined) return checkJwk(value, refused);
+  if (!Array.isArray(keys)) throw refused("is a JWK set whose keys are not a list");
+  if (keys.length !== 1) throw refused(`is a JWK set of ${keys.length} keys, not of one`);
+  return checkJwk(keys[0], refused);
+}
+
+async function parsePem(text: string, passphrase: () => Promise<Buffer>): Promise<Jwk> {
+  const labels = [...text.matchAll(/^-----BEGIN ([A-Z0-9 ]{1,40})-----\s*$/gm)].map(([, label = ""]) => label);
+  const secret = labels.filter((label) => label.endsWith("PRIVATE KEY"));
+  const open = labels.filter((label) => label.endsWith("PUBLIC KEY"));
+  if (secret.length > 1 || (secret.length === 0 && open.length > 1)) throw refused("has several keys, not one");
+  const label = secret[0] ?? open[0] ?? labels.find((one) => one === "CERTIFICATE");
+  if (label === undefined) throw refused("is neither a JWK nor PEM with a key or a certificate");
+  const begin = text.indexOf(`-----BEGIN ${label}-----`);
+  const end = text.indexOf(`-----END ${label}-----`, begin);
+  if (end === -1) throw refused("is PEM without its end");
+  const block = text.slice(begin, end) + `-----END ${label}-----\n`;
+  const encrypted = label === "ENCRYPTED PRIVATE KEY" || /^Proc-Type: 4,ENCRYPTED/m.test(block);
+  return exported(secret.length > 0, block, encrypted ? await passphrase() : undefined);
+}
+
+function exported(secret: boolean, key: string, passphrase: Buffer | undefined): Jwk {
+  let jwk: unknown;
+  try {
+    const object = secret ? createPrivateKey({ key, format: "pem", ...(passphrase === undefined ? {} : { passphrase }) }) : createPublicKey(key);
+    jwk = object.export({ format: "jwk" });
+  } catch {
+    throw refused(passphrase === undefined ? "is damaged PEM, or a key of a kind other than EC and RSA" : "is encrypted PEM that this passphrase does not open");
+  }
+  return checkJwk(jwk, refused);
+}
+
+function refused(reason: string): KeystoreError {
+  return new KeystoreError("key", `the key to import ${reason}`, "nothing was imported; give a JWK or PEM of one EC, RSA or symmetric key");
+}

@@ -1,0 +1,99 @@
+// Locking and unlocking all private keys of a store, the removed ones too.
+
+import { KeystoreError } from "../errors.ts";
+import { sealAtRest, type SecretKind, type SecretSource } from "../jwe/at-rest.ts";
+import { lockedKind, mustExist, parseKeyFile, unlockKeyFile } from "./directory.ts";
+import { listFolder, MAX_FILE, readSmallFile, refuseOpenMode, removeFile, writeFileSafely } from "./files.ts";
+import { isKid, layout } from "./layout.ts";
+import { changeStore } from "./lock.ts";
+
+const SECRET = 0o600;
+
+interface KeyFile {
+  readonly path: string;
+  readonly kid: string;
+  readonly locked: boolean;
+}
+
+/** Every private key's file, current, retired and removed. */
+function keyFiles(dir: string): KeyFile[] {
+  return [layout.privateDir(dir), layout.removedDir(dir)].flatMap((folder) =>
+    listFolder(folder).flatMap((file) => {
+      const [, kid, kind] = /^([^.]+)(?:\.\d+)?\.(jwk|jwe)$/.exec(file) ?? [];
+      return kid !== undefined && isKid(kid) ? [{ path: `${folder}/${file}`, kid, locked: kind === "jwe" }] : [];
+    }),
+  );
+}
+
+function mustRead(path: string): Buffer {
+  const file = readSmallFile(path);
+  if (file === undefined) throw new KeystoreError("store", `${path} is gone`, "somebody else changes the store by hand: try again");
+  return file.bytes;
+}
+
+/** A new private key sealed with the secret that the store's other keys are locked with; undefined if none is. */
+export async function sealLikeTheOthers(dir: string, jwk: Buffer, secrets: SecretSource): Promise<Buffer | undefined> {
+  const locked = keyFiles(dir).find((file) => file.locked);
+  if (locked === undefined) return undefined;
+  const sample = mustRead(locked.path);
+  await unlockKeyFile(locked.path, locked.kid, sample, secrets); // the same secret, or nothing is written
+  const kind = lockedKind(locked.path, sample);
+  return await sealAtRest(jwk, kind, await secrets(kind));
+}
+
+/**
+ * Locks every private key that is not locked. Each is sealed beside the open file, which goes then.
+ *
+ * @returns how many were locked now
+ * @throws KeystoreError `key` if one is damaged, or those locked already have another secret: then nothing is changed
+ */
+export async function lockKeys(dir: string, kind: SecretKind, secrets: SecretSource): Promise<number> {
+  mustExist(dir);
+  return await changeStore(dir, async () => {
+    const files = keyFiles(dir);
+    const sample = files.find(({ locked }) => locked);
+    if (sample !== undefined) {
+      const bytes = mustRead(sample.path);
+      const former = lockedKind(sample.path, bytes);
+      if (former !== kind) throw new KeystoreError("store", `keys of ${dir} are locked with a ${former}`, "unlock them first");
+      await unlockKeyFile(sample.path, sample.kid, bytes, secrets);
+    }
+    const open = files.filter(({ locked }) => !locked).map((file) => ({ ...file, bytes: mustCheck(file) }));
+    const secret = await secrets(kind);
+    for (const { path, bytes } of open) {
+      writeFileSafely(path.replace(/jwk$/, "jwe"), await sealAtRest(bytes, kind, secret), SECRET, "replace");
+      removeFile(path);
+    }
+    return open.length;
+  });
+}
+
+/**
+ * Unlocks every private key. Each is written open beside the locked file, which goes then.
+ *
+ * @returns how many were unlocked
+ * @throws KeystoreError `key` if the secret is another one, or a file is damaged: then nothing is changed
+ */
+export async function unlockKeys(dir: string, secrets: SecretSource): Promise<number> {
+  mustExist(dir);
+  return await changeStore(dir, async () => {
+    const opened = [];
+    for (const { path, kid, locked } of keyFiles(dir)) {
+      if (locked) opened.push({ path, jwk: await unlockKeyFile(path, kid, mustRead(path), secrets) });
+    }
+    for (const { path, jwk } of opened) {
+      writeFileSafely(path.replace(/jwe$/, "jwk"), `${JSON.stringify(jwk)}\n`, SECRET, "replace");
+      removeFile(path);
+    }
+    return opened.length;
+  });
+}
+
+function mustCheck({ path, kid }: KeyFile): Buffer {
+  const file = readSmallFile(path);
+  if (file === undefined) throw new KeystoreError("store", `${path} is gone`, "somebody else changes the store by hand: try again");
+  refuseOpenMode(path, "private key", file);
+  parseKeyFile(path, kid, file.bytes);
+  if (file.bytes.length > MAX_FILE / 2) throw new KeystoreError("store", `${path} would be too large to be read again when it is locked`, "take the members out of it that a key does not need");
+  return file.bytes;
+}

@@ -1,0 +1,78 @@
+// Where the secret that unlocks private keys at rest is found without asking anybody.
+
+import { join } from "node:path";
+import { asUnusable, KeystoreError } from "../errors.ts";
+import { MASTER_KEY_BYTES, type SecretKind, type SecretSource } from "../jwe/at-rest.ts";
+import { readSmallFile, refuseOpenMode } from "./files.ts";
+
+/** What the command line says. */
+export interface SecretFiles {
+  readonly passphraseFile?: string | undefined;
+  readonly masterKeyFile?: string | undefined;
+}
+
+// systemd's LoadCredentialEncrypted= puts its files into $CREDENTIALS_DIRECTORY; containerd passes its environment on.
+const PLACES = {
+  passphrase: { option: "--passphrase-file", variable: "OCICRYPT_KEYSTORE_PASSPHRASE_FILE", credential: "ocicrypt-keystore.passphrase" },
+  "master key": { option: "--master-key-file", variable: "OCICRYPT_KEYSTORE_MASTER_KEY_FILE", credential: "ocicrypt-keystore.master-key" },
+} as const;
+
+/** Reads secrets from files: the option's, the environment variable's, the systemd credential. Each is read once, when it is asked for. */
+export function secretFiles(given: SecretFiles): SecretSource {
+  const known = new Map<SecretKind, Buffer>();
+  return async (kind) => {
+    const secret = known.get(kind) ?? readSecret(kind, given);
+    known.set(kind, secret);
+    return secret;
+  };
+}
+
+/** The file that holds a secret of a kind, undefined if nobody named one. */
+export function secretFile(kind: SecretKind, { passphraseFile, masterKeyFile }: SecretFiles): string | undefined {
+  const { variable, credential } = PLACES[kind];
+  const named = (kind === "passphrase" ? passphraseFile : masterKeyFile) ?? process.env[variable];
+  if (named !== undefined && named !== "") return named;
+  const credentials = process.env["CREDENTIALS_DIRECTORY"];
+  const path = credentials === undefined ? undefined : join(credentials, credential);
+  return path !== undefined && readSmallFile(path) !== undefined ? path : undefined;
+}
+
+function readSecret(kind: SecretKind, given: SecretFiles): Buffer {
+  const { option, variable } = PLACES[kind];
+  const path = secretFile(kind, given);
+  if (path === undefined) throw new KeystoreError("key", `the private key is locked with a ${kind}`, `give it with ${option} FILE or ${variable}`, 3);
+  const hint = `name it with ${option} FILE or ${variable}`;
+  return kind === "passphrase" ? readPassphrase(path, hint) : checkMasterKey(path, readSecretFile(kind, path, hint));
+}
+
+/** The passphrase in a file, less exactly one final newline. @throws KeystoreError `key` (exit code 3) if it cannot be used */
+export function readPassphrase(path: string, hint: string): Buffer {
+  return checkPassphrase(withoutNewline(readSecretFile("passphrase", path, hint)));
+}
+
+function readSecretFile(kind: SecretKind, path: string, hint: string): Buffer {
+  try {
+    const file = readSmallFile(path);
+    if (file === undefined) throw new KeystoreError("key", `the ${kind} file ${path} is missing`, hint);
+    refuseOpenMode(path, kind, file);
+    return file.bytes;
+  } catch (error) {
+    throw asUnusable(error);
+  }
+}
+
+/** A passphrase as it may be used. @throws KeystoreError `key` (exit code 3) if it is empty */
+export function checkPassphrase(passphrase: Buffer): Buffer {
+  if (passphrase.length > 0) return passphrase;
+  throw new KeystoreError("key", "the passphrase is empty", "give one that is not", 3);
+}
+
+function checkMasterKey(path: string, bytes: Buffer): Buffer {
+  if (bytes.length === MASTER_KEY_BYTES) return bytes;
+  throw new KeystoreError("key", `the master key file ${path} has ${bytes.length} bytes`, `it must hold ${MASTER_KEY_BYTES} random bytes: head -c ${MASTER_KEY_BYTES} /dev/urandom`, 3);
+}
+
+/** An editor or echo ends the file with a newline that is not meant: exactly one goes. */
+function withoutNewline(bytes: Buffer): Buffer {
+  return bytes.at(-1) === 0x0a ? bytes.subarray(0, -1) : bytes;
+}

@@ -1,0 +1,113 @@
+// doctor and what clients read: the file that $OCICRYPT_KEYPROVIDER_CONFIG names, and the round trip through its entry.
+
+import { copyFileSync, existsSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { BINARY, makeStore, run, succeed, temporaryFolder } from "../support.ts";
+import { assertCheck, checksIn, configFile, entry, examine, only, problems, type Check } from "./doctor-support.ts";
+
+const dir = makeStore("alice");
+const other = makeStore("bob");
+const folder = temporaryFolder();
+const notExecutable = join(folder, "plain");
+writeFileSync(notExecutable, "");
+const [link, named] = [join(folder, "linked"), join(folder, "ocicrypt-second")];
+for (const path of [link, named]) symlinkSync(BINARY, path);
+const args = ["--keystore", dir, "--provider", "ks"];
+const withFile = (file: string): Check[] => examine(dir, [], { OCICRYPT_KEYPROVIDER_CONFIG: file });
+
+test("is content with what config prints, and makes the round trip through it", () => {
+  const file = configFile(succeed(["config", "--keystore", dir]));
+  const checks = withFile(file);
+  assert.equal(problems(checks), []);
+  assertCheck(checks, "config.variable", "ok", new RegExp(`is ${file}`));
+  assertCheck(checks, "config.provider", "ok", /provider keystore is this program/);
+});
+
+test("knows this program through a symlink, without args, with other providers beside it, and takes a grpc entry", () => {
+  const providers = { first: entry(args.toSpliced(3, 1, "first"), link), tang: { grpc: "localhost:50051" }, other: { cmd: { path: "/bin/true", args: null } } };
+  const checks = withFile(configFile(providers));
+  assert.equal(problems(checks), []);
+  assertCheck(checks, "round-trip", "ok", new RegExp(`by ${link}`));
+});
+
+test("warns where no variable is set or no provider is this program, which is no failure", () => {
+  assertCheck(examine(dir), "config.variable", "warn", /is not set.*ocicrypt-keystore config > FILE/);
+  assertCheck(withFile(configFile({ other: entry([], "/bin/true") })), "config.provider", "warn", new RegExp(`no provider of \\S+ is this program, ${BINARY}`));
+});
+
+const sample = { cmd: null, path: BINARY }; // the first sample of ocicrypt's docs has "path" directly below the name
+for (const [what, id, status, message, content] of [
+  ["a file without JSON", "config.json", "fail", /is not a JSON object/, "key-providers: {}"],
+  ["a file with a list", "config.json", "fail", /is not a JSON object/, "[]"],
+  ["a file without key-providers", "config.provider", "fail", /has no key-providers/, '{"providers":{}}'],
+  ["a path that is not below cmd", "config.provider", "fail", /provider ks of \S+ has its "path" directly below its name.*"Unsupported keyprovider invocation"/, { ks: { path: BINARY, args } }],
+  ["an entry that is empty", "config.provider", "fail", /has neither cmd nor grpc/, { ks: {} }],
+  ["a cmd that is null", "config.provider", "fail", /has a cmd without a path/, { ks: sample }],
+  ["an entry that is no object", "config.provider", "fail", /is not an object/, { ks: BINARY }],
+  ["args that are one string", "config.provider", "fail", /has args that are not a list of strings/, { ks: { cmd: { path: BINARY, args: "--provider ks" } } }],
+  ["a program that is not there", "config.path", "fail", /the program of provider ks is not there: \/none/, { ks: entry([], "/none") }],
+  ["a program that cannot be executed", "config.path", "fail", /cannot be executed.*chmod \+x/, { ks: entry([], notExecutable) }],
+  ["a program without a folder", "config.path", "warn", /which a client looks for on its own PATH/, { ks: entry(args, "linked") }],
+  ["args of another program", "config.args", "fail", /the args of provider ks are none that a client may start this program with/, { ks: entry(["--passphrase", "hunter2"]) }],
+  ["args for another provider", "config.args", "fail", /provider ks is told to be other: it refuses to encrypt/, { ks: entry(["--keystore", dir, "--provider", "other"]) }],
+  ["another key store", "config.args", "warn", new RegExp(`provider ks uses the key store ${other}, not ${dir}.*--keystore ${other}`), { ks: entry(["--keystore", other, "--provider", "ks"]) }],
+  ["no key store, where the default is another", "config.args", "warn", /provider ks uses the key store \/\S+, not/, { ks: entry(["--provider", "ks"]) }],
+  ["a relative key store", "config.args", "warn", /depends on a client's working directory: keys/, { ks: entry(["--keystore", "keys", "--provider", "ks"]) }],
+  ["two providers told apart by nothing", "config.args", "warn", /2 providers are this program, and ks is told apart by nothing.*add "--provider", "ks"/, { ks: entry(["--keystore", dir]), second: entry(["--keystore", dir], named) }],
+] as const) {
+  test(`finds ${what}`, () => {
+    const file = configFile(content);
+    const checks = examine(dir, [], { OCICRYPT_KEYPROVIDER_CONFIG: file, PATH: folder });
+    assert.is(only(checks.filter((check) => check.id === id && message.test(`${check.message}; ${check.hint ?? ""}`)), id).status, status, JSON.stringify(checks.filter((check) => check.status !== "ok")));
+  });
+}
+
+test("finds a file that is not there, or is named by a relative path", () => {
+  assertCheck(withFile("/none.conf"), "config.file", "fail", /there is no file \/none.conf: clients go on without a word/);
+  const relative = checksIn(run(["doctor", "--json", "--keystore", dir], { env: { PATH: "", OCICRYPT_KEYPROVIDER_CONFIG: "tmp/x.conf" } }));
+  assertCheck(relative, "config.variable", "warn", /depends on a client's working directory/);
+});
+
+test("uses the store of the client's own entry for the round trip, and shows its line where it fails", () => {
+  const file = configFile({ ks: entry(["--keystore", other, "--provider", "ks"]) });
+  assertCheck(withFile(file), "round-trip", "ok", /wrapped for bob/);
+  const broken = makeStore("carol");
+  const checks = examine(broken, [], { OCICRYPT_KEYPROVIDER_CONFIG: configFile({ ks: entry(["--keystore", broken, "--provider", "wrong"]) }) });
+  assertCheck(checks, "round-trip", "fail", /failed \(exit code 1\): the request names no provider "wrong"/);
+});
+
+test("makes the round trip with another key where the default one is a recipient only, and warns where there is none", () => {
+  const mixed = makeStore("alice", "bob");
+  const pem = join(temporaryFolder(), "alice.pem");
+  succeed(["export", "alice", "--keystore", mixed, "--format", "pem", "-o", pem]);
+  const recipients = join(temporaryFolder(), "store");
+  succeed(["import", "alice", pem, "--keystore", recipients]);
+  assertCheck(examine(recipients), "round-trip", "warn", /not tried: no current key of \S+ has its private key there/);
+  succeed(["keygen", "bob", "--keystore", recipients]);
+  assertCheck(examine(recipients), "round-trip", "ok", /wrapped for bob/);
+});
+
+test("takes the same bytes elsewhere for another program, and does not start it", () => {
+  const own = join(folder, "copy");
+  copyFileSync(BINARY, own);
+  const checks = withFile(configFile({ ks: entry(args, own) }));
+  assertCheck(checks, "config.provider", "warn", /no provider of/);
+  assertCheck(checks, "round-trip", "ok", new RegExp(`by ${BINARY}`));
+  rmSync(own);
+  mkdirSync(own);
+  assertCheck(withFile(configFile({ ks: entry(args, own) })), "config.path", "fail", /cannot be executed/);
+});
+
+test("starts none of its own commands that an entry names, and quotes no args", () => {
+  const victim = makeStore("alice");
+  const file = configFile({ ks: entry(["remove", "alice", "--force", "--keystore", victim]) });
+  const checks = examine(victim, [], { OCICRYPT_KEYPROVIDER_CONFIG: file });
+  assert.equal(problems(checks), ["fail config.args"]);
+  assert.ok(existsSync(join(victim, "names/alice")));
+  const secret = configFile({ ks: entry(["--passphrase", "hunter2"]) });
+  assert.not.match(JSON.stringify(withFile(secret)), "hunter2");
+});
+
+test.run();

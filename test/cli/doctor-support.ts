@@ -1,0 +1,59 @@
+// What the tests of doctor share.
+
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import * as assert from "uvu/assert";
+import { BINARY, run, temporaryFolder, type Result } from "../support.ts";
+
+/** A check as `doctor --json` prints it. */
+export interface Check {
+  readonly id: string;
+  readonly status: "ok" | "warn" | "fail";
+  readonly message: string;
+  readonly hint?: string;
+}
+
+/** The checks in the output of `doctor --json`, whose exit code must fit them. */
+export function checksIn({ code, stdout, stderr }: Result): Check[] {
+  assert.match(stdout, /^\{/, stderr);
+  const { checks } = JSON.parse(stdout) as { checks: Check[] };
+  assert.is(code, checks.some(({ status }) => status === "fail") ? 1 : 0, stdout);
+  return checks;
+}
+
+/** The checks of a store. */
+export function examine(dir: string, args: readonly string[] = [], env: NodeJS.ProcessEnv = {}): Check[] {
+  return checksIn(run(["doctor", "--json", "--keystore", dir, ...args], { env: { PATH: "", ...env } }));
+}
+
+/** The only check of an id. */
+export function only(checks: readonly Check[], id: string): Check {
+  const [found, ...more] = checks.filter((check) => check.id === id);
+  assert.is(more.length, 0, `one line of ${id}: ${JSON.stringify(more)}`);
+  return found ?? { id, status: "ok", message: "missing" };
+}
+
+/** Asserts that a check has a status, says something, and names a way out unless it is ok. */
+export function assertCheck(checks: readonly Check[], id: string, status: Check["status"], message: RegExp): void {
+  const found = only(checks, id);
+  assert.is(found.status, status, JSON.stringify(found));
+  assert.match(`${found.message}; ${found.hint ?? ""}`, message);
+  assert.is(found.hint !== undefined, status !== "ok", "a hint");
+}
+
+/** The ids of all that is not ok, without the machine's own: whether it has clients, and a configuration. */
+export function problems(checks: readonly Check[]): string[] {
+  return checks.filter(({ id, status }) => status !== "ok" && id !== "clients" && id !== "config.variable").map(({ id, status }) => `${status} ${id}`);
+}
+
+/** An ocicrypt.conf with these providers. */
+export function configFile(providers: unknown): string {
+  const path = join(temporaryFolder(), "ocicrypt.conf");
+  writeFileSync(path, typeof providers === "string" ? providers : JSON.stringify({ "key-providers": providers }));
+  return path;
+}
+
+/** An entry that starts the binary. */
+export function entry(args: readonly string[], path = BINARY): object {
+  return { cmd: { path, args } };
+}

@@ -1,0 +1,262 @@
+// doctor and the key store: everything that can be wrong with it is found under its id, and mended where nothing can be lost.
+
+import { spawnSync } from "node:child_process";
+import { chmodSync, chownSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { assertFailure, BINARY, kidOf, makeStore, run, succeed, temporaryFolder, testWith, unwrap, wrap } from "../support.ts";
+import { assertCheck, configFile, entry, examine, problems } from "./doctor-support.ts";
+
+const IDS = [
+  ..."store store.modes store.owners store.leftovers store.lock store.names store.default store.keys store.unnamed store.twice store.locked".split(" "),
+  ..."config.variable config.file config.json config.provider config.path config.args".split(" "),
+  ..."clients client.skopeo client.podman client.buildah client.nerdctl client.ctr-enc client.ctd-decoder client.containerd client.crio".split(" "),
+  ..."containerd.decoder containerd.keys containerd.provider containerd.zstd containerd.key-model containerd.pull round-trip".split(" "),
+];
+const root = process.getuid?.() === 0 ? true : undefined;
+const deadPid = (): number => spawnSync("true").pid;
+const privateKey = (dir: string, name = "alice", ending = "jwk"): string => join(dir, "private", `${kidOf(dir, name)}.${ending}`);
+const publicKey = (dir: string, name = "alice"): string => join(dir, "public", `${kidOf(dir, name)}.jwk`);
+const name = (dir: string, key = "alice"): string => join(dir, "names", key);
+const temporary = (dir: string, pid = deadPid()): string => join(dir, `.tmp-${pid}-0123456789abcdef`);
+const masterKey = (mode = 0o600): string => {
+  const path = join(temporaryFolder(), "master.key");
+  writeFileSync(path, Buffer.alloc(32, path), { mode });
+  return path;
+};
+const lock = (dir: string, secret = masterKey()): string => {
+  succeed(["lock", "--keystore", dir, "--master-key-file", secret]);
+  return secret;
+};
+/** A store whose lock was interrupted after it wrote the locked file, and the secret. */
+const interruptedLock = (open: (dir: string) => string = (dir) => readFileSync(privateKey(dir), "utf8")): { dir: string; secret: string } => {
+  const dir = makeStore("alice:--type oct");
+  const content = open(dir);
+  const secret = lock(dir);
+  writeFileSync(privateKey(dir), content, { mode: 0o600 });
+  return { dir, secret };
+};
+
+test("lists every check under its id, each once, where all is well", () => {
+  const dir = makeStore("alice", "bob:--type rsa --bits 2048", "carol:--type oct");
+  const file = configFile({ keystore: entry(["--keystore", dir, "--provider", "keystore"]) });
+  const checks = examine(dir, [], { OCICRYPT_KEYPROVIDER_CONFIG: file });
+  assert.equal(checks.map(({ id }) => id), IDS);
+  assert.equal(problems(checks), []);
+  assertCheck(checks, "round-trip", "ok", /wrapped for alice and unwrapped/);
+});
+
+test("is a line a check for people, with the way out", () => {
+  const dir = makeStore("alice");
+  rmSync(join(dir, "default"));
+  const { code, stdout, stderr } = run(["doctor", "--keystore", dir], { env: { PATH: "" } });
+  assert.is(code, 0);
+  assert.is(stderr, "");
+  assert.is(stdout.trimEnd().split("\n").length, IDS.length);
+  assert.match(stdout, `ok    store: ${dir}\n`);
+  assert.match(stdout, "\nwarn  store.default: no default key: a client must name one, provider:PROVIDER:NAME; set one with ocicrypt-keystore default NAME\n");
+});
+
+test("fails with the report on standard output where there is no store, and makes none", () => {
+  const dir = join(temporaryFolder(), "none");
+  const checks = examine(dir, ["--fix"]);
+  assertCheck(checks, "store", "fail", /no key store at .*keygen NAME/);
+  assert.equal(problems(checks), ["fail store", "warn round-trip"]);
+  assert.not.ok(existsSync(dir));
+});
+
+test("never prints what is secret", () => {
+  const { dir, secret } = interruptedLock();
+  const { stdout, stderr } = run(["doctor", "--keystore", dir, "--master-key-file", secret, "--fix"]);
+  const { k } = JSON.parse(succeed(["export", "alice", "--private", "--keystore", dir, "--master-key-file", secret])) as { k: string };
+  assert.not.match(stdout + stderr, k);
+});
+
+const rewrite = (path: string, from: string | RegExp, to: string): void => writeFileSync(path, readFileSync(path, "utf8").replace(from, to));
+
+// What is broken, under which id it is found, and what is said.
+const broken: [string, string, "warn" | "fail", RegExp, (dir: string) => void][] = [
+  ["a store that is a file", "store", "fail", /is not a directory/, (dir) => (rmSync(dir, { recursive: true }), writeFileSync(dir, ""))],
+  ["a private key that others can read", "store.modes", "fail", /can be read by others \(mode 0640\).*chmod 600/, (dir) => chmodSync(privateKey(dir), 0o640)],
+  ["a private folder that others may enter", "store.modes", "warn", /others may enter .*private \(mode 0755\).*chmod 700/, (dir) => chmodSync(join(dir, "private"), 0o755)],
+  ["a half-written file of a dead process", "store.leftovers", "warn", /is half written.*doctor --fix/, (dir) => writeFileSync(temporary(join(dir, "private")), "")],
+  ["a half-written file that is old, whatever its pid is now", "store.leftovers", "warn", /half written/, (dir) => (writeFileSync(temporary(dir, process.pid), ""), utimesSync(temporary(dir, process.pid), 1, 1))],
+  ["a lock of a dead process", "store.lock", "warn", /\.lock is of a process that does not run here/, (dir) => writeFileSync(join(dir, ".lock"), JSON.stringify({ pid: deadPid(), start: "1", system: "" }))],
+  ["a takeover that died", "store.lock", "warn", /\.lock-takeover is of/, (dir) => writeFileSync(join(dir, ".lock-takeover"), "")],
+  ["a damaged name", "store.names", "fail", /names\/bob is damaged/, (dir) => writeFileSync(name(dir, "bob"), "../x\n")],
+  ["a name whose key is missing", "store.names", "fail", /the name alice points to \S+, which is missing.*backup/, (dir) => (rmSync(publicKey(dir)), rmSync(privateKey(dir)))],
+  ["a name that is the kid of another key", "store.names", "warn", /is also the kid of another key/, (dir) => copyFileSync(name(dir, "bob"), name(dir, kidOf(dir, "alice")))],
+  ["a file that cannot be a name", "store.names", "warn", /Enabled is ignored/, (dir) => copyFileSync(name(dir), name(dir, "Enabled"))],
+  ["no default key", "store.default", "warn", /no default key.*default NAME/, (dir) => rmSync(join(dir, "default"))],
+  ["a default key that is gone", "store.default", "fail", /the default key is carol, and there is no such name/, (dir) => writeFileSync(join(dir, "default"), "carol\n")],
+  ["a damaged default", "store.default", "fail", /default is damaged/, (dir) => writeFileSync(join(dir, "default"), "\n")],
+  ["a public key that is damaged", "store.keys", "fail", /public\/\S+ is damaged: it is not JSON/, (dir) => truncateSync(publicKey(dir), 20)],
+  ["a private key that is damaged", "store.keys", "fail", /private\/\S+ is damaged: it is not JSON/, (dir) => truncateSync(privateKey(dir), 20)],
+  ["a public key that is another one", "store.keys", "fail", /public\/\S+ is damaged: it holds another key than its name says/, (dir) => copyFileSync(publicKey(dir, "bob"), publicKey(dir))],
+  ["a private key that is another one", "store.keys", "fail", /private\/\S+ is damaged: it holds another key/, (dir) => copyFileSync(privateKey(dir, "bob"), privateKey(dir))],
+  ["a private key whose halves do not match", "store.keys", "fail", /has a d that does not match its point/, (dir) => rewrite(privateKey(dir), /"d":"[^"]+"/, `"d":"${"A".repeat(42)}E"`)],
+  ["a private key without its private part", "store.keys", "fail", /has no private part/, (dir) => copyFileSync(publicKey(dir), privateKey(dir))],
+  ["a private key without its public file", "store.keys", "warn", /has no public file: it unwraps only/, (dir) => rmSync(publicKey(dir))],
+  ["a private key without a name", "store.unnamed", "warn", /no name points to private key/, (dir) => rmSync(name(dir, "bob"))],
+];
+
+for (const [what, id, status, message, breakIt] of broken) {
+  test(`finds ${what}`, () => {
+    const dir = makeStore("alice", "bob");
+    breakIt(dir);
+    assertCheck(examine(dir), id, status, message);
+  });
+}
+
+test("takes a store made of symlinks, as Kubernetes mounts a secret, and another owner's open file as they are", () => {
+  const dir = makeStore("alice");
+  const [data, path] = [join(temporaryFolder(), "data"), privateKey(dir)];
+  copyFileSync(path, data);
+  chmodSync(data, 0o400);
+  rmSync(path);
+  symlinkSync(data, path);
+  assert.equal(problems(examine(dir)), []);
+});
+
+testWith(root, "root, to give files away", "tells of files of another owner, and leaves their modes to the administrator", () => {
+  const dir = makeStore("alice");
+  chownSync(privateKey(dir), 65534, 65534);
+  chmodSync(privateKey(dir), 0o644);
+  const checks = examine(dir, ["--fix"]);
+  assertCheck(checks, "store.owners", "warn", /belongs to uid 65534, the store to uid 0; run chown 0/);
+  assert.equal(problems(checks), ["warn store.owners"]);
+  assert.is(statSync(privateKey(dir)).mode & 0o777, 0o644);
+});
+
+testWith(root, "root, to become another user", "fails for a user who may not read the store", () => {
+  const dir = makeStore("alice");
+  chmodSync(join(dir, ".."), 0o755);
+  const { status, stdout } = spawnSync("setpriv", ["--reuid", "65534", "--clear-groups", BINARY, "doctor", "--keystore", dir], { encoding: "utf8", env: { PATH: "/usr/bin:/bin" } });
+  assert.is(status, 1);
+  assert.match(stdout, /^fail {2}store: cannot read \S+private: EACCES; let this user read it/);
+});
+
+test("knows a lock that is held and a file that is being written, and touches neither", () => {
+  const dir = makeStore("alice");
+  const held = [join(dir, ".lock"), temporary(dir, process.pid)];
+  for (const path of held) writeFileSync(path, JSON.stringify({ pid: process.pid }));
+  const checks = examine(dir, ["--fix"]);
+  assert.equal(problems(checks), []);
+  assertCheck(checks, "store.lock", "ok", new RegExp(`process ${process.pid} is changing the store`));
+  for (const path of held) assert.ok(existsSync(path));
+});
+
+test("opens locked keys with the secret it is given, else tells that none is named", () => {
+  const dir = makeStore("alice", "bob");
+  const secret = lock(dir);
+  assertCheck(examine(dir, ["--master-key-file", secret]), "store.locked", "ok", /2 private keys are locked with a master key, which is found and opens them/);
+  assert.equal(problems(examine(dir, [], { OCICRYPT_KEYSTORE_MASTER_KEY_FILE: secret })), []);
+  const checks = examine(dir);
+  assertCheck(checks, "store.locked", "warn", /2 keys are locked with a master key, and none is named here; .*--master-key-file FILE/);
+  assertCheck(checks, "round-trip", "fail", /exit code 3.*locked with a master key/);
+  const file = configFile({ ks: entry(["--keystore", dir, "--provider", "ks", "--master-key-file", secret]) });
+  assert.equal(problems(examine(dir, [], { OCICRYPT_KEYPROVIDER_CONFIG: file })), []);
+});
+
+test("tells of a secret that does not open the keys, is missing, or can be read by others", () => {
+  const dir = makeStore("alice");
+  lock(dir);
+  assertCheck(examine(dir, ["--master-key-file", masterKey()]), "store.locked", "fail", /does not open: wrong master key, or the file is damaged/);
+  assertCheck(examine(dir, ["--master-key-file", "/none"]), "store.locked", "fail", /master key file \/none is missing/);
+  const open = masterKey(0o644);
+  assertCheck(examine(dir, ["--master-key-file", open]), "store.modes", "fail", /master key \S+ can be read by others/);
+});
+
+test("tells of keys locked with several kinds of secrets, of some not locked, and of a locked key that is damaged", () => {
+  const dir = makeStore("alice", "bob", "carol");
+  const [one, other] = [makeStore("x"), makeStore("y")];
+  const passphrase = join(temporaryFolder(), "passphrase");
+  writeFileSync(passphrase, "horse", { mode: 0o600 });
+  const secret = lock(one);
+  succeed(["lock", "--keystore", other, "--passphrase-file", passphrase]);
+  for (const from of [one, other]) for (const folder of ["private", "public", "names"]) for (const file of readdirSync(join(from, folder))) copyFileSync(join(from, folder, file), join(dir, folder, file));
+  const messages = examine(dir, ["--master-key-file", secret, "--passphrase-file", passphrase]).filter(({ id }) => id === "store.locked");
+  assert.equal(messages.map(({ status, message }) => `${status} ${message}`), ["warn 3 private keys are not locked, others are", "warn some keys are locked with a passphrase, others with a master key"]);
+  truncateSync(privateKey(one, "x", "jwe"), 100);
+  assertCheck(examine(one, ["--master-key-file", secret]), "store.locked", "fail", /locked key \S+ is damaged: it is no JWE.*backup/);
+});
+
+test("--fix mends what crashes left and what others can read, says so, and finds nothing the second time", () => {
+  const { dir, secret } = interruptedLock();
+  const annotation = wrapWith(dir, secret);
+  chmodSync(join(dir, "private"), 0o777);
+  chmodSync(privateKey(dir), 0o666);
+  chmodSync(secret, 0o604);
+  for (const folder of ["", "public", "private", "names"]) writeFileSync(temporary(join(dir, folder)), "half");
+  for (const path of [".lock", ".lock-takeover"]) writeFileSync(join(dir, path), JSON.stringify({ pid: deadPid(), start: "1", system: "" }), { mode: 0o600 });
+  for (const path of [".lock", ".lock-takeover"]) utimesSync(join(dir, path), 1, 1); // of another boot, so it must be old
+  const before = examine(dir, ["--master-key-file", secret]);
+  assert.equal([...new Set(problems(before))], ["warn store.modes", "fail store.modes", "warn store.leftovers", "warn store.lock", "warn store.twice", "fail store.locked", "fail round-trip"]);
+  const { code, stdout, stderr } = run(["doctor", "--fix", "--json", "--keystore", dir, "--master-key-file", secret], { env: { PATH: "" } });
+  assert.is(code, 0, stdout);
+  assert.not.match(stderr, "not mended");
+  assert.match(stderr, /mended: \S+ is half written/);
+  assert.equal(readdirSync(dir).toSorted(), ["default", "names", "private", "public"]);
+  const { code: second, stderr: silent } = run(["doctor", "--fix", "--keystore", dir, "--master-key-file", secret], { env: { PATH: "" } });
+  assert.is(second, 0);
+  assert.is(silent, "");
+  assert.equal(problems(examine(dir, ["--master-key-file", secret])), []);
+  assert.equal(readdirSync(join(dir, "private")), [`${kidOf(dir, "alice")}.jwe`]);
+  assert.is(statSync(join(dir, "private")).mode & 0o777, 0o700);
+  assert.match(succeed(["--keystore", dir, "--master-key-file", secret], { input: annotation }), "keyunwrapresults");
+});
+
+for (const [what, open, withSecret] of [
+  ["the secret is not at hand", undefined, false],
+  ["the locked key is another one of that kid", (dir: string) => readFileSync(privateKey(dir), "utf8").replace(/"k":"./, '"k":"_'), true],
+  ["the open key is damaged", () => "{", true],
+] as const) {
+  test(`--fix keeps the open file of an interrupted lock where ${what}`, () => {
+    const { dir, secret } = interruptedLock(open);
+    const before = readFileSync(privateKey(dir), "utf8");
+    const checks = examine(dir, ["--fix", ...(withSecret ? ["--master-key-file", secret] : [])]);
+    assertCheck(checks, "store.twice", "warn", /a lock or unlock was interrupted; give the secret that opens the locked one to the same key/);
+    assert.is(readFileSync(privateKey(dir), "utf8"), before);
+  });
+}
+
+test("--fix never removes a private key without a name, and works on a removed key's leftovers too", () => {
+  const dir = makeStore("alice", "bob");
+  const annotation = wrap(dir, ["bob"]);
+  const removed = kidOf(dir, "alice");
+  succeed(["remove", "alice", "--force", "--keystore", dir]);
+  const open = readFileSync(join(dir, "removed", `${removed}.jwk`));
+  const secret = lock(dir);
+  writeFileSync(join(dir, "removed", `${removed}.jwk`), open, { mode: 0o644 });
+  rmSync(name(dir, "bob"));
+  const checks = examine(dir, ["--fix", "--master-key-file", secret]);
+  assert.equal(problems(checks), ["warn store.unnamed", "warn round-trip"]);
+  assert.equal(readdirSync(join(dir, "removed")).toSorted(), [`${removed}.jwe`, `${removed}.public.jwk`].toSorted());
+  succeed(["unlock", "--keystore", dir, "--master-key-file", secret]);
+  assert.match(unwrap(dir, annotation), "symkey");
+});
+
+test("--fix says what it could not mend, and writes nothing to a store that needs nothing", () => {
+  const dir = makeStore("alice");
+  const before = statSync(dir, { bigint: true }).ctimeNs;
+  examine(dir, ["--fix"]);
+  assert.is(statSync(dir, { bigint: true }).ctimeNs, before);
+  mkdirSync(temporary(dir)); // no file: it is not ours to remove
+  const { code, stderr } = run(["doctor", "--fix", "--keystore", dir], { env: { PATH: "" } });
+  assert.is(code, 0);
+  assert.match(stderr, /^not mended: \S+ is half written: a crash left it: /);
+});
+
+test("is wrong usage with an unknown option", () => {
+  assert.match(assertFailure(run(["doctor", "--mend"]), 2), /unknown argument: mend/);
+});
+
+function wrapWith(dir: string, secret: string): string {
+  const optsdata = Buffer.from("secret").toString("base64");
+  const wrapping = JSON.stringify({ op: "keywrap", keywrapparams: { ec: { Parameters: { keystore: [""] } }, optsdata } });
+  const { keywrapresults } = JSON.parse(succeed(["--keystore", dir, "--master-key-file", secret], { input: wrapping })) as { keywrapresults: { annotation: string } };
+  return JSON.stringify({ op: "keyunwrap", keyunwrapparams: { dc: null, annotation: keywrapresults.annotation } });
+}
+
+test.run();

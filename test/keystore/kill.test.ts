@@ -1,0 +1,307 @@
+// Writers killed at any instant, and many at once: no key is lost, and whoever comes next can work.
+
+import { spawn, spawnSync } from "node:child_process";
+import { randomInt } from "node:crypto";
+import { once } from "node:events";
+import { cpSync, existsSync, readFileSync, readlinkSync, rmSync, watch, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { open } from "../../src/jwe/open.ts";
+import type { SecretSource } from "../../src/jwe/at-rest.ts";
+import { addKey, setDefault } from "../../src/keystore/change.ts";
+import { directoryKeyStore, locatePrivate, nameList, readName, readPrivateKey } from "../../src/keystore/directory.ts";
+import { entries } from "../../src/keystore/entries.ts";
+import { generateJwk } from "../../src/keystore/generate.ts";
+import { secretFiles } from "../../src/keystore/secrets.ts";
+import { assertOpens, masterKeyFile, secretFile, tool, tree, wrapHere } from "../store.ts";
+import { BINARY, endurance, OPTSDATA, ROOT, run, succeed, temporaryFolder, testWith, unwrap } from "../support.ts";
+
+const MAX_NAMES = 12;
+const KID = /^[\w-]{22,43}\n$/;
+
+/** Since when a run's ms are counted: its start, or the moment it has the store's lock and begins to write. */
+type Since = "start" | "lock";
+
+/** How a writer ended, and how long it took. */
+interface Ended {
+  readonly killed: boolean;
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly took: Readonly<Record<Since, number>>;
+}
+
+/** Runs a writer of a store, and kills it so many ms after its start or after it took the lock. */
+async function start(dir: string, args: readonly string[], kill?: { readonly since: Since; readonly after: number }): Promise<Ended> {
+  const begin = { start: performance.now(), lock: performance.now() };
+  let timer: NodeJS.Timeout | undefined;
+  const at = (since: Since): void => {
+    begin[since] = performance.now();
+    if (kill?.since === since) timer ??= setTimeout(() => child.kill("SIGKILL"), kill.after);
+  };
+  const watcher = watch(dir, (_event, file) => {
+    if (file !== ".lock") return;
+    at("lock");
+    watcher.close();
+  });
+  const child = spawn(BINARY, args, { env: {}, stdio: ["ignore", "pipe", "pipe"] });
+  at("start");
+  let [stdout, stderr] = ["", ""];
+  child.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
+  child.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
+  const [code, signal] = (await once(child, "close")) as [number | null, string | null];
+  clearTimeout(timer);
+  watcher.close();
+  const end = performance.now();
+  return { killed: signal === "SIGKILL", code, stdout, stderr, took: { start: end - begin.start, lock: end - begin.lock } };
+}
+
+/** What a run takes as the store grows and shrinks, without its outliers. */
+function blend(before: Ended["took"], now: Ended["took"]): Ended["took"] {
+  return { start: (3 * before.start + now.start) / 4, lock: (3 * before.lock + now.lock) / 4 };
+}
+
+/** An instant of a run, and a tenth beyond it: half of them while it writes, which is the smaller part of it. */
+function anyInstant(normal: Ended["took"] | undefined): { since: Since; after: number } {
+  const since = pick(["start", "lock"] as const);
+  return { since, after: Math.random() * 1.1 * (normal?.[since] ?? 0) };
+}
+
+const pick = <T>(items: readonly T[]): T => {
+  const item = items[randomInt(items.length)];
+  if (item === undefined) throw new Error("nothing to pick from");
+  return item;
+};
+
+function newKeyFile(): string {
+  return secretFile(JSON.stringify(generateJwk(pick([{ type: "ec" }, { type: "ec", curve: "P-521" }, { type: "oct" }] as const))));
+}
+
+function assertNothingLeft(dir: string): void {
+  assert.equal(Object.keys(tree(dir)).filter((path) => /\.lock|\.tmp/.test(path)), [], "no lock and no temporary file is left");
+}
+
+/** One store under attack, and what it owes: an annotation for each kid that ever could wrap. */
+class Ledger {
+  readonly dir = temporaryFolder();
+  readonly #secrets: SecretSource;
+  readonly #annotations = new Map<string, Buffer>();
+  readonly #leaving = new Set<string>();
+
+  constructor(secrets: SecretSource) {
+    this.#secrets = secrets;
+  }
+
+  get names(): string[] {
+    return [...new Set(entries(this.dir).map(({ name }) => name))];
+  }
+
+  get kids(): string[] {
+    return [...this.#annotations.keys()];
+  }
+
+  annotation(kid: string): Buffer {
+    return this.#annotations.get(kid) ?? Buffer.alloc(0);
+  }
+
+  /** From now on these kids may be in removed/ instead of private/. */
+  leaves(kids: readonly string[]): void {
+    for (const kid of kids) this.#leaving.add(kid);
+  }
+
+  /** Reads the whole store: it lists, every annotation opens, and new keys get one. */
+  async audit(): Promise<void> {
+    const listed = entries(this.dir);
+    for (const [kid, annotation] of this.#annotations) {
+      if (locatePrivate(this.dir, kid) !== undefined) {
+        await assertOpens(this.dir, annotation, this.#secrets);
+      } else {
+        assert.ok(this.#leaving.has(kid), `${kid} is gone and nobody removed it`);
+        await this.#assertRemovedOpens(kid, annotation);
+        this.#annotations.delete(kid);
+      }
+    }
+    for (const { name, kid, state } of listed) {
+      if (state === "current" && !this.#annotations.has(kid)) this.#annotations.set(kid, await wrapHere(this.dir, name, this.#secrets));
+    }
+  }
+
+  /** What was moved to removed/ is a whole key still: read as the private folder of another store, it opens. */
+  async #assertRemovedOpens(kid: string, annotation: Buffer): Promise<void> {
+    const removed = join(this.dir, "removed");
+    const other = temporaryFolder();
+    const files = [`${kid}.jwe`, `${kid}.jwk`].filter((file) => existsSync(join(removed, file)));
+    assert.ok(files.length > 0, `${kid} is neither in private/ nor in removed/`);
+    for (const file of files) cpSync(join(removed, file), join(other, "private", file));
+    assert.is((await open(annotation, directoryKeyStore(other, this.#secrets))).toString(), OPTSDATA);
+    rmSync(other, { recursive: true });
+    for (const file of files) rmSync(join(removed, file)); // or lock has more to do at every turn
+  }
+}
+
+const masterKey = masterKeyFile();
+const withMasterKey = secretFiles({ masterKeyFile: masterKey });
+
+type Kind = "keygen" | "import" | "rotate" | "remove" | "lock" | "unlock";
+
+/** The arguments of a command of a kind; a remove is told to the ledger before it starts. */
+function nextCommand(ledger: Ledger, kind: Kind, turn: number): string[] {
+  if (kind === "lock" || kind === "unlock") return [kind];
+  if (kind === "keygen") return [kind, `key${turn}`, ...pick([[], [], ["--type", "oct"], ["--curve", "P-384"]])];
+  if (kind === "import") return [kind, `key${turn}`, newKeyFile()];
+  const name = pick(ledger.names);
+  if (kind === "rotate") return [kind, name];
+  ledger.leaves(readName(ledger.dir, name) ?? []);
+  return [kind, name, "--force"];
+}
+
+test("a writer that is killed at any instant loses no key, and the next one works", async () => {
+  const ledger = new Ledger(withMasterKey);
+  const options = ["--keystore", ledger.dir, "--master-key-file", masterKey];
+  const normal = new Map<Kind, Ended["took"]>(); // of a run that nobody kills
+  let [kills, survivals] = [0, 0];
+
+  const turn = async (number: number, kind: Kind, kill: boolean): Promise<void> => {
+    const args = nextCommand(ledger, kind, number);
+    const ended = await start(ledger.dir, [...args, ...options], kill ? anyInstant(normal.get(kind)) : undefined);
+    const what = `turn ${number}, ${args.join(" ")}${ended.killed ? ", killed" : ""}`;
+    try {
+      if (!ended.killed) {
+        assert.is(ended.code, 0, ended.stderr);
+        normal.set(kind, blend(normal.get(kind) ?? ended.took, ended.took));
+        survivals++;
+      } else kills++;
+      await ledger.audit();
+      if (kind !== "remove" && KID.test(ended.stdout)) {
+        const kid = ended.stdout.trim();
+        assert.ok(locatePrivate(ledger.dir, kid), "the kid that was printed is there");
+        assert.is(readName(ledger.dir, args[1] ?? "")?.[0], kid, "under its name");
+      }
+      const names = ledger.names;
+      if (names.length > 0) await setDefault(ledger.dir, pick(names));
+      assert.not.ok(existsSync(join(ledger.dir, ".lock")), "the stale lock is gone");
+    } catch (error) {
+      throw new Error(`${what}: ${String(error)}`, { cause: error });
+    }
+  };
+
+  const kinds = ["keygen", "import", "rotate", "lock", "unlock", "remove"] as const;
+  for (const [number, kind] of kinds.entries()) await turn(number, kind, false);
+  for (let number = kinds.length; kills < endurance(1000); number++) {
+    const crowd = ledger.names.length;
+    const possible = kinds.filter((kind) => (crowd > 2 ? crowd < MAX_NAMES || (kind !== "keygen" && kind !== "import") : kind === "keygen" || kind === "import"));
+    await turn(number, pick(possible), true);
+    if (number % 10 !== 0) continue;
+    const { length } = JSON.parse(succeed(["list", "--json", ...options])) as unknown[];
+    assert.is(length, entries(ledger.dir).length);
+    succeed(["default", pick(ledger.names), ...options]);
+    const kid = pick(ledger.kids);
+    if (locatePrivate(ledger.dir, kid)?.kind === "file") assert.is(unwrap(ledger.dir, ledger.annotation(kid)), OPTSDATA);
+  }
+  assert.ok(survivals < kills + kinds.length * 2, `most are killed before they end: ${kills} kills, ${survivals} survivals`);
+});
+
+test("lock and unlock with a passphrase lose no key when they are killed", async () => {
+  const passphrase = secretFile("correct horse\n");
+  const ledger = new Ledger(secretFiles({ passphraseFile: passphrase }));
+  const options = ["--keystore", ledger.dir, "--passphrase-file", passphrase];
+  for (const name of ["alice", "bob"]) succeed(["keygen", name, ...options]);
+  await ledger.audit();
+  const normal = new Map([["lock", (await start(ledger.dir, ["lock", ...options])).took], ["unlock", (await start(ledger.dir, ["unlock", ...options])).took]]);
+  for (let kills = 0; kills < endurance(50); ) {
+    const command = pick(["lock", "unlock"]);
+    const { killed, code, stderr } = await start(ledger.dir, [command, ...options], anyInstant(normal.get(command)));
+    if (killed) kills++;
+    else assert.is(code, 0, stderr);
+    await ledger.audit();
+  }
+  assert.equal(ledger.names, ["alice", "bob"]);
+});
+
+test("eight writers at once lose nothing and leave nothing behind", async () => {
+  const ledger = new Ledger(withMasterKey);
+  const { dir } = ledger;
+  const options = ["--keystore", dir, "--master-key-file", masterKey];
+  for (const name of ["key0", "old0"]) succeed(["keygen", name, ...options]);
+  for (let round = 1; round <= endurance(200); round++) {
+    const [turned, old] = [`key${round - 1}`, `old${round - 1}`];
+    ledger.leaves(readName(dir, old) ?? []);
+    const writers = [
+      ["keygen", `key${round}`],
+      ["keygen", `old${round}`, "--type", "oct"],
+      ["import", `new${round}`, newKeyFile()],
+      ["import", `too${round}`, newKeyFile()],
+      ["rotate", turned],
+      ["rotate", turned],
+      ["default", turned],
+      ["remove", old, "--force"],
+    ];
+    const before = readName(dir, turned) ?? [];
+    const all = await Promise.all(writers.map((args) => start(dir, [...args, ...options])));
+    for (const [index, { code, stderr }] of all.entries()) assert.is(code, 0, `round ${round}, ${writers[index]?.join(" ")}: ${stderr}`);
+    const printed = all.map(({ stdout }) => stdout.trim());
+    const [, , , , onceTurned = "", twiceTurned = ""] = printed;
+    for (const [index, name] of [`key${round}`, `old${round}`, `new${round}`, `too${round}`].entries()) assert.equal(readName(dir, name), [printed[index]]);
+    const rotated = readName(dir, turned) ?? [];
+    assert.equal(rotated.slice(0, 2).toSorted(), [onceTurned, twiceTurned].toSorted(), "both new keys are there");
+    assert.equal(rotated.slice(2), before);
+    assert.is(readName(dir, old), undefined);
+    assertNothingLeft(dir);
+    await ledger.audit();
+    for (const name of [`new${round}`, `too${round}`]) rmSync(join(dir, "names", name)); // their keys stay, and open
+  }
+  assert.is(nameList(dir).length, endurance(200) + 2);
+});
+
+/** Runs statements over and over in a process of its own, until `work` is done. */
+async function meanwhile(statements: string, work: () => Promise<void>): Promise<void> {
+  const imports = ["locked", "change", "generate"].map((file) => `import * as ${file} from "${ROOT}/src/keystore/${file}.ts";`).join("");
+  const code = `${imports} const secrets = async () => Buffer.alloc(32, 7); for (;;) { ${statements} }`;
+  const child = spawn(process.execPath, ["--input-type=module", "-e", code], { stdio: ["ignore", "ignore", "inherit"] });
+  try {
+    await work();
+    assert.is(child.exitCode, null, "the writer writes to the end");
+  } finally {
+    child.kill("SIGKILL");
+    await once(child, "close");
+  }
+}
+
+const sameSecret = (): Promise<Buffer> => Promise.resolve(Buffer.alloc(32, 7));
+const readingTime = (): number => 1000 * Math.min(30, endurance(250)); // ms, 5 s where nothing is said
+
+test("a reader finds a key at every instant while it is locked and unlocked", async () => {
+  const dir = temporaryFolder();
+  const kid = await addKey(dir, "alice", generateJwk({ type: "ec" }), sameSecret);
+  await meanwhile(`await locked.lockKeys("${dir}", "master key", secrets); await locked.unlockKeys("${dir}", secrets);`, async () => {
+    for (const end = Date.now() + readingTime(); Date.now() < end; ) {
+      assert.ok(await readPrivateKey(dir, kid, sameSecret), "it is in one of the two files at least");
+      assert.is.not(entries(dir)[0]?.private, "none");
+    }
+  });
+});
+
+test("a reader lists the store at every instant while keys come and go", async () => {
+  const dir = temporaryFolder();
+  await addKey(dir, "alice", generateJwk({ type: "ec" }), sameSecret);
+  await meanwhile(
+    `await change.addKey("${dir}", "bob", generate.generateJwk({ type: "ec" }), secrets); await change.removeKey("${dir}", "bob", { force: true, purge: true });`,
+    async () => {
+      for (const end = Date.now() + readingTime(); Date.now() < end; ) assert.is(entries(dir)[0]?.name, "alice");
+    },
+  );
+});
+
+const setpriv = process.geteuid?.() === 0 ? tool("setpriv") : undefined;
+testWith(setpriv, "root and setpriv", "a lock is taken over when its pid is a process of another user by now", (path) => {
+  const dir = temporaryFolder();
+  succeed(["keygen", "alice", "--keystore", dir]);
+  const system = `${readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim()} ${readlinkSync("/proc/self/ns/pid")}`;
+  writeFileSync(join(dir, ".lock"), JSON.stringify({ pid: process.pid, start: "1", system }));
+  assert.is(spawnSync("chown", ["-R", "65534", dir]).status, 0);
+  const { code } = run(["--reuid", "65534", "--clear-groups", BINARY, "default", "alice", "--keystore", dir], { binary: path, timeout: 8000 });
+  assert.is(code, 0);
+});
+
+test.run();
