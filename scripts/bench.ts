@@ -2,6 +2,7 @@
 // The commands of a group take turns, a warm-up round first; a ratio is the median of the ratios round by round.
 
 import { spawnSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { closeSync, copyFileSync, cpSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -123,6 +124,17 @@ function startUp(): void {
   compare(ROUNDS, "the same with 3 keys", exec(ec.unwrap), { [`unwrap with ${MANY_KEYS} keys`]: [exec(ec.unwrap, many), "1.05"] });
   compare(ROUNDS, "the same with 3 keys", exec(ec.wrap), { [`wrap with ${MANY_KEYS} keys`]: [exec(ec.wrap, many), "1.05"] });
   compare(ROUNDS, "unwrap, P-256", exec(ec.unwrap), { "refusal of the epk that hangs node-jose": [{ ...exec(attack(ec.unwrap)), exitCode: 3 }, ""] });
+
+  const [locked, slow, masterKey, passphrase] = [at("locked"), at("slow"), at("master.key"), at("passphrase")];
+  for (const copy of [locked, slow]) cpSync(store, copy, { recursive: true });
+  writeFileSync(masterKey, randomBytes(32), { mode: 0o600 });
+  writeFileSync(passphrase, "correct horse battery staple\n", { mode: 0o600 });
+  run([binary, "lock", "--keystore", locked, "--master-key-file", masterKey]);
+  run([binary, "lock", "--keystore", slow, "--passphrase-file", passphrase]);
+  compare(ROUNDS, "unwrap, P-256", exec(ec.unwrap), {
+    "unwrap, locked with a master key": [{ ...exec(ec.unwrap, locked), env: { OCICRYPT_KEYSTORE_MASTER_KEY_FILE: masterKey } }, "1.10"],
+    "unwrap, locked with a passphrase": [{ ...exec(ec.unwrap, slow), env: { OCICRYPT_KEYSTORE_PASSPHRASE_FILE: passphrase } }, ""],
+  });
 
   rows.push(["size of the binary", "base Node", (statSync(binary).size / statSync(baseNode).size).toFixed(3), "1.02"]);
   const peak = (argv: readonly string[], stdin: string): number => {

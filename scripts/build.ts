@@ -62,7 +62,7 @@ async function main(): Promise<void> {
     banner: { js: `(function (require) {${BANNER}` },
     footer: { js: "})" },
   });
-  await build({ ...common, entryPoints: [join(ROOT, "src/cli/main.ts")], outfile: cli, plugins: [trim] });
+  await build({ ...common, entryPoints: [join(ROOT, "src/cli/main.ts")], outfile: cli, plugins: [trim], mainFields: ["module", "main"] }); // jsonc-parser's main cannot be bundled
   execFileSync(baseNode, [join(ROOT, "scripts/warm.ts"), exec, cache], { stdio: ["ignore", "ignore", "inherit"] });
 
   // pkg's own command line has no option for a local base Node in SEA mode; its module has.

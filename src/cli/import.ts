@@ -31,12 +31,13 @@ export function importKey(cli: Cli): void {
         pemPassphraseFile === undefined
           ? await askSecret(`Passphrase of ${FILE === "" ? "standard input" : FILE}: `, "give it with --pem-passphrase-file FILE")
           : readPassphrase(pemPassphraseFile, "name it with --pem-passphrase-file FILE");
-      print(await addKey(storeLocation(keystore), NAME, await parseKey(readKey(FILE), passphrase), cliSecrets(secrets), force));
+      print(await addKey(storeLocation(keystore), NAME, await parseKey(readKeyFile(FILE), passphrase), cliSecrets(secrets), force));
     },
   );
 }
 
-function readKey(path: string): Buffer {
+/** The bytes of a key file, - being standard input. @throws KeystoreError `io` if it is not there */
+export function readKeyFile(path: string): Buffer {
   if (path === "-" || path === "") return readStandardInput(); // yargs makes "" of a positional "-"
   const file = readSmallFile(path);
   if (file === undefined) throw new KeystoreError("io", `there is no file ${path}`, "name a file with a key, or - for standard input");

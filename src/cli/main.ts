@@ -10,14 +10,18 @@ import { defaultKey } from "./default.ts";
 import { doctor } from "./doctor.ts";
 import { exportKey } from "./export.ts";
 import { importKey } from "./import.ts";
+import { inspect } from "./inspect.ts";
 import { keygen } from "./keygen.ts";
 import { list } from "./list.ts";
 import { lock, unlock } from "./lock.ts";
 import { remove } from "./remove.ts";
+import { rewrap } from "./rewrap.ts";
 import { rotate } from "./rotate.ts";
 import { show } from "./show.ts";
 
-const COMMANDS = [keygen, list, show, importKey, exportKey, rotate, defaultKey, remove, lock, unlock, config, doctor, completion];
+const COMMANDS = [keygen, list, show, importKey, exportKey, rotate, defaultKey, remove, lock, unlock, doctor, inspect, rewrap, config, completion];
+
+const LISTS = new Set(["_", "to", "add", "remove"]); // what may be given more than once
 
 const USAGE = `$0 COMMAND
 $0 [--keystore DIR] [--provider NAME] [--passphrase-file FILE | --master-key-file FILE] < request
@@ -46,7 +50,12 @@ async function runCommand(args: readonly string[]): Promise<void> {
     .demandCommand(1, 1, "no command given")
     .strict()
     .version(packageJson.version)
-    .parserConfiguration({ "parse-numbers": false, "parse-positional-numbers": false, "duplicate-arguments-array": false })
+    .parserConfiguration({ "parse-numbers": false, "parse-positional-numbers": false, "greedy-arrays": false })
+    .check((argv) => {
+      const twice = Object.keys(argv).find((name) => Array.isArray(argv[name]) && !LISTS.has(name));
+      if (twice !== undefined) throw new KeystoreError("usage", `--${twice} is given twice`, "give it once");
+      return true;
+    })
     .middleware(unmark)
     .exitProcess(false)
     .wrap(100)

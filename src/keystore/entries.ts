@@ -62,3 +62,9 @@ function entriesOfName(dir: string, name: string): Entry[] {
     };
   });
 }
+
+/** The name that each kid of the store has; nothing where there is no store. */
+export function namesByKid(dir: string): Map<string, string> {
+  const pairs = nameList(dir).flatMap((name) => (readName(dir, name) ?? []).map((kid, place) => [kid, place === 0 ? name : `${name} (retired)`] as const));
+  return new Map(pairs);
+}

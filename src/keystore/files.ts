@@ -124,7 +124,8 @@ export function makeFolder(path: string, permissions: number): void {
   if (mkdirSync(path, { recursive: true, mode: permissions }) !== undefined) syncFolder(dirname(path));
 }
 
-function syncFolder(path: string): void {
+/** Lets the disk know of what changed in a folder. */
+export function syncFolder(path: string): void {
   const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     fsyncSync(fd);

@@ -1,0 +1,59 @@
+// inspect IMAGE: who can open which layer, and what everybody can read.
+
+import { KeystoreError } from "../errors.ts";
+import { inspectImage, plainLayers, type LayerReport, type ManifestReport } from "../image/inspect.ts";
+import { directoryKeyStore } from "../keystore/directory.ts";
+import { namesByKid } from "../keystore/entries.ts";
+import { storeLocation } from "../keystore/location.ts";
+import { IMAGE, openImage } from "./image.ts";
+import { cliSecrets } from "./secrets.ts";
+import { print, printJson, type Cli } from "./shared.ts";
+
+/** Adds the command. */
+export function inspect(cli: Cli): void {
+  cli.command(
+    "inspect IMAGE",
+    "Show who can open which layer of an image",
+    (yargs) =>
+      yargs
+        .positional("IMAGE", { type: "string", demandOption: true, describe: IMAGE })
+        .option("verify", { type: "boolean", default: false, describe: "Really open each layer's key with this store" })
+        .option("require-encrypted", { type: "boolean", default: false, describe: "Fail where a layer is plain (attestations do not count)" })
+        .option("tls-verify", { type: "boolean", default: true, describe: "false: without TLS, for a registry on localhost" })
+        .option("json", { type: "boolean", default: false, describe: "As JSON, for programs" })
+        .example("$0 inspect oci:encrypted", "A layout")
+        .example("$0 inspect docker://example.org/app:1 --require-encrypted", "In a pipeline"),
+    async ({ keystore, IMAGE: image, verify, requireEncrypted, tlsVerify, json, ...secrets }) => {
+      const dir = storeLocation(keystore);
+      const names = namesByKid(dir);
+      const manifests = await inspectImage(await openImage(image, tlsVerify), {
+        nameOf: (kid) => names.get(kid),
+        verifyWith: verify ? directoryKeyStore(dir, cliSecrets(secrets)) : undefined,
+      });
+      if (json) printJson({ image, manifests });
+      else print([image, ...manifests.flatMap(manifestLines)].join("\n"));
+      const plain = requireEncrypted ? plainLayers(manifests) : [];
+      if (plain.length > 0) throw new KeystoreError("image", `${plain.length} of the layers of ${image} are not encrypted, ${plain[0]?.digest ?? ""} first`, "encrypt them, or leave --require-encrypted out");
+    },
+  );
+}
+
+function manifestLines({ digest, platform, layers, readable }: ManifestReport): string[] {
+  const lines = [`  ${platform ?? "manifest"}  ${digest}`, ...layers.flatMap(layerLines)];
+  if (readable === undefined) return lines;
+  const { env, labels } = readable;
+  const told = [...(env.length > 0 ? [`env ${env.join(", ")}`] : []), ...(labels.length > 0 ? [`labels ${labels.join(", ")}`] : []), "command", "digests of the unpacked layers"];
+  return [...lines, `    readable by everybody: ${told.join("; ")}`];
+}
+
+function layerLines({ digest, size, mediaType, encrypted, annotations, attestation }: LayerReport): string[] {
+  const state = encrypted ? "encrypted" : attestation === undefined ? "PLAIN" : "attestation, never encrypted";
+  const lines = [`    ${digest}  ${size} bytes  ${mediaType}  ${state}`];
+  for (const { scheme, parts } of annotations) {
+    for (const { recipients, opens } of parts) {
+      const whom = recipients.map(({ alg, kid, name }) => `${name ?? kid ?? "unnamed"} (${alg})`).join(", ");
+      lines.push(`      ${scheme}: ${whom === "" ? "recipients not told" : whom}${opens === undefined ? "" : opens ? " - opens" : " - does not open"}`);
+    }
+  }
+  return lines;
+}

@@ -1,0 +1,99 @@
+// rewrap IMAGE: changes who can open an image, without its layers.
+
+import { KeystoreError } from "../errors.ts";
+import { mustBeJweScheme, type PartRecipient } from "../image/annotations.ts";
+import { planRewrap, type RewrapPlan, type RewrapRequest } from "../image/rewrap.ts";
+import { parseKey } from "../keystore/import.ts";
+import type { PrivateKeys, Recipient } from "../jwe/key.ts";
+import { isPrivate, thumbprint } from "../jwk/jwk.ts";
+import { directoryKeyStore, readName } from "../keystore/directory.ts";
+import { namesByKid } from "../keystore/entries.ts";
+import { fileKey } from "../keystore/file-key.ts";
+import type { KeyStore } from "../keystore/keystore.ts";
+import { isKid, isName } from "../keystore/layout.ts";
+import { storeLocation } from "../keystore/location.ts";
+import { IMAGE, openImage } from "./image.ts";
+import { readKeyFile } from "./import.ts";
+import { cliSecrets } from "./secrets.ts";
+import { printTable, tell, type Cli } from "./shared.ts";
+
+/** Adds the command. */
+export function rewrap(cli: Cli): void {
+  const names = { type: "string", array: true, requiresArg: true } as const;
+  cli.command(
+    "rewrap IMAGE",
+    "Change who can open an image, without touching its layers",
+    (yargs) =>
+      yargs
+        .positional("IMAGE", { type: "string", demandOption: true, describe: IMAGE })
+        .option("to", { ...names, conflicts: ["add", "remove"], describe: "Who is to open it from now on; again for another" })
+        .option("add", { ...names, describe: "Who is to open it too" })
+        .option("remove", { ...names, describe: "Who is not to open it any more: a name, with its retired keys, or a kid" })
+        .option("from", { type: "string", requiresArg: true, describe: "The scheme to open: jwe or provider:NAME (every one that opens)" })
+        .option("as", { type: "string", requiresArg: true, describe: "The scheme to write: jwe or provider:NAME (each its own)" })
+        .option("key", { type: "string", requiresArg: true, describe: "A file with a private key to open with, beside the store's" })
+        .option("prune", { type: "boolean", default: false, describe: "Delete the old manifests" })
+        .option("dry-run", { type: "boolean", default: false, describe: "Print the table and write nothing" })
+        .option("tls-verify", { type: "boolean", default: true, describe: "false: without TLS, for a registry on localhost" })
+        .example("$0 rewrap oci:encrypted --to alice", "After rotate alice: nothing is left for the retired key")
+        .example("$0 rewrap docker://example.org/app:1 --from jwe --as provider:keystore --to alice", "Take over an image of the built-in jwe"),
+    async ({ keystore, IMAGE: image, to, add = [], remove = [], from, as, key, prune, dryRun, tlsVerify, ...secrets }) => {
+      if (to === undefined && add.length === 0 && remove.length === 0) throw new KeystoreError("usage", "nobody to rewrap for", "say --to NAME, --add NAME or --remove NAME");
+      const dir = storeLocation(keystore);
+      const store = directoryKeyStore(dir, cliSecrets(secrets));
+      const request: RewrapRequest = {
+        to: to && (await recipients(store, to)),
+        add: await recipients(store, add),
+        remove: new Set(split(remove).flatMap((one) => kidsOf(dir, one))),
+        from: from === undefined ? undefined : mustBeJweScheme(from),
+        as: as === undefined ? undefined : mustBeJweScheme(as),
+      };
+      const opened = await openImage(image, tlsVerify);
+      const plan = await planRewrap(opened, request, key === undefined ? store : await withKeyFile(store, key));
+      report(plan, namesByKid(dir));
+      if (dryRun || plan.renamed.size + plan.documents.length === 0) return tell(dryRun ? "nothing was written (--dry-run)" : "nothing to change");
+      await opened.write(plan.documents, plan.root);
+      if (prune) await opened.prune([...plan.renamed.keys()]);
+      for (const [before, after] of plan.renamed) tell(`${before} is now ${after}`);
+      return tell("signatures and referrers point at the old digests: sign again");
+    },
+  );
+}
+
+/** `a:b` names several, as it does for the provider. */
+function split(names: readonly string[]): string[] {
+  return names.flatMap((one) => one.split(":"));
+}
+
+async function recipients(store: KeyStore, names: readonly string[]): Promise<Recipient[]> {
+  const found = [];
+  for (const name of split(names)) found.push(await store.recipient(name));
+  return found;
+}
+
+function kidsOf(dir: string, nameOrKid: string): string[] {
+  const kids = isName(nameOrKid) ? readName(dir, nameOrKid) : undefined;
+  if (kids !== undefined) return kids;
+  if (isKid(nameOrKid) && nameOrKid.length >= 22) return [nameOrKid]; // the shortest kid there is has 128 bits
+  throw new KeystoreError("recipient", `no key named ${nameOrKid} in ${dir}`, "see ocicrypt-keystore list, or give the kid");
+}
+
+async function withKeyFile(store: KeyStore, file: string): Promise<PrivateKeys> {
+  const jwk = await parseKey(readKeyFile(file), async () => {
+    throw new KeystoreError("usage", `${file} is encrypted`, "import it with ocicrypt-keystore import, which asks for its passphrase");
+  });
+  if (!isPrivate(jwk)) throw new KeystoreError("key", `${file} holds no private key`, "name the one that opens the image");
+  const own = fileKey(jwk.kty === "oct" ? (jwk.kid ?? "") : thumbprint(jwk), jwk);
+  return {
+    privateKey: async (kid) => (kid === own.kid ? own : await store.privateKey(kid)),
+    privateKids: async () => [own.kid, ...(await store.privateKids().catch(() => []))],
+  };
+}
+
+function report({ changes }: RewrapPlan, names: ReadonlyMap<string, string>): void {
+  const whom = (list: readonly PartRecipient[]): string => list.map(({ alg, kid }) => (kid === undefined ? `unnamed (${alg})` : (names.get(kid) ?? kid))).join(", ") || "-";
+  printTable(
+    ["LAYER", "SCHEME", "BEFORE", "AFTER"],
+    changes.map(({ layer, scheme, before, after }) => [layer.slice(0, 19), scheme, whom(before), whom(after)]),
+  );
+}

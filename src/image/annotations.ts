@@ -1,0 +1,76 @@
+// The annotations of an encrypted layer (ocicrypt's spec; CLIENTS: one or more base64 parts, joined with commas).
+
+import { KeystoreError, printable } from "../errors.ts";
+import { parseJwe } from "../jwe/gate.ts";
+import { member } from "../json.ts";
+import type { Descriptor } from "./oci.ts";
+
+const PREFIX = "org.opencontainers.image.enc.keys.";
+const PROVIDER = "provider.";
+
+/** One scheme's annotation of a layer. `scheme` is `jwe`, `pgp`, …, or `provider:NAME`. */
+export interface KeyAnnotation {
+  readonly scheme: string;
+  readonly parts: readonly Buffer[];
+}
+
+/** Whom one part is for, as its header says. */
+export interface PartRecipient {
+  readonly alg: string;
+  readonly kid: string | undefined;
+}
+
+/** Whether a layer is encrypted: clients mark the media type, whatever it was. */
+export function isEncrypted({ mediaType }: Descriptor): boolean {
+  return mediaType.endsWith("+encrypted");
+}
+
+/** The key annotations of a layer, in their order. @throws KeystoreError `image` if a part is not base64 */
+export function keyAnnotations(layer: Descriptor): KeyAnnotation[] {
+  return [...layer.annotations].flatMap(([name, value]) => {
+    if (!name.startsWith(PREFIX)) return [];
+    const rest = name.slice(PREFIX.length);
+    const scheme = rest.startsWith(PROVIDER) ? `provider:${rest.slice(PROVIDER.length)}` : rest;
+    return [{ scheme, parts: value.split(",").map(decodePart) }];
+  });
+}
+
+/** The annotation's name for a scheme. */
+export function annotationName(scheme: string): string {
+  return PREFIX + scheme.replace(/^provider:/, PROVIDER);
+}
+
+/** The annotation's value for parts, as Go writes it. */
+export function annotationValue(parts: readonly Buffer[]): string {
+  return parts.map((part) => part.toString("base64")).join(",");
+}
+
+/** Whether a scheme's parts are JWEs that we could open and write. */
+export function isJweScheme(scheme: string): boolean {
+  return scheme === "jwe" || scheme.startsWith("provider:");
+}
+
+/** A scheme that a user named. @throws KeystoreError `usage` if it is none we can write */
+export function mustBeJweScheme(text: string): string {
+  if (text === "jwe" || /^provider:[^:,\s]+$/.test(text)) return text;
+  throw new KeystoreError("usage", `"${printable(text, 64)}" is no scheme to rewrap`, "use jwe or provider:NAME");
+}
+
+/** The recipients of a part; none where it is no JWE of ours to read. */
+export function partRecipients(part: Buffer): PartRecipient[] {
+  try {
+    return parseJwe(part).recipients.map(({ header }) => {
+      const [alg, kid] = [member(header, "alg"), member(header, "kid")];
+      return { alg: printable(String(alg), 32), kid: typeof kid === "string" ? kid : undefined };
+    });
+  } catch (error) {
+    if (error instanceof KeystoreError) return [];
+    throw error;
+  }
+}
+
+/** Padded standard base64; one writer in the wild emits base64url, which is read and never written. */
+function decodePart(part: string): Buffer {
+  if (/^[A-Za-z0-9+/_-]+={0,2}$/.test(part)) return Buffer.from(part, "base64");
+  throw new KeystoreError("image", "a layer has a key annotation that is not base64", "nothing was written; encrypt the image again");
+}

@@ -1,0 +1,57 @@
+// An image wherever it is: what inspect and rewrap need of a layout, an archive or a registry.
+import type { Descriptor, Document } from "./oci.ts";
+import { damaged, isAttestation, LIMITS, parseDocument, verify } from "./oci.ts";
+
+/** A new document to write, before the one that points to it. */
+export interface NewDocument {
+  readonly digest: string;
+  readonly mediaType: string;
+  readonly bytes: Buffer;
+}
+
+/** Where an image is. Documents only: layers are neither read nor written. */
+export interface ImageStore {
+  /** The digest of the document at the top, where it has one: a registry's tag. A layout's index.json has none. */
+  readonly digest?: string | undefined;
+  /** The document at the top. Of an index, `selected` are the places of the entries that are meant. */
+  root(): Promise<{ readonly document: Document; readonly selected: readonly number[] }>;
+  /** The bytes that a descriptor points to, not yet verified. */
+  read(descriptor: Descriptor): Promise<Buffer>;
+  /** Writes new documents in their order, and at last the new root, which makes them the image. */
+  write(documents: readonly NewDocument[], root: string): Promise<void>;
+  /** Deletes documents that nothing points to any more. */
+  prune(digests: readonly string[]): Promise<void>;
+}
+
+/** A manifest with its layers, reached from the root. */
+export interface FoundManifest {
+  readonly descriptor: Descriptor | undefined;
+  readonly document: Document & { kind: "manifest" };
+  readonly attestation: boolean;
+}
+
+/** Reads and verifies what a descriptor points to. @throws KeystoreError `image` */
+export async function readDocument(store: ImageStore, descriptor: Descriptor): Promise<Document> {
+  const what = `document ${descriptor.digest}`;
+  if (descriptor.size > LIMITS.documentBytes) throw damaged(what, "is larger than 4 MiB");
+  return parseDocument(verify(await store.read(descriptor), descriptor, what), what);
+}
+
+/** Every manifest of the image, platform by platform. @throws KeystoreError `image` if it is damaged or nested without end */
+export async function manifests(store: ImageStore): Promise<FoundManifest[]> {
+  const { document, selected } = await store.root();
+  if (document.kind === "manifest") return [{ descriptor: undefined, document, attestation: false }];
+  const found: FoundManifest[] = [];
+  const visit = async (descriptor: Descriptor, depth: number): Promise<void> => {
+    if (depth > LIMITS.nesting || found.length > LIMITS.documents) throw damaged(`document ${descriptor.digest}`, "is nested too deep");
+    const child = await readDocument(store, descriptor);
+    if (child.kind === "manifest") found.push({ descriptor, document: child, attestation: isAttestation(descriptor) });
+    else for (const one of child.manifests) await visit(one, depth + 1);
+  };
+  for (const place of selected) {
+    const descriptor = document.manifests[place];
+    if (descriptor !== undefined) await visit(descriptor, 1);
+  }
+  return found;
+}
+

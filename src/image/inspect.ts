@@ -1,0 +1,111 @@
+// Who can open which layer of an image, and what stays readable to everybody.
+
+import { KeystoreError } from "../errors.ts";
+import { isObject, member, parseJson, type JsonObject } from "../json.ts";
+import { open } from "../jwe/open.ts";
+import type { PrivateKeys } from "../jwe/key.ts";
+import { isEncrypted, isJweScheme, keyAnnotations, partRecipients } from "./annotations.ts";
+import { manifests, type FoundManifest, type ImageStore } from "./image.ts";
+import { damaged, isAttestation, LIMITS, verify, type Descriptor } from "./oci.ts";
+
+/** One part of an annotation: a wrapped key. The member names are those of `inspect --json`. */
+export interface PartReport {
+  readonly recipients: readonly { readonly alg: string; readonly kid?: string; readonly name?: string }[];
+  /** Whether this store opened it; only where that was asked for. */
+  readonly opens?: boolean;
+}
+
+/** A layer. */
+export interface LayerReport {
+  readonly digest: string;
+  readonly size: number;
+  readonly mediaType: string;
+  readonly encrypted: boolean;
+  readonly annotations: readonly { readonly scheme: string; readonly parts: readonly PartReport[] }[];
+  /** An in-toto statement: clients never encrypt it. */
+  readonly attestation?: true;
+}
+
+/** A manifest with its layers. */
+export interface ManifestReport {
+  readonly digest: string;
+  readonly platform?: string;
+  readonly layers: readonly LayerReport[];
+  /** The names of what its configuration tells everybody. */
+  readonly readable?: { readonly env: readonly string[]; readonly labels: readonly string[] };
+}
+
+/** How to look: names for kids, and the keys to really open with. */
+export interface InspectOptions {
+  readonly nameOf: (kid: string) => string | undefined;
+  readonly verifyWith?: PrivateKeys | undefined;
+}
+
+/** Reports every manifest of an image. Of layers only the descriptors are read. @throws KeystoreError `image` if it is damaged */
+export async function inspectImage(store: ImageStore, options: InspectOptions): Promise<ManifestReport[]> {
+  const reports = [];
+  for (const found of await manifests(store)) reports.push(await inspectManifest(store, found, options));
+  return reports;
+}
+
+async function inspectManifest(store: ImageStore, { descriptor, document, attestation }: FoundManifest, options: InspectOptions): Promise<ManifestReport> {
+  const layers = [];
+  for (const layer of document.layers) layers.push(await inspectLayer(layer, attestation, options));
+  const config = document.config;
+  const readable = config === undefined || attestation ? undefined : readableIn(await readConfig(store, config));
+  return {
+    digest: descriptor?.digest ?? store.digest ?? "",
+    ...(descriptor?.platform === undefined ? {} : { platform: descriptor.platform }),
+    layers,
+    ...(readable === undefined ? {} : { readable }),
+  };
+}
+
+async function inspectLayer(layer: Descriptor, attestation: boolean, { nameOf, verifyWith }: InspectOptions): Promise<LayerReport> {
+  const annotations = [];
+  for (const { scheme, parts } of keyAnnotations(layer)) {
+    const reports: PartReport[] = [];
+    for (const part of parts) {
+      const recipients = partRecipients(part).map(({ alg, kid }) => {
+        const name = kid === undefined ? undefined : nameOf(kid);
+        return { alg, ...(kid === undefined ? {} : { kid }), ...(name === undefined ? {} : { name }) };
+      });
+      const opens = verifyWith === undefined || !isJweScheme(scheme) ? undefined : await canOpen(part, verifyWith);
+      reports.push({ recipients, ...(opens === undefined ? {} : { opens }) });
+    }
+    annotations.push({ scheme, parts: reports });
+  }
+  const { digest, size, mediaType } = layer;
+  return { digest, size, mediaType, encrypted: isEncrypted(layer), annotations, ...(attestation || isAttestation(layer) ? { attestation: true as const } : {}) };
+}
+
+async function canOpen(part: Buffer, keys: PrivateKeys): Promise<boolean> {
+  try {
+    await open(part, keys);
+    return true;
+  } catch (error) {
+    if (error instanceof KeystoreError) return false;
+    throw error;
+  }
+}
+
+async function readConfig(store: ImageStore, config: Descriptor): Promise<JsonObject> {
+  const what = `configuration ${config.digest}`;
+  if (config.size > LIMITS.documentBytes) throw damaged(what, "is larger than 4 MiB");
+  const value = parseJson(verify(await store.read(config), config, what), LIMITS.jsonDepth, (reason) => damaged(what, reason));
+  return isObject(value) ? value : {};
+}
+
+function readableIn(config: JsonObject): { env: string[]; labels: string[] } {
+  const settings = member(config, "config");
+  const [env, labels] = isObject(settings) ? [member(settings, "Env"), member(settings, "Labels")] : [];
+  return {
+    env: Array.isArray(env) ? env.map((pair) => String(pair).split("=")[0] ?? "") : [],
+    labels: isObject(labels) ? Object.keys(labels) : [],
+  };
+}
+
+/** The layers that are plain and count: attestations do not. */
+export function plainLayers(reports: readonly ManifestReport[]): LayerReport[] {
+  return reports.flatMap(({ layers }) => layers.filter(({ encrypted, attestation }) => !encrypted && attestation === undefined));
+}

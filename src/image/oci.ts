@@ -1,0 +1,94 @@
+// The documents of an OCI image (image-spec: image-layout, image-index, manifest), checked as far as they are used.
+
+import { createHash } from "node:crypto";
+import { KeystoreError, printable } from "../errors.ts";
+import { isObject, member, parseJson, type JsonObject } from "../json.ts";
+
+/** Limits on documents: registries keep to 4 MiB, and no tool nests indexes deeper than two or three. */
+export const LIMITS = { documentBytes: 4 * 1024 * 1024, jsonDepth: 64, nesting: 8, documents: 10_000 } as const;
+
+/** What a document points to (image-spec, descriptor.md). */
+export interface Descriptor {
+  readonly mediaType: string;
+  readonly digest: string;
+  /** In bytes. */
+  readonly size: number;
+  readonly annotations: ReadonlyMap<string, string>;
+  /** os/architecture[/variant], where it is given. */
+  readonly platform: string | undefined;
+}
+
+/** An index or a manifest: its text as it is, and where it points. */
+export type Document =
+  | { readonly kind: "index"; readonly text: string; readonly manifests: readonly Descriptor[] }
+  | { readonly kind: "manifest"; readonly text: string; readonly config: Descriptor | undefined; readonly layers: readonly Descriptor[] };
+
+/** The annotation that ties an attestation to its sibling (BuildKit). */
+export const REFERENCE_DIGEST = "vnd.docker.reference.digest";
+const REFERENCE_TYPE = "vnd.docker.reference.type";
+
+/** Parses an index or a manifest. @throws KeystoreError `image` if it is neither; the message names it as `what` */
+export function parseDocument(bytes: Buffer, what: string): Document {
+  const fail = (reason: string): KeystoreError => damaged(what, reason);
+  const document = parseJson(bytes, LIMITS.jsonDepth, fail);
+  if (!isObject(document)) throw fail("is not a JSON object");
+  const text = bytes.toString("utf8");
+  const manifests = descriptors(document, "manifests", fail);
+  if (manifests !== undefined) return { kind: "index", text, manifests };
+  const layers = descriptors(document, "layers", fail);
+  if (layers === undefined) throw fail("is neither an index nor a manifest");
+  const config = member(document, "config");
+  return { kind: "manifest", text, config: config === undefined ? undefined : parseDescriptor(config, fail), layers };
+}
+
+function descriptors(document: JsonObject, name: string, fail: (reason: string) => KeystoreError): Descriptor[] | undefined {
+  const list = member(document, name);
+  if (list === undefined || list === null) return undefined;
+  if (!Array.isArray(list)) throw fail(`has ${name} that are not a list`);
+  return list.map((one) => parseDescriptor(one, fail));
+}
+
+function parseDescriptor(value: unknown, fail: (reason: string) => KeystoreError): Descriptor {
+  if (!isObject(value)) throw fail("has a descriptor that is not an object");
+  const [mediaType = "", digest, size] = [member(value, "mediaType"), member(value, "digest"), member(value, "size")];
+  if (typeof digest !== "string" || !isDigest(digest)) throw fail("has a descriptor without a valid digest");
+  if (typeof mediaType !== "string" || typeof size !== "number" || !Number.isSafeInteger(size) || size < 0) {
+    throw fail("has a descriptor without a media type and a size");
+  }
+  const annotations = member(value, "annotations") ?? {};
+  if (!isObject(annotations)) throw fail("has annotations that are not an object");
+  const pairs = Object.entries(annotations).filter((pair): pair is [string, string] => typeof pair[1] === "string");
+  return { mediaType, digest, size, annotations: new Map(pairs), platform: platformOf(member(value, "platform")) };
+}
+
+function platformOf(value: unknown): string | undefined {
+  if (!isObject(value)) return undefined;
+  const parts = ["os", "architecture", "variant"].map((name) => member(value, name)).filter((part) => typeof part === "string");
+  return parts.length === 0 ? undefined : printable(parts.join("/"), 64);
+}
+
+/** Whether text is a digest that may become part of a path or an address. */
+export function isDigest(text: string): boolean {
+  return /^sha256:[0-9a-f]{64}$|^sha512:[0-9a-f]{128}$/.test(text);
+}
+
+/** The sha256 digest of bytes, or with another digest's algorithm. */
+export function digestOf(bytes: Uint8Array, algorithm = "sha256"): string {
+  return `${algorithm}:${createHash(algorithm).update(bytes).digest("hex")}`;
+}
+
+/** Checks a document's bytes against its descriptor. @throws KeystoreError `image` if they differ */
+export function verify(bytes: Buffer, { digest, size }: Descriptor, what: string): Buffer {
+  if (bytes.length !== size || digestOf(bytes, digest.split(":")[0]) !== digest) throw damaged(what, `is not what its digest ${digest} says`);
+  return bytes;
+}
+
+/** BuildKit's attestations: in-toto statements, which clients never encrypt. */
+export function isAttestation(descriptor: Descriptor): boolean {
+  return descriptor.annotations.get(REFERENCE_TYPE) === "attestation-manifest" || descriptor.mediaType === "application/vnd.in-toto+json";
+}
+
+/** An image that cannot be worked with. */
+export function damaged(what: string, reason: string): KeystoreError {
+  return new KeystoreError("image", `${what} ${reason}`, "nothing was written; fetch or build the image again");
+}

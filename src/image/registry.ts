@@ -1,0 +1,155 @@
+// An image in a registry: docker://HOST[:PORT]/PATH[:TAG|@DIGEST], by the OCI distribution API. Manifests only.
+
+import { KeystoreError, printable } from "../errors.ts";
+import { isObject, member, parseJson } from "../json.ts";
+import { credentialsFor, type Credentials } from "./credentials.ts";
+import type { ImageStore } from "./image.ts";
+import { damaged, digestOf, isDigest, LIMITS, parseDocument, type Descriptor } from "./oci.ts";
+
+const TIMEOUT = 30_000; // ms for one request
+const ACCEPT = [
+  "application/vnd.oci.image.index.v1+json",
+  "application/vnd.oci.image.manifest.v1+json",
+  "application/vnd.docker.distribution.manifest.list.v2+json",
+  "application/vnd.docker.distribution.manifest.v2+json",
+].join(", ");
+
+interface Reference {
+  readonly host: string;
+  readonly path: string;
+  /** A tag, or a digest. */
+  readonly reference: string;
+}
+
+/** distribution's grammar of names, as docker reads it: without a host it is Docker Hub. @throws KeystoreError `usage` */
+export function parseReference(text: string): Reference {
+  const [, name = "", tag, digest] = /^([^@]+?)(?::([A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(.+))?$/.exec(text) ?? [];
+  const [first = "", ...rest] = name.split("/");
+  const hasHost = rest.length > 0 && (/[.:]/.test(first) || first === "localhost");
+  const path = hasHost ? rest.join("/") : rest.length === 0 ? `library/${first}` : name;
+  const host = hasHost ? first : "docker.io";
+  const valid = /^[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$/.test(path) && /^[A-Za-z0-9.-]+(?::\d{1,5})?$/.test(host);
+  if (!valid || (digest !== undefined && !isDigest(digest))) {
+    throw new KeystoreError("usage", `"docker://${printable(text, 128)}" is no image reference`, "use docker://HOST[:PORT]/PATH[:TAG]");
+  }
+  return { host, path, reference: digest ?? tag ?? "latest" };
+}
+
+/**
+ * Opens an image in a registry.
+ *
+ * @param tlsVerify false: without TLS, which only a registry on this machine is trusted with
+ */
+export async function openRegistry(text: string, tlsVerify: boolean): Promise<ImageStore> {
+  const { host, path, reference } = parseReference(text);
+  if (!tlsVerify && !/^(localhost|127\.\d+\.\d+\.\d+)(:|$)/.test(host)) {
+    throw new KeystoreError("usage", `${host} is not this machine`, "--tls-verify=false is for a registry on localhost");
+  }
+  const base = `${tlsVerify ? "https" : "http"}://${host === "docker.io" ? "registry-1.docker.io" : host}/v2/${path}`;
+  const send = authorized(host, path);
+  const top = await fetchManifest(send, base, reference, host);
+  const root = parseDocument(top.bytes, `docker://${text}`);
+  return {
+    digest: top.digest,
+    root: async () => ({ document: root, selected: root.kind === "index" ? [...root.manifests.keys()] : [] }),
+    read: async (descriptor) => (isDocument(descriptor) ? (await fetchManifest(send, base, descriptor.digest, host)).bytes : await fetchBlob(send, base, descriptor, host)),
+    write: async (documents, newRoot) => {
+      for (const { digest, mediaType, bytes } of documents) await putManifest(send, base, digest, mediaType, bytes, host);
+      const bytes = Buffer.from(newRoot);
+      const target = isDigest(reference) ? digestOf(bytes, reference.split(":")[0]) : reference;
+      await putManifest(send, base, target, top.mediaType, bytes, host);
+    },
+    prune: async () => {
+      throw new KeystoreError("usage", "a registry prunes by itself", "leave --prune out");
+    },
+  };
+}
+
+interface Outgoing {
+  readonly method?: "PUT";
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: Uint8Array<ArrayBuffer>;
+}
+
+type Send = (url: string, outgoing: Outgoing) => Promise<Response>;
+
+function isDocument({ mediaType }: Descriptor): boolean {
+  return ACCEPT.includes(mediaType) && mediaType !== "";
+}
+
+async function fetchManifest(send: Send, base: string, reference: string, host: string): Promise<{ bytes: Buffer; digest: string; mediaType: string }> {
+  const response = await send(`${base}/manifests/${reference}`, { headers: { accept: ACCEPT } });
+  if (response.status === 404) throw new KeystoreError("image", `no image ${reference} at ${base}`, "check the name, the tag and who may see it");
+  const bytes = await body(expectStatus(response, 200, host), host);
+  return { bytes, digest: digestOf(bytes), mediaType: response.headers.get("content-type") ?? "" };
+}
+
+async function fetchBlob(send: Send, base: string, { digest }: Descriptor, host: string): Promise<Buffer> {
+  return await body(expectStatus(await send(`${base}/blobs/${digest}`, {}), 200, host), host);
+}
+
+async function putManifest(send: Send, base: string, reference: string, mediaType: string, bytes: Buffer, host: string): Promise<void> {
+  const response = await send(`${base}/manifests/${reference}`, { method: "PUT", headers: { "content-type": mediaType }, body: new Uint8Array(bytes) });
+  expectStatus(response, 201, host);
+  await response.body?.cancel();
+}
+
+function expectStatus(response: Response, status: number, host: string): Response {
+  if (response.status === status) return response;
+  if (response.status === 401 || response.status === 403) {
+    throw new KeystoreError("image", `${host} refuses these credentials (HTTP ${response.status})`, `log in with skopeo login ${host}, or podman or docker login`);
+  }
+  throw new KeystoreError("image", `${host} answered HTTP ${response.status}`, "see the registry's log");
+}
+
+/** A body of at most 4 MiB. */
+async function body(response: Response, host: string): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of response.body ?? []) {
+    length += chunk.length;
+    if (length > LIMITS.documentBytes) throw damaged(`a document of ${host}`, "is larger than 4 MiB");
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+/** Sends with the credentials that the registry asks for (distribution-spec; RFC 7617, docker's token authentication). */
+function authorized(host: string, path: string): Send {
+  let authorization: string | undefined;
+  return async (url, outgoing) => {
+    const attempt = async (): Promise<Response> =>
+      await request(url, { ...outgoing, headers: { ...outgoing.headers, ...(authorization === undefined ? {} : { authorization }) } }, host);
+    const first = await attempt();
+    const challenge = first.headers.get("www-authenticate");
+    if (first.status !== 401 || challenge === null) return first;
+    await first.body?.cancel();
+    authorization = await answerChallenge(challenge, credentialsFor(host, path), path, host);
+    return authorization === undefined ? first : await attempt();
+  };
+}
+
+async function request(url: string, outgoing: Outgoing, host: string): Promise<Response> {
+  try {
+    return await fetch(url, { ...outgoing, signal: AbortSignal.timeout(TIMEOUT) });
+  } catch (error) {
+    const cause = error instanceof Error && error.cause instanceof Error && "code" in error.cause ? String(error.cause.code) : "no answer";
+    throw new KeystoreError("image", `cannot reach ${host}: ${printable(cause, 64)}`, "check the name, the network and its certificate; a registry on localhost may need --tls-verify=false");
+  }
+}
+
+async function answerChallenge(challenge: string, credentials: Credentials | undefined, path: string, host: string): Promise<string | undefined> {
+  const basic = credentials && `Basic ${Buffer.from(`${credentials.username}:${credentials.password}`).toString("base64")}`;
+  if (/^basic\b/i.test(challenge)) return basic;
+  const parameter = (name: string): string | undefined => new RegExp(`${name}="([^"]*)"`, "i").exec(challenge)?.[1];
+  const realm = parameter("realm");
+  if (!/^bearer\b/i.test(challenge) || realm === undefined || !URL.canParse(realm)) return undefined;
+  const url = new URL(realm);
+  const service = parameter("service");
+  if (service !== undefined) url.searchParams.set("service", service);
+  url.searchParams.set("scope", `repository:${path}:pull,push`);
+  const response = expectStatus(await request(url.href, { headers: basic === undefined ? {} : { authorization: basic } }, host), 200, host);
+  const answer = parseJson(await body(response, host), 8, (reason) => damaged(`the token of ${host}`, reason));
+  const token = isObject(answer) ? (member(answer, "token") ?? member(answer, "access_token")) : undefined;
+  return typeof token === "string" ? `Bearer ${token}` : undefined;
+}

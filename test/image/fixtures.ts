@@ -1,0 +1,76 @@
+// What the image tests share: the real skopeo with this binary as its provider, and hand-made manifests.
+
+import { createHash } from "node:crypto";
+import { spawnSync } from "node:child_process";
+import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import * as assert from "uvu/assert";
+import { layerDigests } from "../../scripts/image.ts";
+import { findSkopeo, type Skopeo } from "../../scripts/skopeo.ts";
+import { OPTSDATA, succeed, temporaryFolder, wrap } from "../support.ts";
+
+/** The real skopeo, where there is one. */
+export const skopeo = findSkopeo({ download: false, say: () => undefined });
+
+/** Runs skopeo with a store's binary as the provider `keystore`; its output must tell of no failure. */
+export function copy({ command }: Skopeo, store: string, ...args: readonly string[]): { ok: boolean; stderr: string } {
+  const conf = join(temporaryFolder(), "ocicrypt.conf");
+  writeFileSync(conf, succeed(["config", "--keystore", store]));
+  const [file = "", ...prefix] = command;
+  const env = { PATH: process.env["PATH"], OCICRYPT_KEYPROVIDER_CONFIG: conf };
+  const { status, stderr } = spawnSync(file, [...prefix, "copy", "-q", ...args], { env, encoding: "utf8" });
+  return { ok: status === 0, stderr };
+}
+
+/** Asserts that skopeo decrypts an image with these keys to the original's layers. */
+export function assertDecrypts(tool: Skopeo, store: string, image: string, original: string, ...args: readonly string[]): void {
+  const target = join(temporaryFolder(), "plain");
+  const { ok, stderr } = copy(tool, store, ...args, image, `oci:${target}:latest`);
+  assert.ok(ok, stderr);
+  assert.equal(layerDigests(target), layerDigests(original));
+}
+
+/** A store with some of another one's private keys only: who is one of several recipients. */
+export function onlyPrivate(store: string, ...kids: readonly string[]): string {
+  const dir = join(temporaryFolder(), "store");
+  cpSync(store, dir, { recursive: true });
+  rmSync(join(dir, "private"), { recursive: true });
+  mkdirSync(join(dir, "private"), { mode: 0o700 });
+  for (const kid of kids) cpSync(join(store, "private", `${kid}.jwk`), join(dir, "private", `${kid}.jwk`));
+  return dir;
+}
+
+const sha256 = (text: string): string => `sha256:${createHash("sha256").update(text).digest("hex")}`;
+
+/** An OCI layout written by hand: documents as text, so that every byte of them is the test's own. */
+export class HandMade {
+  readonly dir = join(temporaryFolder(), "image");
+
+  constructor() {
+    mkdirSync(join(this.dir, "blobs/sha256"), { recursive: true });
+    writeFileSync(join(this.dir, "oci-layout"), '{"imageLayoutVersion":"1.0.0"}');
+  }
+
+  /** Adds a document or a layer; returns the members `"digest":…,"size":…` of its descriptor. */
+  blob(text: string): string {
+    writeFileSync(join(this.dir, "blobs", sha256(text).replace(":", "/")), text);
+    return `"digest":"${sha256(text)}","size":${Buffer.byteLength(text)}`;
+  }
+
+  index(text: string): string {
+    writeFileSync(join(this.dir, "index.json"), text);
+    return `oci:${this.dir}`;
+  }
+
+  /** The text of index.json, and of the document a digest names. */
+  read(digest?: string): string {
+    return readFileSync(digest === undefined ? join(this.dir, "index.json") : join(this.dir, "blobs", digest.replace(":", "/")), "utf8");
+  }
+}
+
+/** An encrypted layer's descriptor, its key wrapped for recipients of a store. No blob is behind it: nobody may read it. */
+export function encryptedLayer(store: string, recipients: readonly string[], scheme = "provider.keystore"): string {
+  const value = wrap(store, recipients, OPTSDATA).toString("base64");
+  const digest = sha256(value);
+  return `{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip+encrypted","digest":"${digest}","size":123,"annotations":{"org.opencontainers.image.enc.keys.${scheme}":"${value}","org.opencontainers.image.enc.pubopts":"e30="}}`;
+}
