@@ -1,5 +1,6 @@
 // lock and unlock: private keys encrypted at rest, and back.
 
+import { mustExist } from "../keystore/directory.ts";
 import { lockKeys, unlockKeys } from "../keystore/locked.ts";
 import { storeLocation } from "../keystore/location.ts";
 import { cliSecrets, newSecret } from "./secrets.ts";
@@ -15,8 +16,11 @@ export function lock(cli: Cli): void {
         .example("$0 lock", "With a passphrase, asked for twice")
         .example("$0 lock --master-key-file FILE", "With 32 random bytes: no slow derivation at each start"),
     async ({ keystore, ...given }) => {
+      const dir = storeLocation(keystore);
+      mustExist(dir);
       const { kind, secrets } = newSecret(given);
-      tell(`locked ${await lockKeys(storeLocation(keystore), kind, secrets)} private keys with a ${kind}`);
+      await secrets(kind); // asked for before the store's lock is taken: other writers do not wait for somebody who types
+      tell(`locked ${await lockKeys(dir, kind, secrets)} private keys with a ${kind}`);
     },
   );
 }

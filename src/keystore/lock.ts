@@ -1,6 +1,6 @@
 // One writer at a time. A lock whose owner died is taken over; readers never look at it.
 
-import { readFileSync, readlinkSync, statSync, unlinkSync, utimesSync } from "node:fs";
+import { readFileSync, readlinkSync, rmSync, statSync, unlinkSync, utimesSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { errorCode, KeystoreError } from "../errors.ts";
 import { isObject, member, parseJson } from "../json.ts";
@@ -19,12 +19,20 @@ const UNKNOWN_OWNER = 10 * 60_000; // ms after which the lock of a process that 
  */
 export async function withLock<T>(path: string, work: () => T | Promise<T>): Promise<T> {
   await acquire(path);
-  const heartbeat = setInterval(() => utimesSync(path, new Date(), new Date()), HEARTBEAT);
+  const heartbeat = setInterval(() => touch(path), HEARTBEAT);
   try {
     return await work();
   } finally {
     clearInterval(heartbeat);
-    unlinkSync(path);
+    rmSync(path, { force: true }); // gone already if somebody removed it by hand: the work is done all the same
+  }
+}
+
+function touch(path: string): void {
+  try {
+    utimesSync(path, new Date(), new Date());
+  } catch {
+    // removed by hand; nothing to keep alive
   }
 }
 

@@ -40,7 +40,7 @@ test("is released when the work fails", async () => {
 
 for (const [name, content] of [
   ["a dead process", () => owner({ pid: deadPid() })],
-  ["a pid that is another process by now", () => owner({ pid: process.ppid })],
+  ["a pid that is another process by now", () => owner({ pid: process.ppid, start: "1" })],
 ] as const) {
   test(`is taken over from ${name}`, async () => {
     const path = join(temporaryFolder(), "lock");
