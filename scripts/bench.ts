@@ -168,6 +168,29 @@ function images(): void {
   compare(IMAGE_ROUNDS, "ocicrypt's built-in jwe", decrypt(at("key.pem"), "by-jwe"), {
     "skopeo decrypts 8 layers through it": [decrypt("provider:keystore", "by-provider"), ""],
   });
+
+  // A gigabyte of layers for another key: by skopeo, which takes two copies, and by rewrap, which reads the manifests.
+  makeImage(at("large"), { layers: 4, layerBytes: 256 * 1024 * 1024 });
+  run(copy("--encryption-key", "provider:keystore:p256", `oci:${at("large")}`, `oci:${at("large-encrypted")}`), { env });
+  rmSync(at("large"), { recursive: true });
+  const [first, second] = [
+    copy("--decryption-key", "provider:keystore", `oci:${at("large-encrypted")}`, `oci:${at("large-plain")}`),
+    copy("--encryption-key", "provider:keystore:rsa", `oci:${at("large-plain")}`, `oci:${at("large-anew")}`),
+  ];
+  const anew: Command = {
+    argv: ["/bin/sh", "-c", `${first.map(quoted).join(" ")} && ${second.map(quoted).join(" ")}`],
+    env,
+    prepare: () => ["large-plain", "large-anew"].forEach((name) => rmSync(at(name), { recursive: true, force: true })),
+  };
+  const rewrap: Command = { argv: [binary, "rewrap", `oci:${at("large-encrypted")}`, "--to", "p256", "--prune", "--keystore", store] };
+  compare(IMAGE_ROUNDS, "skopeo decrypts and encrypts it anew", anew, { "rewrap of 1 GiB of layers": [rewrap, ""] });
+  // The kernel adds what a child read to its parent when it ends (proc_pid_io(5)).
+  const read = (argv: readonly string[]): number => Number(/rchar: (\d+)/.exec(run(["/bin/bash", "-c", '"$0" "$@" > /dev/null 2>&1; cat "/proc/$$/io"', ...argv]))?.[1]);
+  rows.push(["bytes that this rewrap reads", "all of the image", `${read(rewrap.argv) - read([binary, "--version"])} of 1 GiB`, ""]);
+}
+
+function quoted(word: string): string {
+  return `'${word}'`;
 }
 
 try {

@@ -1,5 +1,6 @@
 // rewrap: real skopeo opens with the new keys and no longer with the old.
 
+import { cpSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -100,6 +101,43 @@ testWith(skopeo, NONE, "works on an archive, which it writes anew", (tool) => {
   assert.ok(copy(tool, store, `oci:${dir}`, `oci-archive:${archive}:latest`).ok);
   cli("rewrap", `oci-archive:${archive}:latest`, "--to", "bob", "--prune");
   assertDecrypts(tool, only("bob"), `oci-archive:${archive}`, plain, "--decryption-key", "provider:keystore");
+});
+
+const PLATFORMS = ["amd64", "arm64"] as const;
+
+/** An index of two platforms that skopeo encrypted, and a plain attestation of the first (skopeo refuses to encrypt those). */
+function multiPlatform(tool: NonNullable<typeof skopeo>): { image: HandMade; originals: Map<string, string> } {
+  const image = new HandMade();
+  const originals = new Map<string, string>();
+  const entries = PLATFORMS.map((architecture, place) => {
+    const [original, dir] = [join(temporaryFolder(), "plain"), join(temporaryFolder(), "encrypted")];
+    makeImage(original, { layers: place + 1, layerBytes: 5000 + place });
+    originals.set(architecture, original);
+    assert.ok(copy(tool, store, "--encryption-key", "provider:keystore:alice", `oci:${original}`, `oci:${dir}:latest`).ok);
+    cpSync(join(dir, "blobs"), join(image.dir, "blobs"), { recursive: true });
+    const { manifests } = JSON.parse(readFileSync(join(dir, "index.json"), "utf8")) as { manifests: { digest: string; size: number }[] };
+    return `{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"${manifests[0]?.digest ?? ""}","size":${manifests[0]?.size ?? 0},"platform":{"os":"linux","architecture":"${architecture}"}}`;
+  });
+  const statement = `{"mediaType":"application/vnd.in-toto+json",${image.blob('{"_type":"https://in-toto.io/Statement/v0.1"}')}}`;
+  const config = `{"mediaType":"application/vnd.oci.image.config.v1+json",${image.blob("{}")}}`;
+  const manifest = image.blob(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":${config},"layers":[${statement}]}`);
+  const attested = /sha256:[0-9a-f]{64}/.exec(entries[0] ?? "")?.[0] ?? "";
+  entries.push(`{"mediaType":"application/vnd.oci.image.manifest.v1+json",${manifest},"annotations":{"vnd.docker.reference.type":"attestation-manifest","vnd.docker.reference.digest":"${attested}"},"platform":{"os":"unknown","architecture":"unknown"}}`);
+  const index = image.blob(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[${entries.join(",")}]}`);
+  image.index(`{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json",${index},"annotations":{"org.opencontainers.image.ref.name":"latest"}}]}`);
+  return { image, originals };
+}
+
+testWith(skopeo, NONE, "rewraps an index with two platforms and an attestation, and skopeo decrypts each of them", (tool) => {
+  const { image, originals } = multiPlatform(tool);
+  const reference = `oci:${image.dir}:latest`;
+  cli("inspect", reference, "--require-encrypted");
+  cli("rewrap", reference, "--to", "bob");
+  for (const architecture of PLATFORMS) {
+    const platform = { ...tool, command: [...tool.command, "--override-arch", architecture] };
+    assertDecrypts(platform, only("bob"), reference, originals.get(architecture) ?? "", "--decryption-key", "provider:keystore");
+    assert.not.ok(copy(platform, only("alice"), "--decryption-key", "provider:keystore", reference, `oci:${temporaryFolder()}/x`).ok);
+  }
 });
 
 /** An index with two platforms and an attestation, members and numbers that JSON.parse would lose, nested in another index. */
