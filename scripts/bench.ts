@@ -10,7 +10,7 @@ import { baseNode, binary } from "./build.ts";
 import { makeImage } from "./image.ts";
 import { findSkopeo } from "./skopeo.ts";
 
-const ROUNDS = 60;
+const ROUNDS = 40;
 const IMAGE_ROUNDS = 20;
 const MANY_KEYS = 10_000;
 const README = join(import.meta.dirname, "../README.md");

@@ -2,6 +2,7 @@
 
 import { KeystoreError } from "../errors.ts";
 import { mustBeJweScheme, type PartRecipient } from "../image/annotations.ts";
+import { unreferenced } from "../image/image.ts";
 import { planRewrap, type RewrapPlan, type RewrapRequest } from "../image/rewrap.ts";
 import { parseKey } from "../keystore/import.ts";
 import type { PrivateKeys, Recipient } from "../jwe/key.ts";
@@ -53,7 +54,10 @@ export function rewrap(cli: Cli): void {
       report(plan, namesByKid(dir));
       if (dryRun || plan.renamed.size + plan.documents.length === 0) return tell(dryRun ? "nothing was written (--dry-run)" : "nothing to change");
       await opened.write(plan.documents, plan.root);
-      if (prune) await opened.prune([...plan.renamed.keys()]);
+      if (prune) {
+        const written = await openImage(image, tlsVerify);
+        await written.prune(await unreferenced(written, [...plan.renamed.keys()])); // another tag may share a manifest
+      }
       for (const [before, after] of plan.renamed) tell(`${before} is now ${after}`);
       return tell("signatures and referrers point at the old digests: sign again");
     },

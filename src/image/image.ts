@@ -37,6 +37,22 @@ export async function readDocument(store: ImageStore, descriptor: Descriptor): P
   return parseDocument(verify(await store.read(descriptor), descriptor, what), what);
 }
 
+/** Those of the digests that nothing in the image points to, whatever its tags. */
+export async function unreferenced(store: ImageStore, digests: readonly string[]): Promise<string[]> {
+  const { document } = await store.root();
+  const reached = new Set<string>();
+  const visit = async (parent: Document): Promise<void> => {
+    if (parent.kind === "manifest") return;
+    for (const descriptor of parent.manifests) {
+      if (reached.has(descriptor.digest)) continue;
+      reached.add(descriptor.digest);
+      await visit(await readDocument(store, descriptor));
+    }
+  };
+  await visit(document);
+  return digests.filter((digest) => !reached.has(digest));
+}
+
 /** Every manifest of the image, platform by platform. @throws KeystoreError `image` if it is damaged or nested without end */
 export async function manifests(store: ImageStore): Promise<FoundManifest[]> {
   const { document, selected } = await store.root();

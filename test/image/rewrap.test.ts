@@ -207,6 +207,16 @@ test("prints the table and writes nothing with --dry-run; keeps old manifests un
   assert.throws(() => image.read(/sha256:[0-9a-f]{64}/.exec(before)?.[0] === old ? (image.read().includes(old) ? old : "sha256:none") : ""));
 });
 
+test("--prune leaves a manifest that another tag points to", () => {
+  const image = new HandMade();
+  const manifest = image.blob(`{"layers":[${encryptedLayer(store, ["alice"])}]}`);
+  const tagged = (tag: string): string => `{"mediaType":"m",${manifest},"annotations":{"org.opencontainers.image.ref.name":"${tag}"}}`;
+  const reference = image.index(`{"manifests":[${tagged("one")},${tagged("two")}]}`);
+  cli("rewrap", `${reference}:one`, "--to", "bob", "--prune");
+  assert.match(cli("inspect", `${reference}:one`, "--verify"), /bob \(RSA-OAEP-256\) - opens/);
+  assert.match(cli("inspect", `${reference}:two`, "--verify"), /alice \(ECDH-ES\+A256KW\) - opens/);
+});
+
 test("says that signatures and referrers do not follow", () => {
   const { reference } = unusual();
   assert.match(run(["rewrap", reference, "--to", "bob", "--keystore", store]).stderr, /sha256:\w+ is now sha256:\w+\n[^]*signatures and referrers point at the old digests/);
