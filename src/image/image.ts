@@ -1,6 +1,6 @@
 // An image wherever it is: what inspect and rewrap need of a layout, an archive or a registry.
-import type { Descriptor, Document } from "./oci.ts";
-import { damaged, isAttestation, LIMITS, parseDocument, verify } from "./oci.ts";
+
+import { damaged, isAttestation, LIMITS, parseDocument, verify, type Descriptor, type Document } from "./oci.ts";
 
 /** A new document to write, before the one that points to it. */
 export interface NewDocument {

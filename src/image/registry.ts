@@ -22,7 +22,7 @@ interface Reference {
 }
 
 /** distribution's grammar of names, as docker reads it: without a host it is Docker Hub. @throws KeystoreError `usage` */
-export function parseReference(text: string): Reference {
+function parseReference(text: string): Reference {
   const [, name = "", tag, digest] = /^([^@]+?)(?::([A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(.+))?$/.exec(text) ?? [];
   const [first = "", ...rest] = name.split("/");
   const hasHost = rest.length > 0 && (/[.:]/.test(first) || first === "localhost");
