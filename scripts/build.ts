@@ -19,17 +19,17 @@ export const baseNode = createRequire(import.meta.url).resolve(`node-linux-${pro
 /** The binary that `npm run build` makes. */
 export const binary = join(DIST, "ocicrypt-keystore");
 
-// A dynamic import of src/NAME/main.ts becomes an asset of its own, evaluated when it is asked for: exec mode never pays for it.
+// What becomes an asset of its own, evaluated when it is asked for, so that others never pay for it: the commands, and a library that few of them need.
+const ASSETS: Readonly<Record<string, string>> = { "./cli/main.ts": "cli", "@grpc/grpc-js": "grpc" };
+
 const assets: Plugin = {
   name: "assets",
   setup(plugin) {
-    plugin.onResolve({ filter: /^\.\/\w+\/main\.ts$/ }, ({ path, kind }) => (kind === "dynamic-import" ? { path, namespace: "asset" } : undefined));
+    plugin.onResolve({ filter: /^(\.\/cli\/main\.ts|@grpc\/grpc-js)$/ }, ({ path, kind }) => (kind === "entry-point" ? undefined : { path, namespace: "asset" }));
     plugin.onLoad({ filter: /.*/, namespace: "asset" }, ({ path }) => ({
       contents: `
-        const source = require("node:sea").getAsset("${path.split("/")[1] ?? ""}", "utf8");
-        const module = { exports: {} };
-        require("node:vm").compileFunction(source, ["module", "exports", "require"])(module, module.exports, require);
-        export const { run } = module.exports;`,
+        const source = require("node:sea").getAsset("${ASSETS[path] ?? ""}", "utf8");
+        require("node:vm").compileFunction(source, ["module", "exports", "require"])(module, module.exports, require);`,
       loader: "js",
       resolveDir: ROOT,
     }));
@@ -52,7 +52,7 @@ const common: BuildOptions = {
 
 async function main(): Promise<void> {
   mkdirSync(WORK, { recursive: true });
-  const [loader, exec, cache, cli] = [join(WORK, "loader.js"), join(WORK, "exec.js"), join(WORK, "exec.cache"), join(WORK, "cli.js")];
+  const [loader, exec, cache, cli, grpc] = ["loader.js", "exec.js", "exec.cache", "cli.js", "grpc.js"].map((file) => join(WORK, file)) as [string, string, string, string, string];
   await build({ ...common, entryPoints: [join(ROOT, "scripts/loader.ts")], outfile: loader });
   await build({
     ...common,
@@ -62,7 +62,8 @@ async function main(): Promise<void> {
     banner: { js: `(function (require) {${BANNER}` },
     footer: { js: "})" },
   });
-  await build({ ...common, entryPoints: [join(ROOT, "src/cli/main.ts")], outfile: cli, plugins: [trim], mainFields: ["module", "main"] }); // jsonc-parser's main cannot be bundled
+  await build({ ...common, entryPoints: [join(ROOT, "src/cli/main.ts")], outfile: cli, plugins: [assets, trim], mainFields: ["module", "main"] }); // jsonc-parser's main cannot be bundled
+  await build({ ...common, entryPoints: ["@grpc/grpc-js"], outfile: grpc });
   execFileSync(baseNode, [join(ROOT, "scripts/warm.ts"), exec, cache], { stdio: ["ignore", "ignore", "inherit"] });
 
   // pkg's own command line has no option for a local base Node in SEA mode; its module has.
@@ -78,7 +79,7 @@ async function main(): Promise<void> {
       disableExperimentalSEAWarning: true,
       execArgv: ["--v8-pool-size=1", "--disable-sigusr1"],
       execArgvExtension: "none", // a user's NODE_OPTIONS must not reach a program that holds keys
-      assets: { exec, "exec.cache": cache, cli },
+      assets: { exec, "exec.cache": cache, cli, grpc },
     },
   });
   renameSync(fresh, binary);

@@ -4,9 +4,10 @@
  * What went wrong, for programs:
  * `usage` wrong command line · `io` reading or writing failed · `request` not a key provider request ·
  * `annotation` malformed or forbidden · `foreign` no key of the store opens it · `key` a key cannot be used ·
- * `recipient` nobody of that name · `store` the store is missing, damaged or refuses the change · `image` an image is damaged or refuses the change.
+ * `recipient` nobody of that name · `store` the store is missing, damaged or refuses the change · `image` an image is damaged or refuses the change ·
+ * `denied` a server does not do this · `busy` it has too much to do.
  */
-export type ErrorCode = "usage" | "io" | "request" | "annotation" | "foreign" | "key" | "recipient" | "store" | "image";
+export type ErrorCode = "usage" | "io" | "request" | "annotation" | "foreign" | "key" | "recipient" | "store" | "image" | "denied" | "busy";
 
 /** 1 any failure, 2 wrong usage, 3 a well-formed annotation that no usable key of the store opens. */
 export type ExitCode = 1 | 2 | 3;

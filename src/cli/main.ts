@@ -17,9 +17,10 @@ import { lock, unlock } from "./lock.ts";
 import { remove } from "./remove.ts";
 import { rewrap } from "./rewrap.ts";
 import { rotate } from "./rotate.ts";
+import { serve } from "./serve.ts";
 import { show } from "./show.ts";
 
-const COMMANDS = [keygen, list, show, importKey, exportKey, rotate, defaultKey, remove, lock, unlock, doctor, inspect, rewrap, config, completion];
+const COMMANDS = [keygen, list, show, importKey, exportKey, rotate, defaultKey, remove, lock, unlock, doctor, inspect, rewrap, serve, config, completion];
 
 const LISTS = new Set(["_", "to", "add", "remove"]); // what may be given more than once
 

@@ -4,7 +4,7 @@ import { open } from "../jwe/open.ts";
 import { seal } from "../jwe/seal.ts";
 import type { KeyStore } from "../keystore/keystore.ts";
 import { requestedRecipients, type ProviderHints } from "./recipients.ts";
-import { parseRequest } from "./request.ts";
+import type { Request } from "./request.ts";
 
 /** What a request came to: the bytes of the one result. */
 export type Answer = { readonly op: "keywrap"; readonly annotation: Buffer } | { readonly op: "keyunwrap"; readonly optsdata: Buffer };
@@ -14,8 +14,7 @@ export type Answer = { readonly op: "keywrap"; readonly annotation: Buffer } | {
  *
  * @throws KeystoreError: an answer without a key would let the client stop trying, so there is none
  */
-export async function answerRequest(bytes: Uint8Array, store: KeyStore, hints: ProviderHints): Promise<Answer> {
-  const request = parseRequest(bytes);
+export async function answerRequest(request: Request, store: KeyStore, hints: ProviderHints): Promise<Answer> {
   if (request.op === "keyunwrap") return { op: "keyunwrap", optsdata: await open(request.annotation, store) };
   const recipients = [];
   for (const name of new Set(requestedRecipients(request.parameters, hints))) {

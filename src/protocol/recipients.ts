@@ -45,7 +45,8 @@ export function requestedRecipients(parameters: ReadonlyMap<string, readonly Buf
   });
 }
 
-function providerName(names: readonly string[], { provider, startedAs }: ProviderHints): string {
+/** Which entry of Parameters is this provider's. @throws KeystoreError `request` if it cannot be told */
+export function providerName(names: readonly string[], { provider, startedAs }: ProviderHints): string {
   if (provider !== undefined) {
     if (names.includes(provider)) return provider;
     throw new KeystoreError("request", `the request names no provider ${shown(provider)}`, "use the name of this entry in ocicrypt.conf for --provider");
@@ -60,7 +61,7 @@ function providerName(names: readonly string[], { provider, startedAs }: Provide
   throw new KeystoreError(
     "request",
     `the request names several providers (${candidates.slice(0, 8).map(shown).join(", ")}) and none is this program's own name`,
-    'say which one it is: "args": ["--provider", "NAME"] in ocicrypt.conf',
+    'say which one it is: "args": ["--provider", "NAME"] in ocicrypt.conf, or serve --provider NAME',
   );
 }
 

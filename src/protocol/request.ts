@@ -67,5 +67,5 @@ function article(name: string): string {
 }
 
 function malformed(reason: string): KeystoreError {
-  return new KeystoreError("request", `the key provider request on standard input ${reason}`, "ocicrypt's clients write it; for commands see ocicrypt-keystore --help");
+  return new KeystoreError("request", `the key provider request ${reason}`, "ocicrypt's clients write it; for commands see ocicrypt-keystore --help");
 }

@@ -7,6 +7,7 @@ import { directoryKeyStore } from "../keystore/directory.ts";
 import { storeLocation } from "../keystore/location.ts";
 import { secretFiles } from "../keystore/secrets.ts";
 import { answerRequest, type Answer } from "../protocol/answer.ts";
+import { parseRequest } from "../protocol/request.ts";
 
 const MAX_REQUEST = 8 * 1024 * 1024; // bytes
 const FULL_PIPE_PAUSE = 5; // ms
@@ -44,7 +45,7 @@ export function parseExecOptions(args: readonly string[]): ExecOptions | undefin
 export async function exec(options: ExecOptions): Promise<never> {
   try {
     const store = directoryKeyStore(storeLocation(options.keystore), secretFiles(options));
-    const answer = await answerRequest(readStandardInput(), store, { provider: options.provider, startedAs: process.argv0 });
+    const answer = await answerRequest(parseRequest(readStandardInput()), store, { provider: options.provider, startedAs: process.argv0 });
     writeStandardOutput(`${JSON.stringify(wireForm(answer))}\n`);
     return process.reallyExit(0);
   } catch (error) {

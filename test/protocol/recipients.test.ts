@@ -78,7 +78,7 @@ test("takes among several the one that it was started by, with or without ocicry
   assert.equal(requestedRecipients(several, started("/bin/ocicrypt-zzz")), ["3"]);
   assert.equal(requestedRecipients(several, started("/bin/aaa")), ["1"]);
   for (const path of ["/bin/zzz", "/ks/other", "/bin/ks2", "/bin/KS", "/bin/ocicrypt-", "/bin/ocicrypt-ocicrypt-ks", "/bin/pubkeys", ""]) {
-    assert.is(refused(several, started(path)), 'the request names several providers ("aaa", "ks", "ocicrypt-zzz") and none is this program\'s own name; say which one it is: "args": ["--provider", "NAME"] in ocicrypt.conf');
+    assert.is(refused(several, started(path)), 'the request names several providers ("aaa", "ks", "ocicrypt-zzz") and none is this program\'s own name; say which one it is: "args": ["--provider", "NAME"] in ocicrypt.conf, or serve --provider NAME');
   }
 });
 

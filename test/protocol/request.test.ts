@@ -16,7 +16,7 @@ function refused(request: unknown): string {
   } catch (error) {
     assert.ok(error instanceof KeystoreError, String(error));
     assert.equal([error.code, error.exitCode], ["request", 1]);
-    return error.message.replace("the key provider request on standard input ", "");
+    return error.message.replace("the key provider request ", "");
   }
   throw new Error(`taken: ${JSON.stringify(request)}`);
 }

@@ -54,7 +54,7 @@ test("knows its provider among several by the name it was started by, or by --pr
 const annotation = wrap(store, ["alice"]);
 const compact = ["eyJhbGciOiJBMjU2S1ciLCJlbmMiOiJBMjU2R0NNIn0", "A".repeat(54), "AAAAAAAAAAAAAAAA", "AAAA", "A".repeat(22)].join(".");
 const bad: [name: string, input: string | Buffer, exitCode: number, line: RegExp][] = [
-  ["empty input", "", 1, /request on standard input is empty; /],
+  ["empty input", "", 1, /key provider request is empty; /],
   ["9 MiB of input", Buffer.alloc(9 * 1024 * 1024, 0x20), 1, /larger than 8 MiB; /],
   ["broken JSON", '{"op":"keywrap",', 1, /is not JSON; /],
   ["a secret in broken JSON", `{"symkey":"UDF0CHxhvdjr2p5Q`, 1, /is not JSON; /],

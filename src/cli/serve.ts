@@ -1,0 +1,74 @@
+// serve: the key provider over gRPC.
+
+import { KeystoreError } from "../errors.ts";
+import { readSmallFile, refuseOpenMode } from "../keystore/files.ts";
+import { storeLocation } from "../keystore/location.ts";
+import type { ServeOptions } from "../serve/serve.ts";
+import { cliSecrets } from "./secrets.ts";
+import { tell, type Cli } from "./shared.ts";
+
+/** Adds the command. It ends with exit code 0 after SIGTERM or SIGINT. */
+export function serve(cli: Cli): void {
+  cli.command(
+    "serve",
+    "Answer key provider requests over gRPC",
+    (yargs) =>
+      yargs
+        .option("listen", { type: "string", requiresArg: true, demandOption: true, describe: "unix:PATH or HOST:PORT" })
+        .option("socket-mode", { type: "string", requiresArg: true, describe: "Permissions of the unix socket: 0600 if not said" })
+        .option("tls-cert", { type: "string", requiresArg: true, describe: "The server's certificate, with those that lead to its CA" })
+        .option("tls-key", { type: "string", requiresArg: true, describe: "The key of that certificate" })
+        .option("tls-client-ca", { type: "string", requiresArg: true, describe: "Who signs the certificates of clients that may call" })
+        .option("allow", { choices: ["wrap", "unwrap"] as const, requiresArg: true, describe: "Only this operation" })
+        .option("provider", { type: "string", requiresArg: true, describe: "The provider's name, where requests name several" })
+        .option("audit", { type: "string", requiresArg: true, describe: "A file that gets a JSON line for each request, before it is answered" })
+        .example("$0 serve --listen unix:/run/ocicrypt-keystore/socket", "For this machine's clients: see config --grpc")
+        .example("$0 serve --listen 0.0.0.0:50051 --tls-cert C --tls-key K --tls-client-ca CA", "For clients with a certificate"),
+    async ({ keystore, listen, socketMode, tlsCert, tlsKey, tlsClientCa, allow, provider, audit, ...secrets }) => {
+      const [{ serve: start }, { parseAddress }] = await Promise.all([import("../serve/serve.ts"), import("../serve/address.ts")]);
+      const address = parseAddress(listen);
+      if (address.kind === "tcp" && socketMode !== undefined) throw usage("--socket-mode is for a unix socket", "leave it out, or listen on unix:PATH");
+      const tls = tlsFiles({ tlsCert, tlsKey, tlsClientCa });
+      if (address.kind === "unix" && tls !== undefined) throw usage("TLS is not for a unix socket", "its mode says who may call: leave the --tls options out");
+      await start(
+        {
+          dir: storeLocation(keystore),
+          secrets: cliSecrets(secrets),
+          address,
+          socketMode: parseMode(socketMode ?? "0600"),
+          tls,
+          allow: allow === undefined ? ["keywrap", "keyunwrap"] : allow === "wrap" ? ["keywrap"] : ["keyunwrap"],
+          provider,
+          audit,
+        },
+        tell,
+      );
+      process.exit(0); // whatever a client left open
+    },
+  );
+}
+
+function parseMode(text: string): number {
+  if (/^0?[0-7]{3}$/.test(text)) return Number.parseInt(text, 8);
+  throw usage(`--socket-mode ${text} is no mode`, "write it in octal, such as 0660");
+}
+
+function tlsFiles({ tlsCert, tlsKey, tlsClientCa }: Readonly<Record<"tlsCert" | "tlsKey" | "tlsClientCa", string | undefined>>): ServeOptions["tls"] {
+  if (tlsCert === undefined && tlsKey === undefined && tlsClientCa === undefined) return undefined;
+  if (tlsCert === undefined || tlsKey === undefined || tlsClientCa === undefined) {
+    throw usage("TLS without all of certificate, key and client CA", "give --tls-cert, --tls-key and --tls-client-ca: without the last, anybody may call");
+  }
+  const key = mustRead(tlsKey);
+  refuseOpenMode(tlsKey, "TLS key", key);
+  return { cert: mustRead(tlsCert).bytes, key: key.bytes, clientCa: mustRead(tlsClientCa).bytes };
+}
+
+function mustRead(path: string): NonNullable<ReturnType<typeof readSmallFile>> {
+  const file = readSmallFile(path);
+  if (file === undefined) throw new KeystoreError("io", `there is no file ${path}`, "name a PEM file");
+  return file;
+}
+
+function usage(message: string, hint: string): KeystoreError {
+  return new KeystoreError("usage", message, hint);
+}

@@ -1,0 +1,92 @@
+// Where serve listens, and who can reach it there: a unix socket by its mode, TCP on loopback alone, else by mutual TLS.
+
+import { chmodSync, lstatSync, unlinkSync } from "node:fs";
+import { lookup } from "node:dns/promises";
+import { BlockList, connect, isIP } from "node:net";
+import { resolve } from "node:path";
+import { errorCode, KeystoreError, printable } from "../errors.ts";
+import { withLock } from "../keystore/lock.ts";
+
+/** An address to listen on. */
+export type Address = { readonly kind: "unix"; readonly path: string } | { readonly kind: "tcp"; readonly host: string; readonly port: number };
+
+const MAX_SOCKET_PATH = 107; // bytes: sun_path of unix(7), less its NUL
+const PATIENCE = 2_000; // ms for a live server to accept
+const LOOPBACK = new BlockList();
+LOOPBACK.addSubnet("127.0.0.0", 8, "ipv4");
+LOOPBACK.addAddress("::1", "ipv6");
+
+/** `unix:PATH` (also `unix:///PATH`, as clients write it) or `HOST:PORT`. @throws KeystoreError `usage` */
+export function parseAddress(text: string): Address {
+  const [, path] = /^unix:(?:\/\/(?=\/))?(.+)$/s.exec(text) ?? [];
+  if (path !== undefined) {
+    const absolute = resolve(path);
+    if (Buffer.byteLength(absolute) > MAX_SOCKET_PATH || absolute.includes("\0")) throw unusable(text, `a socket's path has at most ${MAX_SOCKET_PATH} bytes`);
+    return { kind: "unix", path: absolute };
+  }
+  const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:[\]/]*)):(\d{1,5})$/.exec(text) ?? [];
+  const host = bracketed ?? plain;
+  if (host === undefined || Number(port) > 65_535) throw unusable(text, "write unix:PATH or HOST:PORT, such as localhost:50051");
+  if (host === "") throw unusable(text, "without a host it is every interface of this machine: write localhost:PORT");
+  return { kind: "tcp", host, port: Number(port) };
+}
+
+/** The address as a client's configuration names it. */
+export function shownAddress(address: Address): string {
+  if (address.kind === "unix") return `unix://${address.path}`;
+  return isIP(address.host) === 6 ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`;
+}
+
+/** @throws KeystoreError `usage` if a host without TLS is any but this machine's loopback */
+export async function mustBeLoopback(address: Address): Promise<void> {
+  if (address.kind === "unix") return;
+  const found = await lookup(address.host, { all: true }).catch(() => {
+    throw unusable(shownAddress(address), "its host is unknown here");
+  });
+  if (found.every((one) => LOOPBACK.check(one.address, one.family === 6 ? "ipv6" : "ipv4"))) return;
+  throw unusable(shownAddress(address), "others can reach it there: add --tls-cert, --tls-key and --tls-client-ca, or listen on localhost or a unix socket");
+}
+
+/**
+ * Makes way for a unix socket and binds it, closed to others until it has its mode. A socket that nobody listens on is removed.
+ *
+ * @throws KeystoreError `usage` if a server listens there, or something else than a socket is there
+ */
+export async function bindSocket<T>(path: string, mode: number, bind: () => Promise<T>): Promise<T> {
+  return await withLock(`${path}.lock`, async () => {
+    await removeStaleSocket(path);
+    const before = process.umask(0o177);
+    try {
+      const bound = await bind();
+      chmodSync(path, mode);
+      return bound;
+    } finally {
+      process.umask(before);
+    }
+  });
+}
+
+async function removeStaleSocket(path: string): Promise<void> {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (!found.isSocket()) throw unusable(`unix://${path}`, "there is a file, and it is no socket: move it away or take another path");
+  if (await isLive(path)) throw unusable(`unix://${path}`, "another server listens there: stop that one first");
+  unlinkSync(path);
+}
+
+async function isLive(path: string): Promise<boolean> {
+  return await new Promise((answer) => {
+    const socket = connect(path);
+    const done = (live: boolean): void => {
+      socket.destroy();
+      answer(live);
+    };
+    socket.once("connect", () => done(true));
+    socket.once("error", (error) => done(errorCode(error) !== "ECONNREFUSED" && errorCode(error) !== "ENOENT")); // EAGAIN, EACCES: somebody is there
+    socket.setTimeout(PATIENCE, () => done(true));
+  });
+}
+
+function unusable(address: string, reason: string): KeystoreError {
+  return new KeystoreError("usage", `cannot listen on ${printable(address, 200)}`, reason);
+}

@@ -1,0 +1,48 @@
+// gRPC: ocicrypt's service as its clients call it (utils/keyprovider/keyprovider.proto). Bytes in, bytes out; loaded only by serve and doctor.
+
+import type { MethodDefinition } from "@grpc/grpc-js";
+import protobuf from "protobufjs/minimal.js";
+import { KeystoreError } from "../errors.ts";
+
+const FIELD = 1; // the one field of both messages, of type bytes
+const LENGTH_DELIMITED = 2; // its wire type
+
+/** Bytes that a message may have: what gRPC itself takes when nobody says otherwise. */
+export const MAX_MESSAGE = 4 * 1024 * 1024;
+
+const asItIs = (bytes: Buffer): Buffer => bytes;
+
+function method(name: string): MethodDefinition<Buffer, Buffer> {
+  return {
+    path: `/keyprovider.KeyProviderService/${name}`,
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: asItIs,
+    requestDeserialize: asItIs,
+    responseSerialize: asItIs,
+    responseDeserialize: asItIs,
+  };
+}
+
+/** The two methods. Messages are handed on as they come: one that is malformed is answered, logged and audited like any other mistake. */
+export const SERVICE = { WrapKey: method("WrapKey"), UnWrapKey: method("UnWrapKey") } as const;
+
+/** A message of either kind around JSON. */
+export function encodeMessage(json: string): Buffer {
+  return Buffer.from(protobuf.Writer.create().uint32((FIELD << 3) | LENGTH_DELIMITED).bytes(Buffer.from(json)).finish());
+}
+
+/** The JSON in a message, empty where it has none. @throws KeystoreError `request` if it is no protobuf message */
+export function decodeMessage(message: Buffer): Uint8Array {
+  let json: Uint8Array = Buffer.alloc(0);
+  try {
+    for (const reader = protobuf.Reader.create(message); reader.pos < reader.len; ) {
+      const tag = reader.uint32();
+      if (tag === ((FIELD << 3) | LENGTH_DELIMITED)) json = reader.bytes();
+      else reader.skipType(tag & 7);
+    }
+    return json;
+  } catch {
+    throw new KeystoreError("request", "the gRPC message is malformed", "ocicrypt's clients write it: see keyprovider.proto of ocicrypt");
+  }
+}

@@ -1,0 +1,97 @@
+// Where serve may listen: what is refused with its reason, and how it takes a unix socket.
+
+import { chmodSync, existsSync, lstatSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { assertFailure, makeStore, OPTSDATA, run, succeed, temporaryFolder } from "../support.ts";
+import { grpcUnwrap, grpcWrap, startServer } from "./support.ts";
+
+const store = makeStore("alice");
+const refuse = (listen: string, ...args: readonly string[]): string => assertFailure(run(["serve", "--keystore", store, "--listen", listen, ...args]), 2);
+
+test("TCP without mutual TLS is for loopback alone", () => {
+  for (const listen of ["0.0.0.0:50051", "[::]:50051", "10.1.2.3:50051", "[2001:db8::1]:50051", "[::ffff:10.1.2.3]:1", "1.1.1.1:443"]) {
+    assert.match(refuse(listen), /others can reach it there: add --tls-cert, --tls-key and --tls-client-ca, or listen on localhost/, listen);
+  }
+  assert.match(refuse(":50051"), /without a host it is every interface/);
+  assert.match(refuse("no-such-host.invalid:50051"), /its host is unknown here/);
+});
+
+test("TLS without a client CA, on a unix socket, or with files that do not fit is refused", () => {
+  const dir = temporaryFolder();
+  for (const file of ["cert", "key", "ca"]) writeFileSync(join(dir, file), "no PEM", { mode: 0o600 });
+  const [cert, key, ca] = [["--tls-cert", join(dir, "cert")], ["--tls-key", join(dir, "key")], ["--tls-client-ca", join(dir, "ca")]] as const;
+  for (const some of [[...cert, ...key], [...cert, ...ca], [...ca], [...key, ...ca]]) assert.match(refuse("0.0.0.0:1", ...some), /TLS without all of certificate, key and client CA/);
+  assert.match(refuse(`unix:${dir}/s`, ...cert, ...key, ...ca), /TLS is not for a unix socket/);
+  assert.match(refuse("0.0.0.0:0", ...cert, ...key, ...ca), /the TLS certificate, key and client CA cannot be used: /);
+  assert.match(assertFailure(run(["serve", "--keystore", store, "--listen", "0.0.0.0:0", ...cert, ...key, "--tls-client-ca", join(dir, "none")]), 1), /there is no file/);
+  chmodSync(join(dir, "key"), 0o644);
+  assert.match(assertFailure(run(["serve", "--keystore", store, "--listen", "0.0.0.0:0", ...cert, ...key, ...ca]), 1), /TLS key .* can be read by others/);
+});
+
+test("an address that is none is refused", () => {
+  for (const listen of ["50051", "localhost", "localhost:", "localhost:x", "localhost:65536", "unix:", "http://localhost:1", "::1:50051", "[::1]", "a b:1", "dns:localhost:1"]) {
+    assert.match(refuse(listen), /cannot listen on /, listen);
+  }
+  assert.match(refuse(`unix:/${"x".repeat(107)}`), /at most 107 bytes/);
+  for (const mode of ["600x", "0999", "7777", "u=rw", ""]) refuse(`unix:${temporaryFolder()}/s`, "--socket-mode", mode);
+  assert.match(refuse("localhost:0", "--socket-mode", "0600"), /--socket-mode is for a unix socket/);
+  assertFailure(run(["serve", "--keystore", store]), 2);
+  assert.match(assertFailure(run(["serve", "--keystore", store, "--listen", `unix:${temporaryFolder()}/none/s`]), 1), /none.* failed: ENOENT|cannot listen/);
+});
+
+test("a port that is taken is said", async () => {
+  const taken = createServer();
+  const port = await new Promise<number>((resolve) => taken.listen(0, "127.0.0.1", () => resolve((taken.address() as { port: number }).port)));
+  assert.match(assertFailure(run(["serve", "--keystore", store, "--listen", `127.0.0.1:${port}`]), 1), /cannot listen on 127\.0\.0\.1:\d+: EADDRINUSE/);
+  taken.close();
+});
+
+test("a unix socket is its owner's, or has the mode that was asked for, and goes when the server ends", async () => {
+  for (const [args, mode] of [[[], 0o600], [["--socket-mode", "0660"], 0o660], [["--socket-mode", "666"], 0o666]] as const) {
+    const path = join(temporaryFolder(), "socket");
+    const server = await startServer(store, { listen: `unix://${path}`, args });
+    assert.is(server.address, `unix://${path}`);
+    assert.is(statSync(path).mode & 0o7777, mode);
+    assert.is(await server.stop("SIGINT"), 0);
+    assert.not(existsSync(path));
+    assert.not(existsSync(`${path}.lock`));
+  }
+});
+
+test("a socket that a killed server left is replaced; a live one, a file, a link to a file is not", async () => {
+  const path = join(temporaryFolder(), "socket");
+  const first = await startServer(store, { listen: `unix:${path}` });
+  assert.match(refuse(`unix:${path}`), /another server listens there/);
+  assert.is(await grpcUnwrap(first.address, await grpcWrap(first.address, ["alice"])), OPTSDATA);
+  await first.stop("SIGKILL");
+  assert.ok(lstatSync(path).isSocket());
+  const second = await startServer(store, { listen: `unix:${path}` });
+  assert.is(await grpcUnwrap(second.address, await grpcWrap(second.address, ["alice"])), OPTSDATA);
+  await second.stop();
+
+  const [file, link] = [join(temporaryFolder(), "file"), join(temporaryFolder(), "link")];
+  writeFileSync(file, "mine");
+  symlinkSync(file, link);
+  for (const there of [file, link]) assert.match(refuse(`unix:${there}`), /there is a file, and it is no socket/);
+  assert.is(statSync(file).size, 4);
+});
+
+test("of several that are started at once for one socket, one serves and the others say why not", async () => {
+  const path = join(temporaryFolder(), "socket");
+  await (await startServer(store, { listen: `unix:${path}` })).stop("SIGKILL"); // a stale one to fight for
+  const started = await Promise.allSettled(Array.from({ length: 4 }, async () => await startServer(store, { listen: `unix:${path}` })));
+  const live = started.filter((one) => one.status === "fulfilled");
+  assert.is(live.length, 1);
+  for (const one of started) if (one.status === "rejected") assert.match(String(one.reason), /another server listens there/);
+  assert.is(await grpcUnwrap(live[0]?.value.address ?? "", await grpcWrap(live[0]?.value.address ?? "", ["alice"])), OPTSDATA);
+  await live[0]?.value.stop();
+});
+
+test("--help says how", () => {
+  assert.match(succeed(["serve", "--help"]), /unix:PATH or HOST:PORT/);
+});
+
+test.run();
