@@ -1,9 +1,10 @@
 // config: the ocicrypt.conf that names this very binary, and where each client wants it.
 
+import { resolve } from "node:path";
 import { CONTAINERD_CONF, CONTAINERD_KEYS } from "../doctor/containerd.ts";
 import { KeystoreError } from "../errors.ts";
 import { storeLocation } from "../keystore/location.ts";
-import { print, printJson, type Cli } from "./shared.ts";
+import { print, printJson, tell, type Cli } from "./shared.ts";
 
 /** The clients that `--client` knows. */
 export const CLIENTS = ["skopeo", "podman", "buildah", "nerdctl", "containerd", "crio"] as const;
@@ -19,11 +20,19 @@ export function config(cli: Cli): void {
     (yargs) =>
       yargs
         .option("provider", { type: "string", requiresArg: true, default: "keystore", describe: "The provider's name: clients say provider:NAME" })
+        .option("grpc", { type: "string", requiresArg: true, describe: "Ask the server that listens there (see serve), rather than start this program" })
+        .option("tls-ca", { type: "string", requiresArg: true, describe: "Who signed the server's certificate" })
+        .option("tls-cert", { type: "string", requiresArg: true, describe: "The client's certificate" })
+        .option("tls-key", { type: "string", requiresArg: true, describe: "The key of that certificate" })
         .option("client", { choices: CLIENTS, requiresArg: true, describe: "What to paste where for this client, and what to restart" })
         .example("$0 config > ocicrypt.conf", "Then: export OCICRYPT_KEYPROVIDER_CONFIG=$PWD/ocicrypt.conf")
-        .example("$0 config --client containerd", "All that containerd needs"),
-    ({ keystore, provider, client, ...secrets }) => {
-      const conf = ocicryptConf(process.execPath, provider, storeLocation(keystore), secrets);
+        .example("$0 config --client containerd", "All that containerd needs")
+        .example("$0 config --grpc unix:/run/ocicrypt-keystore/socket", "For clients of serve"),
+    async ({ keystore, provider, client, grpc, tlsCa, tlsCert, tlsKey, ...secrets }) => {
+      const tls = [tlsCa, tlsCert, tlsKey];
+      if (grpc === undefined && tls.some((file) => file !== undefined)) throw new KeystoreError("usage", "TLS is for --grpc", "add --grpc HOST:PORT, or leave it out");
+      const invocation = grpc === undefined ? startedProgram(provider, storeLocation(keystore), secrets) : await askedServer(grpc, tls);
+      const conf = ocicryptConf(provider, invocation);
       if (client === undefined) printJson(conf);
       else print(instructions(client, provider, JSON.stringify(conf, null, 2)));
     },
@@ -35,13 +44,30 @@ interface SecretArgs {
   readonly masterKeyFile: string | undefined;
 }
 
-/** The file's content (ocicrypt's docs/keyprovider.md): `path` stands below `cmd`. */
-function ocicryptConf(path: string, provider: string, dir: string, { passphraseFile, masterKeyFile }: SecretArgs): object {
+/** The file's content (ocicrypt's docs/keyprovider.md). */
+function ocicryptConf(provider: string, invocation: object): object {
   if (/[:,\s]/.test(provider) || provider === "") {
     throw new KeystoreError("usage", `"${provider}" cannot be a provider's name`, "clients split provider:NAME:KEY at colons and flags at commas");
   }
+  return { "key-providers": { [provider]: invocation } };
+}
+
+/** `path` stands below `cmd`. */
+function startedProgram(provider: string, dir: string, { passphraseFile, masterKeyFile }: SecretArgs): object {
   const secrets = [...(passphraseFile === undefined ? [] : ["--passphrase-file", passphraseFile]), ...(masterKeyFile === undefined ? [] : ["--master-key-file", masterKeyFile])];
-  return { "key-providers": { [provider]: { cmd: { path, args: ["--keystore", dir, "--provider", provider, ...secrets] } } } };
+  return { cmd: { path: process.execPath, args: ["--keystore", dir, "--provider", provider, ...secrets] } };
+}
+
+/** Since ocicrypt 1.3.0 with `grpc-tls`; older ones do not know it, and would send without TLS. */
+async function askedServer(grpc: string, tls: readonly (string | undefined)[]): Promise<object> {
+  const { parseAddress, shownAddress } = await import("../serve/address.ts");
+  const address = parseAddress(grpc);
+  if (tls.every((file) => file === undefined)) return { grpc: shownAddress(address) };
+  if (address.kind === "unix") throw new KeystoreError("usage", "TLS is not for a unix socket", "leave the --tls options out");
+  const [ca, cert, key] = tls.map((file) => file && resolve(file));
+  if (!ca || !cert || !key) throw new KeystoreError("usage", "TLS without all of CA, certificate and key", "give --tls-ca, --tls-cert and --tls-key");
+  tell("clients with ocicrypt before 1.3.0 do not know grpc-tls and call without TLS, which the server refuses: let them ask one on a unix socket or localhost");
+  return { grpc: shownAddress(address), "grpc-tls": { "root-ca-file": ca, "cert-file": cert, "key-file": key } };
 }
 
 function instructions(client: Client, provider: string, conf: string): string {

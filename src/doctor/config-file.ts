@@ -2,11 +2,12 @@
 
 import { existsSync, realpathSync } from "node:fs";
 import { basename, isAbsolute } from "node:path";
-import { isObject, member } from "../json.ts";
+import { isObject, member, type JsonObject } from "../json.ts";
 import { readSmallFile } from "../keystore/files.ts";
 import { storeLocation } from "../keystore/location.ts";
 import { parseExecOptions, type ExecOptions } from "../transport/stdio.ts";
 import { check, findProgram, isProgram, type Check } from "./check.ts";
+import type { GrpcProvider } from "./grpc.ts";
 
 /** A provider that is started: an entry of `key-providers` with a `cmd`. */
 export interface Provider {
@@ -27,6 +28,7 @@ export async function configChecks(file: string | undefined, dir: string): Promi
   const value = file === undefined ? undefined : parsed(file);
   const entries = isObject(value) ? member(value, "key-providers") : undefined;
   const providers = file === undefined ? [] : readProviders(file);
+  const servers = file === undefined ? [] : readServers(file);
   const own = providers.filter((provider) => provider.own);
   return [
     ...(await check("config.variable", (warn) => {
@@ -53,9 +55,9 @@ export async function configChecks(file: string | undefined, dir: string): Promi
           const obstacle = obstacleOf(entry);
           if (obstacle !== undefined) fail(`provider ${name} of ${file} ${obstacle}`, "write it as ocicrypt-keystore config prints it");
         }
-        if (own.length === 0) warn(`no provider of ${file} is this program, ${process.execPath}`, "add what ocicrypt-keystore config prints");
+        if (own.length === 0 && servers.length === 0) warn(`no provider of ${file} is this program, ${process.execPath}`, "add what ocicrypt-keystore config prints");
       }
-      return `provider ${own.map(({ name }) => name).join(", ")} is this program`;
+      return [...own.map(({ name }) => `provider ${name} is this program`), ...servers.map(({ name, address }) => `provider ${name} is asked at ${address}`)].join(", ");
     })),
     ...(await check("config.path", (warn, fail) => {
       for (const { name, path } of providers) {
@@ -83,15 +85,29 @@ export async function configChecks(file: string | undefined, dir: string): Promi
       }
       return own.length === 0 ? NONE : "the args are right, and name this key store";
     })),
+    ...(servers.length === 0 ? [] : await (await import("./grpc.ts")).grpcChecks(servers)),
   ];
+}
+
+/** The entries in a file that clients can use; none where it cannot be read. */
+function usableEntries(file: string): [string, JsonObject][] {
+  const value = parsed(file);
+  const entries = isObject(value) ? member(value, "key-providers") : undefined;
+  return Object.entries(isObject(entries) ? entries : {}).flatMap(([name, entry]) => (isObject(entry) && obstacleOf(entry) === undefined ? [[name, entry]] : []));
+}
+
+/** The providers in a file that are servers: clients take `cmd` where an entry has both. */
+function readServers(file: string): GrpcProvider[] {
+  return usableEntries(file).flatMap(([name, entry]) => {
+    const [address, tls] = [member(entry, "grpc"), member(entry, "grpc-tls")];
+    return member(entry, "cmd") === undefined && typeof address === "string" ? [{ name, address, tls: isObject(tls) ? tls : undefined }] : [];
+  });
 }
 
 /** The providers in a file that are started; none where it cannot be read. */
 export function readProviders(file: string): Provider[] {
-  const value = parsed(file);
-  const entries = isObject(value) ? member(value, "key-providers") : undefined;
-  return Object.entries(isObject(entries) ? entries : {}).flatMap(([name, entry]) => {
-    const cmd = isObject(entry) && obstacleOf(entry) === undefined ? member(entry, "cmd") : undefined;
+  return usableEntries(file).flatMap(([name, entry]) => {
+    const cmd = member(entry, "cmd");
     if (!isObject(cmd)) return [];
     const path = String(member(cmd, "path"));
     const args = ((list) => (Array.isArray(list) ? list.map(String) : []))(member(cmd, "args"));

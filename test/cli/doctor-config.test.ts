@@ -26,9 +26,9 @@ test("is content with what config prints, and makes the round trip through it", 
 });
 
 test("knows this program through a symlink, without args, with other providers beside it, and takes a grpc entry", () => {
-  const providers = { first: entry(args.toSpliced(3, 1, "first"), link), tang: { grpc: "localhost:50051" }, other: { cmd: { path: "/bin/true", args: null } } };
+  const providers = { first: entry(args.toSpliced(3, 1, "first"), link), keyvault: { grpc: "localhost:1" }, other: { cmd: { path: "/bin/true", args: null } } };
   const checks = withFile(configFile(providers));
-  assert.equal(problems(checks), []);
+  assert.equal(problems(checks), ["fail config.grpc"]); // nobody listens there
   assertCheck(checks, "round-trip", "ok", new RegExp(`by ${link}`));
 });
 

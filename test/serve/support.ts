@@ -36,7 +36,7 @@ export async function startServer(store: string, { listen = `unix:${join(tempora
   const child = spawn(file, words, { env, cwd: "/", stdio: ["ignore", "ignore", "pipe"] });
   running.add(child);
   let log = "";
-  const ended = new Promise<number | null>((resolve) => child.once("exit", resolve)).finally(() => running.delete(child));
+  const ended = new Promise<number | null>((resolve) => child.once("close", resolve)).finally(() => running.delete(child));
   const address = await new Promise<string>((resolve, reject) => {
     child.stderr.setEncoding("utf8").on("data", (text: string) => {
       log += text;

@@ -1,0 +1,71 @@
+// config --grpc prints the entry for a server, and doctor calls the servers that a configuration names.
+
+import { join } from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { makeAuthority, openssl } from "../serve/certificates.ts";
+import { startServer } from "../serve/support.ts";
+import { assertFailure, makeStore, run, succeed, temporaryFolder, testWith } from "../support.ts";
+import { assertCheck, configFile, examine } from "./doctor-support.ts";
+
+const store = makeStore("alice");
+
+test("config --grpc prints an address as clients take it, without TLS for every version, with it for 1.3 on", () => {
+  for (const [given, printed] of [["unix:/run/ks/socket", "unix:///run/ks/socket"], ["unix:///run/ks/socket", "unix:///run/ks/socket"], ["unix:socket", "unix:///socket"], ["localhost:50051", "localhost:50051"], ["[::1]:50051", "[::1]:50051"]]) {
+    assert.equal(JSON.parse(succeed(["config", "--grpc", given ?? "", "--provider", "kv"])), { "key-providers": { kv: { grpc: printed } } });
+  }
+  const { code, stdout, stderr } = run(["config", "--grpc", "keys.example:50051", "--tls-ca", "/ca", "--tls-cert", "cert", "--tls-key", "/key"]);
+  assert.is(code, 0);
+  assert.equal(JSON.parse(stdout), { "key-providers": { keystore: { grpc: "keys.example:50051", "grpc-tls": { "root-ca-file": "/ca", "cert-file": "/cert", "key-file": "/key" } } } });
+  assert.match(stderr, /^clients with ocicrypt before 1\.3\.0 do not know grpc-tls/);
+  assert.match(succeed(["config", "--grpc", "unix:/s", "--client", "skopeo"]), /"grpc": "unix:\/\/\/s"[^]*provider:keystore/);
+});
+
+test("config --grpc refuses what no client could use", () => {
+  const refuse = (...args: readonly string[]): string => assertFailure(run(["config", ...args]), 2);
+  assert.match(refuse("--grpc", "localhost"), /cannot listen on|write unix:PATH or HOST:PORT/);
+  assert.match(refuse("--tls-ca", "/ca"), /TLS is for --grpc/);
+  assert.match(refuse("--grpc", "h:1", "--tls-ca", "/ca"), /TLS without all of CA, certificate and key/);
+  assert.match(refuse("--grpc", "unix:/s", "--tls-ca", "/a", "--tls-cert", "/b", "--tls-key", "/c"), /TLS is not for a unix socket/);
+});
+
+test("doctor calls a server as a client would, and says what clients would get", async () => {
+  const server = await startServer(store);
+  const checks = (): ReturnType<typeof examine> => examine(store, [], { OCICRYPT_KEYPROVIDER_CONFIG: configFile({ kv: { grpc: server.address } }) });
+  assertCheck(checks(), "config.grpc", "ok", /^kv answers at unix:\/\//);
+  assertCheck(checks(), "config.provider", "ok", /^provider kv is asked at/);
+  assert.is(await server.stop(), 0);
+  assert.match(server.log(), /^keywrap kv .* ok [^]*^keyunwrap - .* ok /m);
+  assertCheck(checks(), "config.grpc", "fail", /provider kv at unix:.*: nobody answers there, or not with this TLS: /);
+});
+
+test("doctor takes a server that only wraps or only unwraps, and tells what another cannot", async () => {
+  const empty = join(temporaryFolder(), "store");
+  succeed(["import", "bob", "-", "--keystore", empty], { input: succeed(["export", "alice", "--keystore", store]) });
+  for (const [dir, args, status, message] of [
+    [store, ["--allow", "wrap"], "ok", /answers/],
+    [store, ["--allow", "unwrap"], "ok", /answers/],
+    [empty, [], "fail", /it says: no (default|private) key/],
+  ] as const) {
+    const server = await startServer(dir, { args });
+    assertCheck(examine(store, [], { OCICRYPT_KEYPROVIDER_CONFIG: configFile({ kv: { grpc: server.address } }) }), "config.grpc", status, message);
+    await server.stop();
+  }
+});
+
+testWith(openssl, "openssl", "doctor calls a server with the certificates of the configuration", async () => {
+  const [authority, other] = [makeAuthority(), makeAuthority()];
+  const [serverPair, clientPair] = [authority.issue("server"), authority.issue("client")];
+  const server = await startServer(store, { listen: "localhost:0", args: ["--tls-cert", serverPair.cert, "--tls-key", serverPair.key, "--tls-client-ca", authority.ca] });
+  const tls = { "root-ca-file": authority.ca, "cert-file": clientPair.cert, "key-file": clientPair.key };
+  const asked = (grpcTls: object | undefined): ReturnType<typeof examine> => examine(store, [], { OCICRYPT_KEYPROVIDER_CONFIG: configFile({ kv: { grpc: server.address, "grpc-tls": grpcTls } }) });
+  assertCheck(asked(tls), "config.grpc", "ok", /answers/);
+  assertCheck(asked({ ...tls, "insecure-skip-verify": true }), "config.grpc", "warn", /takes any server's certificate/);
+  assertCheck(asked({ ...tls, "root-ca-file": other.ca }), "config.grpc", "fail", /nobody answers there, or not with this TLS/);
+  assertCheck(asked({ "root-ca-file": authority.ca }), "config.grpc", "fail", /nobody answers there, or not with this TLS/);
+  assertCheck(asked({ ...tls, "cert-file": "/none" }), "config.grpc", "fail", /cannot read cert-file \/none: ENOENT/);
+  assertCheck(asked(undefined), "config.grpc", "fail", /nobody answers there/);
+  await server.stop();
+});
+
+test.run();
