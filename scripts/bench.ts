@@ -3,11 +3,13 @@
 
 import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { closeSync, copyFileSync, cpSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { cpus, tmpdir } from "node:os";
+import { copyFileSync, cpSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { cpus } from "node:os";
 import { join } from "node:path";
 import { baseNode, binary } from "./build.ts";
 import { makeImage } from "./image.ts";
+import { at, compare, dir, median, rows, run, type Command } from "./measure.ts";
+import { load, startServer } from "./serve-bench.ts";
 import { findSkopeo } from "./skopeo.ts";
 
 const ROUNDS = 40;
@@ -15,56 +17,6 @@ const IMAGE_ROUNDS = 20;
 const MANY_KEYS = 10_000;
 const README = join(import.meta.dirname, "../README.md");
 const [BEGIN, END] = ["<!-- figures -->", "<!-- /figures -->"];
-
-const dir = mkdtempSync(join(tmpdir(), "ocicrypt-keystore-bench-"));
-const at = (name: string): string => join(dir, name);
-
-interface Command {
-  readonly argv: readonly string[];
-  readonly stdin?: string;
-  readonly env?: NodeJS.ProcessEnv;
-  /** Runs before each round, outside the time taken. */
-  readonly prepare?: () => void;
-  readonly exitCode?: number;
-}
-
-type Row = readonly [what: string, against: string, ratio: string, goal: string];
-const rows: Row[] = [];
-
-/** Wall time in ms of one run. */
-function once({ argv, stdin = "/dev/null", env = {}, prepare, exitCode = 0 }: Command): number {
-  prepare?.();
-  const [file = "", ...args] = argv;
-  const input = openSync(stdin, "r");
-  const start = process.hrtime.bigint();
-  const { status, stderr } = spawnSync(file, args, { env, stdio: [input, "ignore", "pipe"] });
-  const wall = Number(process.hrtime.bigint() - start) / 1e6;
-  closeSync(input);
-  if (status !== exitCode) throw new Error(`${argv.join(" ")} ended with ${status}: ${String(stderr)}`);
-  return wall;
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;
-}
-
-/** Times commands in turns against the first of them. */
-function compare(rounds: number, against: string, base: Command, others: Readonly<Record<string, readonly [Command, string]>>): void {
-  const commands = [base, ...Object.values(others).map(([command]) => command)];
-  const samples = Array.from({ length: rounds + 1 }, () => commands.map(once)).slice(1);
-  const baseMedian = median(samples.map(([first]) => first ?? NaN)).toFixed(0);
-  for (const [index, [what, [, goal]]] of Object.entries(others).entries()) {
-    const ratio = median(samples.map((round) => (round[index + 1] ?? NaN) / (round[0] ?? NaN)));
-    rows.push([what, `${against} (${baseMedian} ms)`, ratio.toFixed(2), goal]);
-  }
-}
-
-function run(argv: readonly string[], options: { input?: string; env?: NodeJS.ProcessEnv; cwd?: string } = {}): string {
-  const [file = "", ...args] = argv;
-  const { status, stdout, stderr } = spawnSync(file, args, { env: {}, maxBuffer: 64 * 1024 * 1024, ...options });
-  if (status !== 0) throw new Error(`${argv.join(" ")}: ${String(stderr)}`);
-  return String(stdout);
-}
 
 const base64 = (text: string): string => Buffer.from(text).toString("base64");
 
@@ -147,7 +99,7 @@ function startUp(): void {
   }
 }
 
-function images(): void {
+async function images(): Promise<void> {
   const skopeo = findSkopeo({ download: true, say: (line) => process.stderr.write(`${line}\n`) });
   if (skopeo === undefined) return;
   const store = at("store");
@@ -165,9 +117,14 @@ function images(): void {
     env,
     prepare: () => rmSync(at("plain"), { recursive: true, force: true }),
   });
+  const server = await startServer(store);
+  const grpcConf = at("grpc.conf");
+  writeFileSync(grpcConf, run([binary, "config", "--grpc", server.address]));
   compare(IMAGE_ROUNDS, "ocicrypt's built-in jwe", decrypt(at("key.pem"), "by-jwe"), {
     "skopeo decrypts 8 layers through it": [decrypt("provider:keystore", "by-provider"), ""],
+    "skopeo decrypts 8 layers through `serve`": [{ ...decrypt("provider:keystore", "by-provider"), env: { ...env, OCICRYPT_KEYPROVIDER_CONFIG: grpcConf } }, "1.10"],
   });
+  await server.stop();
 
   // A gigabyte of layers for another key: by skopeo, which takes two copies, and by rewrap, which reads the manifests.
   makeImage(at("large"), { layers: 4, layerBytes: 256 * 1024 * 1024 });
@@ -195,7 +152,8 @@ function quoted(word: string): string {
 
 try {
   startUp();
-  images();
+  await load(at("store"), at("unwrap-p256.json"));
+  await images();
 } finally {
   rmSync(dir, { recursive: true, force: true });
 }
