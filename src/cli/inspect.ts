@@ -1,13 +1,16 @@
 // inspect IMAGE: who can open which layer, and what everybody can read.
 
-import { KeystoreError } from "../errors.ts";
-import { inspectImage, plainLayers, type LayerReport, type ManifestReport } from "../image/inspect.ts";
+import { KeystoreError, printable } from "../errors.ts";
+import { shownKid } from "../image/annotations.ts";
+import { countLayers, inspectImage, type LayerReport, type ManifestReport } from "../image/inspect.ts";
 import { directoryKeyStore } from "../keystore/directory.ts";
 import { namesByKid } from "../keystore/entries.ts";
 import { storeLocation } from "../keystore/location.ts";
 import { IMAGE, openImage } from "./image.ts";
 import { cliSecrets } from "./secrets.ts";
 import { print, printJson, type Cli } from "./shared.ts";
+
+const MAX_LINE = 64 * 1024; // characters; whoever made the image wrote most of them
 
 /** Adds the command. */
 export function inspect(cli: Cli): void {
@@ -31,9 +34,11 @@ export function inspect(cli: Cli): void {
         verifyWith: verify ? directoryKeyStore(dir, cliSecrets(secrets)) : undefined,
       });
       if (json) printJson({ image, manifests });
-      else print([image, ...manifests.flatMap(manifestLines)].join("\n"));
-      const plain = requireEncrypted ? plainLayers(manifests) : [];
+      else print([image, ...manifests.flatMap(manifestLines)].map((line) => printable(line, MAX_LINE)).join("\n"));
+      if (!requireEncrypted) return;
+      const { encrypted, plain } = countLayers(manifests);
       if (plain.length > 0) throw new KeystoreError("image", `${plain.length} of the layers of ${image} are not encrypted, ${plain[0]?.digest ?? ""} first`, "encrypt them, or leave --require-encrypted out");
+      if (encrypted.length === 0) throw new KeystoreError("image", `${image} has no encrypted layer`, "check that it is the image you mean, or leave --require-encrypted out");
     },
   );
 }
@@ -51,7 +56,7 @@ function layerLines({ digest, size, mediaType, encrypted, annotations, attestati
   const lines = [`    ${digest}  ${size} bytes  ${mediaType}  ${state}`];
   for (const { scheme, parts } of annotations) {
     for (const { recipients, opens } of parts) {
-      const whom = recipients.map(({ alg, kid, name }) => `${name ?? kid ?? "unnamed"} (${alg})`).join(", ");
+      const whom = recipients.map(({ alg, kid, name }) => `${name ?? (kid === undefined ? "unnamed" : shownKid(kid))} (${alg})`).join(", ");
       lines.push(`      ${scheme}: ${whom === "" ? "recipients not told" : whom}${opens === undefined ? "" : opens ? " - opens" : " - does not open"}`);
     }
   }

@@ -1,8 +1,8 @@
 // rewrap IMAGE: changes who can open an image, without its layers.
 
-import { KeystoreError } from "../errors.ts";
-import { mustBeJweScheme, type PartRecipient } from "../image/annotations.ts";
-import { unreferenced } from "../image/image.ts";
+import { asKeystoreError, KeystoreError, printable } from "../errors.ts";
+import { isJweScheme, mustBeJweScheme, shownKid, type PartRecipient } from "../image/annotations.ts";
+import { unreferenced, type ImageStore } from "../image/image.ts";
 import { planRewrap, type RewrapPlan, type RewrapRequest } from "../image/rewrap.ts";
 import { parseKey } from "../keystore/import.ts";
 import type { PrivateKeys, Recipient } from "../jwe/key.ts";
@@ -50,18 +50,26 @@ export function rewrap(cli: Cli): void {
         as: as === undefined ? undefined : mustBeJweScheme(as),
       };
       const opened = await openImage(image, tlsVerify);
+      if (prune && opened.prune === undefined) throw new KeystoreError("usage", "a registry prunes by itself", "leave --prune out");
       const plan = await planRewrap(opened, request, key === undefined ? store : await withKeyFile(store, key));
       report(plan, namesByKid(dir));
+      if (plan.changes.length === 0) return tell("nothing was written: no layer is encrypted");
       if (dryRun || plan.renamed.size + plan.documents.length === 0) return tell(dryRun ? "nothing was written (--dry-run)" : "nothing to change");
       await opened.write(plan.documents, plan.root);
-      if (prune) {
-        const written = await openImage(image, tlsVerify);
-        await written.prune(await unreferenced(written, [...plan.renamed.keys()])); // another tag may share a manifest
-      }
+      if (prune) await pruneOld(await openImage(image, tlsVerify), [...plan.renamed.keys()]);
       for (const [before, after] of plan.renamed) tell(`${before} is now ${after}`);
       return tell("signatures and referrers point at the old digests: sign again");
     },
   );
+}
+
+/** Deletes those that no other tag shares. */
+async function pruneOld(written: ImageStore, digests: readonly string[]): Promise<void> {
+  try {
+    await written.prune?.(await unreferenced(written, digests));
+  } catch (error) {
+    throw new KeystoreError("image", `the image is rewrapped, but its old manifests are still there: ${asKeystoreError(error).message}`, "mend that, and delete them by hand");
+  }
 }
 
 /** `a:b` names several, as it does for the provider. */
@@ -95,9 +103,10 @@ async function withKeyFile(store: KeyStore, file: string): Promise<PrivateKeys> 
 }
 
 function report({ changes }: RewrapPlan, names: ReadonlyMap<string, string>): void {
-  const whom = (list: readonly PartRecipient[]): string => list.map(({ alg, kid }) => (kid === undefined ? `unnamed (${alg})` : (names.get(kid) ?? kid))).join(", ") || "-";
+  const whom = (scheme: string, list: readonly PartRecipient[]): string =>
+    list.map(({ alg, kid }) => (kid === undefined ? `unnamed (${alg})` : (names.get(kid) ?? shownKid(kid)))).join(", ") || (isJweScheme(scheme) ? "-" : "not told");
   printTable(
     ["LAYER", "SCHEME", "BEFORE", "AFTER"],
-    changes.map(({ layer, scheme, before, after }) => [layer.slice(0, 19), scheme, whom(before), whom(after)]),
+    changes.map(({ layer, scheme, before, after }) => [layer.slice(0, 19), printable(scheme, 128), whom(scheme, before), whom(scheme, after)]),
   );
 }

@@ -69,6 +69,11 @@ export function partRecipients(part: Buffer): PartRecipient[] {
   }
 }
 
+/** A kid that no name is known for, as a person sees it: whatever does not look like one stands in quotes, so that it cannot pose as a name. */
+export function shownKid(kid: string): string {
+  return /^[\w-]{22,128}$/.test(kid) ? kid : JSON.stringify(printable(kid, 128));
+}
+
 /** Padded standard base64; one writer in the wild emits base64url, which is read and never written. */
 function decodePart(part: string): Buffer {
   if (/^[A-Za-z0-9+/_-]+={0,2}$/.test(part)) return Buffer.from(part, "base64");

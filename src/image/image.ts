@@ -1,6 +1,6 @@
 // An image wherever it is: what inspect and rewrap need of a layout, an archive or a registry.
 
-import { damaged, isAttestation, LIMITS, parseDocument, verify, type Descriptor, type Document } from "./oci.ts";
+import { damaged, isAttestation, isIndex, LIMITS, parseDocument, verify, type Descriptor, type Document } from "./oci.ts";
 
 /** A new document to write, before the one that points to it. */
 export interface NewDocument {
@@ -17,10 +17,10 @@ export interface ImageStore {
   root(): Promise<{ readonly document: Document; readonly selected: readonly number[] }>;
   /** The bytes that a descriptor points to, not yet verified. */
   read(descriptor: Descriptor): Promise<Buffer>;
-  /** Writes new documents in their order, and at last the new root, which makes them the image. */
+  /** Writes new documents in their order, and at last the new root, which makes them the image. @throws KeystoreError `image` if somebody changed it meanwhile */
   write(documents: readonly NewDocument[], root: string): Promise<void>;
-  /** Deletes documents that nothing points to any more. */
-  prune(digests: readonly string[]): Promise<void>;
+  /** Deletes documents that nothing points to any more; a registry does that by itself. */
+  prune?(digests: readonly string[]): Promise<void>;
 }
 
 /** A manifest with its layers, reached from the root. */
@@ -37,16 +37,20 @@ export async function readDocument(store: ImageStore, descriptor: Descriptor): P
   return parseDocument(verify(await store.read(descriptor), descriptor, what), what);
 }
 
-/** Those of the digests that nothing in the image points to, whatever its tags. */
+/** Those of the digests that nothing in the image points to, whatever its tags. @throws KeystoreError `image` if an index of it cannot be read */
 export async function unreferenced(store: ImageStore, digests: readonly string[]): Promise<string[]> {
   const { document } = await store.root();
   const reached = new Set<string>();
   const visit = async (parent: Document): Promise<void> => {
-    if (parent.kind === "manifest") return;
+    if (parent.kind === "manifest") return [parent.config, ...parent.layers].forEach((child) => child && reached.add(child.digest));
     for (const descriptor of parent.manifests) {
       if (reached.has(descriptor.digest)) continue;
       reached.add(descriptor.digest);
-      await visit(await readDocument(store, descriptor));
+      const child = await readDocument(store, descriptor).catch((error: unknown) => {
+        if (isIndex(descriptor)) throw error;
+        return undefined; // an artifact of its own kind, or a platform that was not copied along
+      });
+      if (child !== undefined) await visit(child);
     }
   };
   await visit(document);
@@ -58,8 +62,10 @@ export async function manifests(store: ImageStore): Promise<FoundManifest[]> {
   const { document, selected } = await store.root();
   if (document.kind === "manifest") return [{ descriptor: undefined, document, attestation: false }];
   const found: FoundManifest[] = [];
+  let visited = 0;
   const visit = async (descriptor: Descriptor, depth: number): Promise<void> => {
-    if (depth > LIMITS.nesting || found.length > LIMITS.documents) throw damaged(`document ${descriptor.digest}`, "is nested too deep");
+    if (depth > LIMITS.nesting) throw damaged(`document ${descriptor.digest}`, "is nested too deep");
+    if (visited++ > LIMITS.documents) throw damaged("the image", `has more than ${LIMITS.documents} documents`);
     const child = await readDocument(store, descriptor);
     if (child.kind === "manifest") found.push({ descriptor, document: child, attestation: isAttestation(descriptor) });
     else for (const one of child.manifests) await visit(one, depth + 1);

@@ -1,12 +1,12 @@
 // Who can open which layer of an image, and what stays readable to everybody.
 
 import { KeystoreError } from "../errors.ts";
-import { isObject, member, parseJson, type JsonObject } from "../json.ts";
+import { isObject, member, type JsonObject } from "../json.ts";
 import { open } from "../jwe/open.ts";
 import type { PrivateKeys } from "../jwe/key.ts";
 import { isEncrypted, isJweScheme, keyAnnotations, partRecipients } from "./annotations.ts";
 import { manifests, type FoundManifest, type ImageStore } from "./image.ts";
-import { damaged, isAttestation, LIMITS, verify, type Descriptor } from "./oci.ts";
+import { damaged, isStatement, LIMITS, verify, type Descriptor } from "./oci.ts";
 
 /** One part of an annotation: a wrapped key. The member names are those of `inspect --json`. */
 export interface PartReport {
@@ -35,6 +35,8 @@ export interface ManifestReport {
   readonly readable?: { readonly env: readonly string[]; readonly labels: readonly string[] };
 }
 
+const IMAGE_CONFIGS = new Set(["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"]); // artifacts have any other
+
 /** How to look: names for kids, and the keys to really open with. */
 export interface InspectOptions {
   readonly nameOf: (kid: string) => string | undefined;
@@ -50,9 +52,9 @@ export async function inspectImage(store: ImageStore, options: InspectOptions): 
 
 async function inspectManifest(store: ImageStore, { descriptor, document, attestation }: FoundManifest, options: InspectOptions): Promise<ManifestReport> {
   const layers = [];
-  for (const layer of document.layers) layers.push(await inspectLayer(layer, attestation, options));
+  for (const layer of document.layers) layers.push(await inspectLayer(layer, options));
   const config = document.config;
-  const readable = config === undefined || attestation ? undefined : readableIn(await readConfig(store, config));
+  const readable = config === undefined || attestation || !IMAGE_CONFIGS.has(config.mediaType) ? undefined : readableIn(await readConfig(store, config));
   return {
     digest: descriptor?.digest ?? store.digest ?? "",
     ...(descriptor?.platform === undefined ? {} : { platform: descriptor.platform }),
@@ -61,7 +63,7 @@ async function inspectManifest(store: ImageStore, { descriptor, document, attest
   };
 }
 
-async function inspectLayer(layer: Descriptor, attestation: boolean, { nameOf, verifyWith }: InspectOptions): Promise<LayerReport> {
+async function inspectLayer(layer: Descriptor, { nameOf, verifyWith }: InspectOptions): Promise<LayerReport> {
   const annotations = [];
   for (const { scheme, parts } of keyAnnotations(layer)) {
     const reports: PartReport[] = [];
@@ -76,7 +78,7 @@ async function inspectLayer(layer: Descriptor, attestation: boolean, { nameOf, v
     annotations.push({ scheme, parts: reports });
   }
   const { digest, size, mediaType } = layer;
-  return { digest, size, mediaType, encrypted: isEncrypted(layer), annotations, ...(attestation || isAttestation(layer) ? { attestation: true as const } : {}) };
+  return { digest, size, mediaType, encrypted: isEncrypted(layer), annotations, ...(isStatement(layer) ? { attestation: true as const } : {}) };
 }
 
 async function canOpen(part: Buffer, keys: PrivateKeys): Promise<boolean> {
@@ -92,8 +94,13 @@ async function canOpen(part: Buffer, keys: PrivateKeys): Promise<boolean> {
 async function readConfig(store: ImageStore, config: Descriptor): Promise<JsonObject> {
   const what = `configuration ${config.digest}`;
   if (config.size > LIMITS.documentBytes) throw damaged(what, "is larger than 4 MiB");
-  const value = parseJson(verify(await store.read(config), config, what), LIMITS.jsonDepth, (reason) => damaged(what, reason));
-  return isObject(value) ? value : {};
+  const text = verify(await store.read(config), config, what).toString();
+  try {
+    const value: unknown = JSON.parse(text); // names are all that is taken from it, and Windows images have C:\\ in theirs
+    return isObject(value) ? value : {};
+  } catch {
+    throw damaged(what, "is not JSON");
+  }
 }
 
 function readableIn(config: JsonObject): { env: string[]; labels: string[] } {
@@ -105,7 +112,9 @@ function readableIn(config: JsonObject): { env: string[]; labels: string[] } {
   };
 }
 
-/** The layers that are plain and count: attestations do not. */
-export function plainLayers(reports: readonly ManifestReport[]): LayerReport[] {
-  return reports.flatMap(({ layers }) => layers.filter(({ encrypted, attestation }) => !encrypted && attestation === undefined));
+/** The layers that count, for who requires encryption: attestations do not, and what nobody has a key for is not encrypted. */
+export function countLayers(reports: readonly ManifestReport[]): { encrypted: LayerReport[]; plain: LayerReport[] } {
+  const counted = reports.flatMap(({ layers }) => layers.filter(({ attestation }) => attestation === undefined));
+  const isSecret = ({ encrypted, annotations }: LayerReport): boolean => encrypted && annotations.length > 0;
+  return { encrypted: counted.filter(isSecret), plain: counted.filter((layer) => !isSecret(layer)) };
 }

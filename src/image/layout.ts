@@ -1,26 +1,31 @@
 // An image in an OCI layout directory: oci:DIR[:TAG].
 
-import { closeSync, constants, existsSync, fstatSync, openSync, readSync } from "node:fs";
+import { realpathSync } from "node:fs";
 import { join } from "node:path";
-import { errorCode, KeystoreError } from "../errors.ts";
-import { removeFile, writeFileSafely } from "../keystore/files.ts";
+import { KeystoreError } from "../errors.ts";
+import { readSmallFile, removeFile, writeFileSafely, type SmallFile } from "../keystore/files.ts";
+import { withLock } from "../keystore/lock.ts";
 import type { ImageStore } from "./image.ts";
-import { damaged, LIMITS, parseDocument, type Document } from "./oci.ts";
+import { changedMeanwhile, damaged, LIMITS, parseDocument, type Document } from "./oci.ts";
 
 const REF_NAME = "org.opencontainers.image.ref.name";
-const FILE = 0o644;
+const BLOB = 0o644;
 
 /** The image `tag` of a layout, or all of its images. */
 export function openLayout(dir: string, tag: string | undefined): ImageStore {
   const indexPath = join(dir, "index.json");
   const blobPath = (digest: string): string => join(dir, "blobs", digest.replace(":", "/"));
+  let seen: Buffer = Buffer.alloc(0); // the index.json that the change starts from
   return {
-    root: async () => layoutRoot(readDocument(indexPath), tag, dir),
-    read: async ({ digest }) => readDocument(blobPath(digest)),
-    write: async (documents, root) => {
-      for (const { digest, bytes } of documents) if (!existsSync(blobPath(digest))) writeFileSafely(blobPath(digest), bytes, FILE, "replace");
-      writeFileSafely(indexPath, root, FILE, "replace"); // from here on the image is the new one
-    },
+    root: async () => layoutRoot((seen = readFile(indexPath).bytes), tag, dir),
+    read: async ({ digest }) => readFile(blobPath(digest)).bytes,
+    write: async (documents, root) =>
+      await withLock(join(dir, ".ocicrypt-keystore.lock"), () => {
+        for (const { digest, bytes } of documents) writeFileSafely(blobPath(digest), bytes, BLOB, "replace", LIMITS.documentBytes);
+        const { bytes, stat } = readFile(indexPath);
+        if (!bytes.equals(seen)) throw changedMeanwhile(indexPath);
+        writeFileSafely(realpathSync(indexPath), root, stat.mode & 0o777, "replace", LIMITS.documentBytes); // from here on the image is the new one
+      }),
     prune: async (digests) => {
       for (const digest of digests) removeFile(blobPath(digest));
     },
@@ -38,21 +43,8 @@ export function layoutRoot(bytes: Buffer, tag: string | undefined, where: string
 }
 
 /** Reads a document; layers are never read, so anything larger than a document may be is refused. */
-function readDocument(path: string): Buffer {
-  let fd: number;
-  try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  } catch (error) {
-    throw new KeystoreError("image", `cannot read ${path}: ${errorCode(error) ?? "unknown error"}`, "nothing was written; check that it is a complete OCI layout");
-  }
-  try {
-    const { size } = fstatSync(fd);
-    if (size > LIMITS.documentBytes) throw damaged(path, "is larger than 4 MiB");
-    const bytes = Buffer.alloc(size);
-    let length = 0;
-    for (let count = -1; count !== 0; length += count) count = readSync(fd, bytes, length, size - length, null);
-    return bytes.subarray(0, length);
-  } finally {
-    closeSync(fd);
-  }
+function readFile(path: string): SmallFile {
+  const file = readSmallFile(path, LIMITS.documentBytes);
+  if (file === undefined) throw new KeystoreError("image", `cannot read ${path}: ENOENT`, "nothing was written; check that it is a complete OCI layout");
+  return file;
 }

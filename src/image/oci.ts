@@ -32,8 +32,11 @@ export function parseDocument(bytes: Buffer, what: string): Document {
   const fail = (reason: string): KeystoreError => damaged(what, reason);
   const document = parseJson(bytes, LIMITS.jsonDepth, fail);
   if (!isObject(document)) throw fail("is not a JSON object");
+  refuseTwins(document, fail);
   const text = bytes.toString("utf8");
   const manifests = descriptors(document, "manifests", fail);
+  // image-spec, manifest.md and image-index.md (CVE-2021-41190): which of them a client takes it for would be the client's choice.
+  if (manifests !== undefined && ["config", "layers"].some((name) => member(document, name) !== undefined)) throw fail("is both an index and a manifest");
   if (manifests !== undefined) return { kind: "index", text, manifests };
   const layers = descriptors(document, "layers", fail);
   if (layers === undefined) throw fail("is neither an index nor a manifest");
@@ -50,6 +53,7 @@ function descriptors(document: JsonObject, name: string, fail: (reason: string) 
 
 function parseDescriptor(value: unknown, fail: (reason: string) => KeystoreError): Descriptor {
   if (!isObject(value)) throw fail("has a descriptor that is not an object");
+  refuseTwins(value, fail);
   const [mediaType = "", digest, size] = [member(value, "mediaType"), member(value, "digest"), member(value, "size")];
   if (typeof digest !== "string" || !isDigest(digest)) throw fail("has a descriptor without a valid digest");
   if (typeof mediaType !== "string" || typeof size !== "number" || !Number.isSafeInteger(size) || size < 0) {
@@ -59,6 +63,12 @@ function parseDescriptor(value: unknown, fail: (reason: string) => KeystoreError
   if (!isObject(annotations)) throw fail("has annotations that are not an object");
   const pairs = Object.entries(annotations).filter((pair): pair is [string, string] => typeof pair[1] === "string");
   return { mediaType, digest, size, annotations: new Map(pairs), platform: platformOf(member(value, "platform")) };
+}
+
+/** Go takes member names that differ only in case (Unicode's simple folding) for one and the last of them for the value. */
+function refuseTwins(object: JsonObject, fail: (reason: string) => KeystoreError): void {
+  const names = Object.keys(object);
+  if (new Set(names.map((name) => name.toUpperCase().toLowerCase())).size !== names.length) throw fail("has a member in two spellings");
 }
 
 function platformOf(value: unknown): string | undefined {
@@ -83,12 +93,27 @@ export function verify(bytes: Buffer, { digest, size }: Descriptor, what: string
   return bytes;
 }
 
-/** BuildKit's attestations: in-toto statements, which clients never encrypt. */
-export function isAttestation(descriptor: Descriptor): boolean {
-  return descriptor.annotations.get(REFERENCE_TYPE) === "attestation-manifest" || descriptor.mediaType === "application/vnd.in-toto+json";
+/** Whether a descriptor says that it points to an index. */
+export function isIndex({ mediaType }: Descriptor): boolean {
+  return mediaType === "application/vnd.oci.image.index.v1+json" || mediaType === "application/vnd.docker.distribution.manifest.list.v2+json";
+}
+
+/** BuildKit's attestations, by the manifest that says to be one. What counts is whether its layers are {@link isStatement}s. */
+export function isAttestation(manifest: Descriptor): boolean {
+  return manifest.annotations.get(REFERENCE_TYPE) === "attestation-manifest";
+}
+
+/** An in-toto statement: clients never encrypt those. */
+export function isStatement(layer: Descriptor): boolean {
+  return layer.mediaType === "application/vnd.in-toto+json";
 }
 
 /** An image that cannot be worked with. */
 export function damaged(what: string, reason: string): KeystoreError {
   return new KeystoreError("image", `${what} ${reason}`, "nothing was written; fetch or build the image again");
+}
+
+/** The image that was read is not the one that is there now: a change of somebody else would be lost. */
+export function changedMeanwhile(where: string): KeystoreError {
+  return new KeystoreError("image", `${where} was changed by somebody else meanwhile`, "the image is theirs, untouched; run the same command again");
 }

@@ -59,9 +59,6 @@ export async function openRegistry(text: string, tlsVerify: boolean): Promise<Im
       const target = isDigest(reference) ? digestOf(bytes, reference.split(":")[0]) : reference;
       await putManifest(send, base, target, top.mediaType, bytes, host);
     },
-    prune: async () => {
-      throw new KeystoreError("usage", "a registry prunes by itself", "leave --prune out");
-    },
   };
 }
 

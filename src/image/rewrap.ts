@@ -77,6 +77,7 @@ export async function planRewrap(store: ImageStore, request: RewrapRequest, keys
       const { digest, size } = await rewriteAt(descriptor, depth + 1);
       if (digest === descriptor.digest) continue;
       edits.push({ path: ["manifests", place, "digest"], value: digest }, { path: ["manifests", place, "size"], value: size });
+      edits.push({ path: ["manifests", place, "data"], value: undefined }); // an embedded copy of the old document (image-spec, descriptor.md)
     }
     for (const [place, { annotations }] of document.manifests.entries()) {
       const follows = renamed.get(annotations.get(REFERENCE_DIGEST) ?? ""); // an attestation names its sibling
@@ -86,7 +87,8 @@ export async function planRewrap(store: ImageStore, request: RewrapRequest, keys
   };
 
   const rewriteAt = async (descriptor: Descriptor, depth: number): Promise<{ digest: string; size: number }> => {
-    if (depth > LIMITS.nesting || done.size > LIMITS.documents) throw damaged(`document ${descriptor.digest}`, "is nested too deep");
+    if (depth > LIMITS.nesting) throw damaged(`document ${descriptor.digest}`, "is nested too deep");
+    if (done.size > LIMITS.documents) throw damaged("the image", `has more than ${LIMITS.documents} documents`);
     const known = done.get(descriptor.digest);
     if (known !== undefined) return known;
     const document = await readDocument(store, descriptor);
@@ -151,7 +153,8 @@ async function rewrapLayer(layer: Descriptor, request: RewrapRequest, keys: Priv
   const remaining = [...present.keys()].filter((scheme) => !after.has(scheme));
   if (remaining.length === 0 && [...after.values()].every((parts) => parts.length === 0)) throw noRecipientLeft(layer);
   return {
-    changes: [...after].map(([scheme, parts]) => ({
+    // Schemes that stay as they are too: whoever can open by those still can.
+    changes: [...after, ...remaining.map((scheme) => [scheme, present.get(scheme) ?? []] as const)].map(([scheme, parts]) => ({
       layer: layer.digest,
       scheme,
       before: (present.get(scheme) ?? []).flatMap(partRecipients),

@@ -1,4 +1,4 @@
-// Reading and writing the small files of a key store: bounded, never blocking, crash-safe.
+// Reading and writing the small files of a key store, and an image's documents: bounded, never blocking, crash-safe.
 
 import { closeSync, constants, fstatSync, fsyncSync, linkSync, mkdirSync, openSync, readdirSync, readSync, renameSync, rmSync, unlinkSync, writeSync, type Stats } from "node:fs";
 import { randomBytes } from "node:crypto";
@@ -15,12 +15,12 @@ export interface SmallFile {
 }
 
 /**
- * Reads a regular file of at most 64 KiB; a FIFO or a device never blocks it.
+ * Reads a regular file of at most `max` bytes; a FIFO or a device never blocks it.
  *
  * @returns undefined if there is no such file
  * @throws KeystoreError `store` if it cannot be read or is no such file
  */
-export function readSmallFile(path: string): SmallFile | undefined {
+export function readSmallFile(path: string, max = MAX_FILE): SmallFile | undefined {
   let fd: number;
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -31,7 +31,7 @@ export function readSmallFile(path: string): SmallFile | undefined {
   try {
     const stat = fstatSync(fd);
     if (!stat.isFile()) throw new KeystoreError("store", `${path} is not a regular file`, "put a file there, or remove it");
-    if (stat.size > MAX_FILE) throw new KeystoreError("store", `${path} is larger than 64 KiB`, "it is no key store file: replace or remove it");
+    if (stat.size > max) throw new KeystoreError("store", `${path} is larger than ${max / 1024} KiB`, "it cannot be what it should be: replace or remove it");
     const bytes = Buffer.alloc(stat.size);
     let length = 0;
     while (length < bytes.length) {
@@ -77,9 +77,9 @@ export type WriteMode = "create" | "replace";
  * Writes a file so that a crash at any instant leaves the old one or the new one: temporary file beside it, fsync,
  * rename (or link), fsync of the folder.
  */
-export function writeFileSafely(path: string, data: string | Buffer, permissions: number, mode: WriteMode): void {
+export function writeFileSafely(path: string, data: string | Buffer, permissions: number, mode: WriteMode, max = MAX_FILE): void {
   const bytes = Buffer.from(data);
-  if (bytes.length > MAX_FILE) throw new KeystoreError("store", `${path} would be larger than 64 KiB, too large to be read again`, "it was not written");
+  if (bytes.length > max) throw new KeystoreError("store", `${path} would be larger than ${max / 1024} KiB, too large to be read again`, "it was not written");
   const temporary = join(dirname(path), `.tmp-${process.pid}-${randomBytes(8).toString("hex")}`);
   try {
     const fd = openSync(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, permissions);

@@ -1,0 +1,184 @@
+// Layouts that somebody made to mislead, and odd ones that are right: no false word about them, and nothing lost.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { assertFailure, BINARY, kidOf, makeStore, run, succeed, temporaryFolder } from "../support.ts";
+import { encryptedLayer, HandMade } from "./fixtures.ts";
+
+const store = makeStore("alice", "bob");
+const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
+const INDEX = "application/vnd.oci.image.index.v1+json";
+const PLAIN = `{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"sha256:${"1".repeat(64)}","size":1}`;
+const encrypted = (): string => encryptedLayer(store, ["alice"]);
+const cli = (...args: readonly string[]): string => succeed([...args, "--keystore", store]);
+const refused = (exitCode: number, ...args: readonly string[]): string => assertFailure(run([...args, "--keystore", store]), exitCode);
+/** A command that fails after it has printed its report. */
+const failsAfter = (...args: readonly string[]): string => {
+  const { code, stderr } = run([...args, "--keystore", store]);
+  assert.is(code, 1, stderr);
+  return stderr;
+};
+
+const entry = (descriptor: string, more = "", mediaType = MANIFEST): string => `{"mediaType":"${mediaType}",${descriptor}${more}}`;
+const tag = (name: string): string => `,"annotations":{"org.opencontainers.image.ref.name":"${name}"}`;
+const index = (...entries: readonly string[]): string => `{"manifests":[${entries.join(",")}]}`;
+
+/** A layout with one manifest. */
+function single(manifest: string, more = ""): { image: HandMade; reference: string } {
+  const image = new HandMade();
+  return { image, reference: image.index(index(entry(image.blob(manifest), more))) };
+}
+
+const digests = (text: string): string[] => text.match(/sha256:[0-9a-f]{64}/g) ?? [];
+
+for (const [name, manifest] of [
+  ["a manifest that is an index too", `{"manifests":[],"layers":[${PLAIN}]}`],
+  ["an index with a configuration", '{"manifests":[],"config":{"mediaType":"c"}}'],
+  ["layers twice, in two spellings that Go takes for one", `{"layers":[],"Layers":[${PLAIN}]}`],
+  ["layers in a spelling that only Unicode takes for one", `{"layers":[],"layer\u017f":[${PLAIN}]}`],
+  ["a media type in two spellings", `{"layers":[{"mediaType":"x+encrypted","MediaType":"x",${PLAIN.slice(PLAIN.indexOf('"digest"'))}]}`],
+] as const) {
+  test(`refuses ${name}: clients may see another image in it`, () => {
+    assert.match(refused(1, "inspect", single(manifest).reference, "--require-encrypted"), /is both an index and a manifest|has a member in two spellings/);
+  });
+}
+
+test("--require-encrypted takes no annotation's word for an attestation, and no media type's for a key", () => {
+  const attestation = ',"annotations":{"vnd.docker.reference.type":"attestation-manifest"}';
+  assert.match(failsAfter("inspect", single(`{"layers":[${PLAIN}]}`, attestation).reference, "--require-encrypted"), /1 of the layers .* not encrypted/);
+  const keyless = PLAIN.replace("v1.tar", "v1.tar+encrypted");
+  assert.match(failsAfter("inspect", single(`{"layers":[${keyless}]}`).reference, "--require-encrypted"), /1 of the layers .* not encrypted/);
+  cli("inspect", single(`{"layers":[${PLAIN.replace(/application[^"]*/, "application/vnd.in-toto+json")},${encrypted()}]}`, attestation).reference, "--require-encrypted");
+});
+
+test("--require-encrypted fails where there is no encrypted layer at all", () => {
+  assert.match(failsAfter("inspect", single('{"layers":[]}').reference, "--require-encrypted"), /has no encrypted layer/);
+  assert.match(failsAfter("inspect", single('{"manifests":[]}').reference, "--require-encrypted"), /has no encrypted layer/);
+});
+
+test("ends on an index whose entries multiply without a manifest", () => {
+  const image = new HandMade();
+  let child = image.blob(index());
+  for (let depth = 0; depth < 6; depth++) child = image.blob(index(...Array.from({ length: 100 }, () => entry(child, "", INDEX))));
+  assert.match(assertFailure(run(["inspect", image.index(index(entry(child, "", INDEX)))], { timeout: 15_000 }), 1), /more than 10,?000 documents/);
+});
+
+test("prints nothing of an image that moves the cursor, and takes no kid for a name", () => {
+  const escape = "\\u001b[2J";
+  const layer = encrypted().replaceAll("provider.keystore", "provider.\u009b2J").replace("tar+gzip", `${escape}tar`);
+  const image = new HandMade();
+  const config = image.blob(`{"config":{"Env":["${escape}=1"],"Labels":{"${escape}":"b"}}}`);
+  const reference = image.index(index(entry(image.blob(`{"config":{"mediaType":"application/vnd.oci.image.config.v1+json",${config}},"layers":[${layer}]}`))));
+  // oxlint-disable-next-line no-control-regex -- these are what must not pass
+  const control = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/;
+  assert.not.match(cli("inspect", reference), control);
+  assert.not.match(cli("rewrap", reference, "--to", "bob"), control);
+
+  const kid = kidOf(store, "alice");
+  const posing = encrypted().replace(/(keystore":")([^"]*)/, (_, start: string, value: string) => start + Buffer.from(Buffer.from(value, "base64").toString().replace(kid, "bob (RSA), x")).toString("base64"));
+  assert.match(cli("inspect", single(`{"layers":[${posing}]}`).reference), /: "bob \(RSA\), x" \(ECDH/);
+});
+
+test("rewraps a manifest and an index.json that are larger than 64 KiB", () => {
+  const layers = Array.from({ length: 100 }, encrypted).join(",");
+  const image = new HandMade();
+  const manifest = image.blob(`{"layers":[${layers}]}`);
+  const reference = image.index(index(...Array.from({ length: 500 }, (_, place) => entry(manifest, tag(String(place))))));
+  assert.ok(layers.length > 65_536 && image.read().length > 65_536);
+  cli("rewrap", `${reference}:7`, "--to", "bob", "--prune");
+  const [first, seventh] = [digests(image.read())[0], digests(image.read())[7]];
+  assert.match(cli("inspect", `${reference}:7`, "--verify"), /bob .* opens/);
+  assert.is.not(first, seventh);
+});
+
+test("inspects Windows images, and artifacts whose configuration is no JSON", () => {
+  for (const [config, type] of [['{"config":{"Volumes":{"C:\\\\data":{}},"Env":["A=1"]}}', "application/vnd.oci.image.config.v1+json"], ["#!/bin/sh", "text/x-sh"]] as const) {
+    const image = new HandMade();
+    cli("inspect", image.index(index(entry(image.blob(`{"config":{"mediaType":"${type}",${image.blob(config)}},"layers":[${encrypted()}]}`)))));
+  }
+});
+
+test("drops the embedded copy of a manifest that changed", () => {
+  const manifest = `{"layers":[${encrypted()}]}`;
+  const { image, reference } = single(manifest, `,"data":"${Buffer.from(manifest).toString("base64")}"`);
+  cli("rewrap", reference, "--to", "bob");
+  assert.not.match(image.read(), '"data"');
+  cli("inspect", reference);
+});
+
+test("shows whom a rewrap leaves as they are, and says so where nothing is encrypted", () => {
+  const layer = encrypted().replace('"org.opencontainers.image.enc.pubopts"', '"org.opencontainers.image.enc.keys.pgp":"AAAA","org.opencontainers.image.enc.pubopts"');
+  assert.match(cli("rewrap", single(`{"layers":[${layer}]}`).reference, "--to", "bob"), /pgp +not told +not told/);
+  assert.match(run(["rewrap", single(`{"layers":[${PLAIN}]}`).reference, "--to", "bob", "--keystore", store]).stderr, /no layer is encrypted/);
+});
+
+test("--prune keeps what an unreadable neighbour may need, and says what was done", () => {
+  const image = new HandMade();
+  const [first, missing] = [image.blob(`{"layers":[${encrypted()}]}`), `"digest":"sha256:${"2".repeat(64)}","size":9`];
+  const reference = image.index(index(entry(first, tag("a")), entry(missing, tag("gone"), INDEX)));
+  const line = failsAfter("rewrap", `${reference}:a`, "--to", "bob", "--prune");
+  assert.match(line, /is rewrapped, but its old manifests are still there: /);
+  assert.not.match(line, /nothing was written/);
+  assert.match(cli("inspect", `${reference}:a`), /bob/);
+  assert.ok(image.read(digests(first)[0] ?? ""));
+
+  const sparse = new HandMade();
+  const old = sparse.blob(`{"layers":[${encrypted()}]}`);
+  const beside = sparse.index(index(entry(old, tag("a")), entry(missing, tag("gone"))));
+  cli("rewrap", `${beside}:a`, "--to", "bob", "--prune");
+  assert.not.ok(existsSync(join(sparse.dir, "blobs", digests(old)[0]?.replace(":", "/") ?? "")));
+});
+
+test("--prune leaves a manifest that another one has as a layer", () => {
+  const image = new HandMade();
+  const first = image.blob(`{"layers":[${encrypted()}]}`);
+  const other = image.blob(`{"layers":[{"mediaType":"x",${first}}]}`);
+  const reference = image.index(index(entry(first, tag("a")), entry(other, tag("b"))));
+  cli("rewrap", `${reference}:a`, "--to", "bob", "--prune");
+  assert.ok(image.read(digests(first)[0] ?? ""));
+});
+
+test("of two rewraps at once of one layout none is lost without a word", async () => {
+  const image = new HandMade();
+  const names = ["a", "b", "c", "d"];
+  const layers = Array.from({ length: 20 }, encrypted).join(",");
+  const reference = image.index(index(...names.map((name) => entry(image.blob(`{"name":"${name}","layers":[${layers}]}`), tag(name)))));
+  const codes = await Promise.all(
+    names.map(async (name) => {
+      const child = spawn(BINARY, ["rewrap", `${reference}:${name}`, "--to", "bob", "--keystore", store], { stdio: "ignore", env: {} });
+      const [code] = (await once(child, "close")) as [number];
+      return code;
+    }),
+  );
+  assert.ok(codes.includes(0));
+  for (const [place, name] of names.entries()) {
+    assert.is(/bob/.test(cli("inspect", `${reference}:${name}`)), codes[place] === 0, `${name} ended with ${codes[place]}`);
+  }
+});
+
+test("keeps the mode of index.json, and a link to it", () => {
+  const { image, reference } = single(`{"layers":[${encrypted()}]}`);
+  const real = join(image.dir, "real.json");
+  renameSync(join(image.dir, "index.json"), real);
+  symlinkSync("real.json", join(image.dir, "index.json"));
+  chmodSync(real, 0o600);
+  cli("rewrap", reference, "--to", "bob");
+  assert.is(statSync(real).mode & 0o777, 0o600);
+  assert.match(readFileSync(real, "utf8"), digests(image.read())[0] ?? "none");
+  assert.equal(readdirSync(image.dir).toSorted(), ["blobs", "index.json", "oci-layout", "real.json"]);
+});
+
+test("is not held up by a FIFO or a folder in the place of a document", () => {
+  const dir = temporaryFolder();
+  mkdirSync(join(dir, "index.json"));
+  assert.match(refused(1, "inspect", `oci:${dir}`), /index\.json is not a regular file/);
+  rmSync(join(dir, "index.json"), { recursive: true });
+  writeFileSync(join(dir, "index.json"), "x".repeat(5_000_000));
+  assert.match(refused(1, "inspect", `oci:${dir}`), /index\.json is larger than 4096 KiB/);
+});
+
+test.run();
