@@ -52,10 +52,11 @@ export function rewrap(cli: Cli): void {
       const opened = await openImage(image, tlsVerify);
       if (prune && opened.prune === undefined) throw new KeystoreError("usage", "a registry prunes by itself", "leave --prune out");
       const plan = await planRewrap(opened, request, key === undefined ? store : await withKeyFile(store, key));
-      report(plan, namesByKid(dir));
       if (plan.changes.length === 0) return tell("nothing was written: no layer is encrypted");
-      if (dryRun || plan.renamed.size + plan.documents.length === 0) return tell(dryRun ? "nothing was written (--dry-run)" : "nothing to change");
-      await opened.write(plan.documents, plan.root);
+      const unchanged = plan.renamed.size + plan.documents.length === 0;
+      if (!dryRun && !unchanged) await opened.write(plan.documents, plan.root);
+      report(plan, namesByKid(dir));
+      if (dryRun || unchanged) return tell(dryRun ? "nothing was written (--dry-run)" : "nothing to change");
       if (prune) await pruneOld(await openImage(image, tlsVerify), [...plan.renamed.keys()]);
       for (const [before, after] of plan.renamed) tell(`${before} is now ${after}`);
       return tell("signatures and referrers point at the old digests: sign again");

@@ -1,0 +1,155 @@
+// Archives: what a tar may hold beside plain files, and that nothing of it is lost or read as something else.
+
+import { spawnSync } from "node:child_process";
+import { chmodSync, cpSync, createWriteStream, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { pack, type Header } from "tar-stream";
+import { assertFailure, BINARY, makeStore, run, succeed, temporaryFolder } from "../support.ts";
+import { encryptedLayer, HandMade } from "./fixtures.ts";
+
+const store = makeStore("alice", "bob");
+const cli = (...args: readonly string[]): string => succeed([...args, "--keystore", store]);
+const refused = (...args: readonly string[]): string => assertFailure(run([...args, "--keystore", store]), 1);
+const layout = new HandMade();
+const manifest = layout.blob(`{"layers":[${encryptedLayer(store, ["alice"])}]}`);
+const INDEX = `{"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json",${manifest}}]}`;
+const BLOB = `blobs/${/sha256:\w+/.exec(manifest)?.[0].replace(":", "/") ?? ""}`;
+const MANIFEST = readFileSync(join(layout.dir, BLOB), "utf8");
+layout.index(INDEX);
+
+interface Entry extends Partial<Header> {
+  readonly name: string;
+  readonly content?: string | Buffer;
+}
+
+/** An archive of entries as they are given. */
+async function archive(...entries: readonly Entry[]): Promise<string> {
+  const stream = pack();
+  for (const { content, ...header } of entries) stream.entry(header, content ?? "");
+  stream.finalize();
+  const file = join(temporaryFolder(), "image.tar");
+  await pipeline(stream, createWriteStream(file));
+  return file;
+}
+
+const IMAGE: readonly Entry[] = [{ name: "index.json", content: INDEX }, { name: BLOB, content: MANIFEST }];
+const OTHER: Entry = { name: "index.json", content: '{"manifests":[]}' };
+
+/** What GNU tar unpacks of an archive. */
+function unpack(file: string): string {
+  const dir = temporaryFolder();
+  const { status, stderr } = spawnSync("tar", ["-xf", file, "-C", dir], { encoding: "utf8" });
+  assert.is(status, 0, stderr);
+  return dir;
+}
+
+test("reads the names as an unpacker would", async () => {
+  for (const prefix of ["./", "././", "x/../", "/", ".//"]) {
+    const file = await archive(...IMAGE.map(({ name, content = "" }) => ({ name: `${prefix}${name}`, content })));
+    assert.match(cli("inspect", `oci-archive:${file}`), /alice/, prefix);
+    cli("rewrap", `oci-archive:${file}`, "--to", "bob");
+    assert.match(cli("inspect", `oci-archive:${file}`, "--verify"), /bob .* opens/);
+  }
+});
+
+test("of two entries of a name the last one counts, be it a link", async () => {
+  assert.match(cli("inspect", `oci-archive:${await archive(OTHER, ...IMAGE)}`), /alice/);
+  assert.match(refused("inspect", `oci-archive:${await archive(...IMAGE, OTHER)}`), /no image/);
+  for (const type of ["symlink", "link"] as const) {
+    assert.match(refused("inspect", `oci-archive:${await archive(...IMAGE, { name: "index.json", type, linkname: BLOB })}`), /has no index\.json/);
+  }
+});
+
+test("takes documents that start with white space", async () => {
+  const file = await archive({ name: "index.json", content: `\n ${INDEX}` }, ...IMAGE.slice(1));
+  assert.match(cli("inspect", `oci-archive:${file}`), /alice/);
+});
+
+test("keeps every other entry as it is: links, long names, pax headers, owners and times", async () => {
+  const long = `${"d".repeat(90)}/${"n".repeat(120)}`;
+  const file = await archive(
+    { name: "blobs/", type: "directory", mode: 0o700 },
+    ...IMAGE,
+    { name: long, content: "long" },
+    { name: "pax", content: "pax", pax: { "SCHILY.xattr.user.a": "b" }, mtime: new Date(1e12), uid: 7, gid: 8, mode: 0o640 },
+    { name: "soft", type: "symlink", linkname: "../../etc/passwd" },
+    { name: "hard", type: "link", linkname: "pax" },
+    { name: "empty", content: "" },
+  );
+  const list = (): string => spawnSync("tar", ["--numeric-owner", "-tvf", file, "--exclude=blobs/sha256", "--exclude=index.json"], { encoding: "utf8" }).stdout;
+  const before = list();
+  assert.match(before, /soft -> \.\.\/\.\.\/etc\/passwd/);
+  cli("rewrap", `oci-archive:${file}`, "--to", "bob", "--prune");
+  assert.is(list(), before);
+  assert.match(readFileSync(file, "latin1"), "SCHILY.xattr.user.a=b");
+  const dir = unpack(file);
+  assert.is(readFileSync(join(dir, long), "utf8"), "long");
+  assert.is(readdirSync(join(dir, "blobs/sha256")).length, 1);
+  assert.match(cli("inspect", `oci:${dir}`, "--verify"), /bob .* opens/);
+});
+
+test("refuses an archive with a sparse file, which it would not copy whole", () => {
+  const dir = join(temporaryFolder(), "image");
+  cpSync(layout.dir, dir, { recursive: true });
+  spawnSync("truncate", ["-s", "10M", join(dir, "blobs/sha256/sparse")]);
+  const file = `${dir}.tar`;
+  assert.is(spawnSync("tar", ["-cSf", file, "--format=gnu", "-C", dir, "."]).status, 0);
+  const before = readFileSync(file);
+  assert.match(refused("rewrap", `oci-archive:${file}`, "--to", "bob"), /has an entry of a kind/);
+  assert.ok(readFileSync(file).equals(before));
+});
+
+test("refuses an archive that is cut off or compressed, and leaves it alone", async () => {
+  const whole = readFileSync(await archive(...IMAGE, { name: "layer", content: Buffer.alloc(10_000, 1) }));
+  const file = join(temporaryFolder(), "image.tar");
+  for (const bytes of [whole.subarray(0, 700), whole.subarray(0, 6000), whole.subarray(0, -5000)]) {
+    writeFileSync(file, bytes);
+    assert.match(refused("rewrap", `oci-archive:${file}`, "--to", "bob"), /is no tar file|is cut off/);
+    assert.ok(readFileSync(file).equals(bytes));
+  }
+  assert.is(spawnSync("gzip", [file]).status, 0);
+  assert.match(refused("inspect", `oci-archive:${file}.gz`), /is no tar file/);
+  assert.match(refused("inspect", `oci-archive:${dirname(file)}`), /is no tar file|not a regular file/);
+  assert.equal(readdirSync(dirname(file)), ["image.tar.gz"]);
+});
+
+test("keeps the archive's mode, and a link to it", async () => {
+  const file = await archive(...IMAGE);
+  chmodSync(file, 0o600);
+  const link = join(dirname(file), "link.tar");
+  symlinkSync("image.tar", link);
+  cli("rewrap", `oci-archive:${link}`, "--to", "bob");
+  assert.is(statSync(file).mode & 0o777, 0o600);
+  assert.match(cli("inspect", `oci-archive:${file}`), /bob/);
+  assert.equal(readdirSync(dirname(file)).toSorted(), ["image.tar", "link.tar"]);
+});
+
+test("is not stopped by what a killed run of the same process id left behind", async () => {
+  const file = await archive(...IMAGE);
+  // In a container the process id is the same every time.
+  const { status, stderr } = spawnSync("sh", ["-c", 'touch "$1.tmp-$$"; exec "$0" rewrap "oci-archive:$1" --to bob --keystore "$2"', BINARY, file, store], { encoding: "utf8" });
+  assert.is(status, 0, stderr);
+});
+
+test("leaves the archive as it was, and nothing beside it, where the disk is full", async () => {
+  const file = await archive(...IMAGE, { name: "layer", content: Buffer.alloc(10_000_000) });
+  const { ino } = statSync(file);
+  const { status, stderr } = spawnSync("sh", ["-c", 'ulimit -f 1000; exec "$0" rewrap "oci-archive:$1" --to bob --keystore "$2"', BINARY, file, store], { encoding: "utf8" });
+  assert.is(status, 1);
+  assert.match(stderr, /^ocicrypt-keystore: write failed: EFBIG; [^\n]*free space\n$/);
+  assert.is(statSync(file).ino, ino);
+  assert.equal(readdirSync(dirname(file)), ["image.tar"]);
+});
+
+test("does not undo a change that was made meanwhile", async () => {
+  const file = await archive(...IMAGE, { name: "layer", content: Buffer.alloc(200_000_000) });
+  const [first, second] = ["bob", "alice"].map((name) => `"$0" rewrap "oci-archive:$1" --to ${name} --keystore "$2" 2>>"$1.log" || echo failed >> "$1.log"`);
+  spawnSync("sh", ["-c", `${first} & ${second} & wait`, BINARY, file, store]);
+  assert.match(readFileSync(`${file}.log`, "utf8"), /was changed by somebody else meanwhile[^]*failed/);
+  cli("inspect", `oci-archive:${file}`, "--verify");
+});
+
+test.run();
