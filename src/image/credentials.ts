@@ -64,7 +64,7 @@ function decode(entry: unknown): Credentials | undefined {
 /** docker-credential-helpers: the host on stdin, JSON on stdout. */
 function askHelper(helper: string, host: string): Credentials | undefined {
   if (!/^[A-Za-z0-9._-]+$/.test(helper)) return undefined;
-  const { status, stdout } = spawnSync(`docker-credential-${helper}`, ["get"], { input: host, timeout: HELPER_TIMEOUT, stdio: ["pipe", "pipe", "ignore"] });
+  const { status, stdout } = spawnSync(`docker-credential-${helper}`, ["get"], { input: host, timeout: HELPER_TIMEOUT, killSignal: "SIGKILL", stdio: ["pipe", "pipe", "ignore"] });
   if (status !== 0) return undefined;
   const answer = parseJson(stdout, 4, (reason) => new KeystoreError("image", `what docker-credential-${helper} answered ${reason}`, "try it by hand"));
   const [username, password] = isObject(answer) ? [member(answer, "Username"), member(answer, "Secret")] : [];

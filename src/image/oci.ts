@@ -20,8 +20,8 @@ export interface Descriptor {
 
 /** An index or a manifest: its text as it is, and where it points. */
 export type Document =
-  | { readonly kind: "index"; readonly text: string; readonly manifests: readonly Descriptor[] }
-  | { readonly kind: "manifest"; readonly text: string; readonly config: Descriptor | undefined; readonly layers: readonly Descriptor[] };
+  | { readonly kind: "index"; readonly text: string; readonly mediaType: string | undefined; readonly manifests: readonly Descriptor[] }
+  | { readonly kind: "manifest"; readonly text: string; readonly mediaType: string | undefined; readonly config: Descriptor | undefined; readonly layers: readonly Descriptor[] };
 
 /** The annotation that ties an attestation to its sibling (BuildKit). */
 export const REFERENCE_DIGEST = "vnd.docker.reference.digest";
@@ -34,14 +34,16 @@ export function parseDocument(bytes: Buffer, what: string): Document {
   if (!isObject(document)) throw fail("is not a JSON object");
   refuseTwins(document, fail);
   const text = bytes.toString("utf8");
+  const stated = member(document, "mediaType");
+  const mediaType = typeof stated === "string" && stated !== "" ? stated : undefined;
   const manifests = descriptors(document, "manifests", fail);
   // image-spec, manifest.md and image-index.md (CVE-2021-41190): which of them a client takes it for would be the client's choice.
   if (manifests !== undefined && ["config", "layers"].some((name) => member(document, name) !== undefined)) throw fail("is both an index and a manifest");
-  if (manifests !== undefined) return { kind: "index", text, manifests };
+  if (manifests !== undefined) return { kind: "index", text, mediaType, manifests };
   const layers = descriptors(document, "layers", fail);
   if (layers === undefined) throw fail("is neither an index nor a manifest");
   const config = member(document, "config");
-  return { kind: "manifest", text, config: config === undefined ? undefined : parseDescriptor(config, fail), layers };
+  return { kind: "manifest", text, mediaType, config: config === undefined ? undefined : parseDescriptor(config, fail), layers };
 }
 
 function descriptors(document: JsonObject, name: string, fail: (reason: string) => KeystoreError): Descriptor[] | undefined {

@@ -4,9 +4,10 @@ import { KeystoreError, printable } from "../errors.ts";
 import { isObject, member, parseJson } from "../json.ts";
 import { credentialsFor, type Credentials } from "./credentials.ts";
 import type { ImageStore } from "./image.ts";
-import { damaged, digestOf, isDigest, LIMITS, parseDocument, type Descriptor } from "./oci.ts";
+import { changedMeanwhile, damaged, digestOf, isDigest, LIMITS, parseDocument, type Descriptor } from "./oci.ts";
 
-const TIMEOUT = 30_000; // ms for one request
+const TIMEOUT = 30_000; // ms for one request and its answer
+const THIS_MACHINE = /^(localhost|127\.\d+\.\d+\.\d+)(:|$)/;
 const ACCEPT = [
   "application/vnd.oci.image.index.v1+json",
   "application/vnd.oci.image.manifest.v1+json",
@@ -42,12 +43,13 @@ function parseReference(text: string): Reference {
  */
 export async function openRegistry(text: string, tlsVerify: boolean): Promise<ImageStore> {
   const { host, path, reference } = parseReference(text);
-  if (!tlsVerify && !/^(localhost|127\.\d+\.\d+\.\d+)(:|$)/.test(host)) {
+  if (!tlsVerify && !THIS_MACHINE.test(host)) {
     throw new KeystoreError("usage", `${host} is not this machine`, "--tls-verify=false is for a registry on localhost");
   }
   const base = `${tlsVerify ? "https" : "http"}://${host === "docker.io" ? "registry-1.docker.io" : host}/v2/${path}`;
   const send = authorized(host, path);
   const top = await fetchManifest(send, base, reference, host);
+  if (isDigest(reference) && digestOf(top.bytes, reference.split(":")[0]) !== reference) throw damaged(`docker://${text}`, `is not what its digest ${reference} says`);
   const root = parseDocument(top.bytes, `docker://${text}`);
   return {
     digest: top.digest,
@@ -56,8 +58,10 @@ export async function openRegistry(text: string, tlsVerify: boolean): Promise<Im
     write: async (documents, newRoot) => {
       for (const { digest, mediaType, bytes } of documents) await putManifest(send, base, digest, mediaType, bytes, host);
       const bytes = Buffer.from(newRoot);
+      // Registries know no condition on a PUT: this leaves an instant where a move of the tag is still undone.
+      if (!isDigest(reference) && (await fetchManifest(send, base, reference, host)).digest !== top.digest) throw changedMeanwhile(`docker://${text}`);
       const target = isDigest(reference) ? digestOf(bytes, reference.split(":")[0]) : reference;
-      await putManifest(send, base, target, top.mediaType, bytes, host);
+      await putManifest(send, base, target, root.mediaType ?? top.mediaType, bytes, host);
     },
   };
 }
@@ -76,37 +80,46 @@ function isDocument({ mediaType }: Descriptor): boolean {
 
 async function fetchManifest(send: Send, base: string, reference: string, host: string): Promise<{ bytes: Buffer; digest: string; mediaType: string }> {
   const response = await send(`${base}/manifests/${reference}`, { headers: { accept: ACCEPT } });
-  if (response.status === 404) throw new KeystoreError("image", `no image ${reference} at ${base}`, "check the name, the tag and who may see it");
-  const bytes = await body(expectStatus(response, 200, host), host);
+  if (response.status === 404) {
+    await response.body?.cancel();
+    throw new KeystoreError("image", `no image ${reference} at ${base}`, "check the name, the tag and who may see it");
+  }
+  const bytes = await body(response, host);
   return { bytes, digest: digestOf(bytes), mediaType: response.headers.get("content-type") ?? "" };
 }
 
 async function fetchBlob(send: Send, base: string, { digest }: Descriptor, host: string): Promise<Buffer> {
-  return await body(expectStatus(await send(`${base}/blobs/${digest}`, {}), 200, host), host);
+  return await body(await send(`${base}/blobs/${digest}`, {}), host);
 }
 
 async function putManifest(send: Send, base: string, reference: string, mediaType: string, bytes: Buffer, host: string): Promise<void> {
   const response = await send(`${base}/manifests/${reference}`, { method: "PUT", headers: { "content-type": mediaType }, body: new Uint8Array(bytes) });
-  expectStatus(response, 201, host);
   await response.body?.cancel();
+  expectStatus(response, 201, host);
 }
 
-function expectStatus(response: Response, status: number, host: string): Response {
-  if (response.status === status) return response;
+function expectStatus(response: Response, status: number, host: string): void {
+  if (response.status === status) return;
   if (response.status === 401 || response.status === 403) {
     throw new KeystoreError("image", `${host} refuses these credentials (HTTP ${response.status})`, `log in with skopeo login ${host}, or podman or docker login`);
   }
   throw new KeystoreError("image", `${host} answered HTTP ${response.status}`, "see the registry's log");
 }
 
-/** A body of at most 4 MiB. */
+/** The body of a successful answer, at most 4 MiB. */
 async function body(response: Response, host: string): Promise<Buffer> {
+  if (response.status !== 200) await response.body?.cancel();
+  expectStatus(response, 200, host);
   const chunks: Uint8Array[] = [];
   let length = 0;
-  for await (const chunk of response.body ?? []) {
-    length += chunk.length;
-    if (length > LIMITS.documentBytes) throw damaged(`a document of ${host}`, "is larger than 4 MiB");
-    chunks.push(chunk);
+  try {
+    for await (const chunk of response.body ?? []) {
+      length += chunk.length;
+      if (length > LIMITS.documentBytes) throw damaged(`a document of ${host}`, "is larger than 4 MiB");
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    throw error instanceof KeystoreError ? error : unreachable(error, host);
   }
   return Buffer.concat(chunks);
 }
@@ -121,31 +134,44 @@ function authorized(host: string, path: string): Send {
     const challenge = first.headers.get("www-authenticate");
     if (first.status !== 401 || challenge === null) return first;
     await first.body?.cancel();
-    authorization = await answerChallenge(challenge, credentialsFor(host, path), path, host);
+    const scope = `repository:${path}:${outgoing.method === "PUT" ? "pull,push" : "pull"}`;
+    authorization = await answerChallenge(challenge, credentialsFor(host, path), scope, host, url.startsWith("http:"));
     return authorization === undefined ? first : await attempt();
   };
 }
 
 async function request(url: string, outgoing: Outgoing, host: string): Promise<Response> {
   try {
-    return await fetch(url, { ...outgoing, signal: AbortSignal.timeout(TIMEOUT) });
+    // Blobs are often elsewhere; fetch takes no Authorization along to another host. What is written goes where it was sent.
+    const response = await fetch(url, { ...outgoing, redirect: outgoing.method === "PUT" ? "manual" : "follow", signal: AbortSignal.timeout(TIMEOUT) });
+    if (!url.startsWith("https:") || response.url.startsWith("https:")) return response;
+    await response.body?.cancel();
   } catch (error) {
-    const cause = error instanceof Error && error.cause instanceof Error && "code" in error.cause ? String(error.cause.code) : "no answer";
-    throw new KeystoreError("image", `cannot reach ${host}: ${printable(cause, 64)}`, "check the name, the network and its certificate; a registry on localhost may need --tls-verify=false");
+    throw unreachable(error, host);
   }
+  throw new KeystoreError("image", `${host} leads to an address without TLS`, "nothing was written; see the registry's configuration");
 }
 
-async function answerChallenge(challenge: string, credentials: Credentials | undefined, path: string, host: string): Promise<string | undefined> {
+function unreachable(error: unknown, host: string): KeystoreError {
+  const { name, cause } = error instanceof Error ? error : {};
+  const why = cause instanceof Error && "code" in cause ? String(cause.code) : name === "TimeoutError" ? `no whole answer within ${TIMEOUT / 1000} s` : "no whole answer";
+  return new KeystoreError("image", `cannot reach ${host}: ${printable(why, 64)}`, "check the name, the network and its certificate; a registry on localhost may need --tls-verify=false");
+}
+
+async function answerChallenge(challenge: string, credentials: Credentials | undefined, scope: string, host: string, plain: boolean): Promise<string | undefined> {
   const basic = credentials && `Basic ${Buffer.from(`${credentials.username}:${credentials.password}`).toString("base64")}`;
   if (/^basic\b/i.test(challenge)) return basic;
   const parameter = (name: string): string | undefined => new RegExp(`${name}="([^"]*)"`, "i").exec(challenge)?.[1];
   const realm = parameter("realm");
   if (!/^bearer\b/i.test(challenge) || realm === undefined || !URL.canParse(realm)) return undefined;
   const url = new URL(realm);
+  if (url.protocol !== "https:" && !(plain && url.protocol === "http:" && THIS_MACHINE.test(url.host))) {
+    throw new KeystoreError("image", `${host} sends credentials to ${printable(url.origin, 128)}, which has no TLS`, "nothing was sent there; see the registry's token realm");
+  }
   const service = parameter("service");
   if (service !== undefined) url.searchParams.set("service", service);
-  url.searchParams.set("scope", `repository:${path}:pull,push`);
-  const response = expectStatus(await request(url.href, { headers: basic === undefined ? {} : { authorization: basic } }, host), 200, host);
+  url.searchParams.set("scope", scope);
+  const response = await request(url.href, { headers: basic === undefined ? {} : { authorization: basic } }, host);
   const answer = parseJson(await body(response, host), 8, (reason) => damaged(`the token of ${host}`, reason));
   const token = isObject(answer) ? (member(answer, "token") ?? member(answer, "access_token")) : undefined;
   return typeof token === "string" ? `Bearer ${token}` : undefined;
