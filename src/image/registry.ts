@@ -1,5 +1,6 @@
 // An image in a registry: docker://HOST[:PORT]/PATH[:TAG|@DIGEST], by the OCI distribution API. Manifests only.
 
+import { getCACertificates, setDefaultCACertificates } from "node:tls";
 import { KeystoreError, printable } from "../errors.ts";
 import { isObject, member, parseJson } from "../json.ts";
 import { credentialsFor, type Credentials } from "./credentials.ts";
@@ -46,6 +47,8 @@ export async function openRegistry(text: string, tlsVerify: boolean): Promise<Im
   if (!tlsVerify && !THIS_MACHINE.test(host)) {
     throw new KeystoreError("usage", `${host} is not this machine`, "--tls-verify=false is for a registry on localhost");
   }
+  // Node knows its own authorities; skopeo and docker trust the system's, where a company puts its own.
+  if (tlsVerify) setDefaultCACertificates([...getCACertificates("default"), ...getCACertificates("system")]);
   const base = `${tlsVerify ? "https" : "http"}://${host === "docker.io" ? "registry-1.docker.io" : host}/v2/${path}`;
   const send = authorized(host, path);
   const top = await fetchManifest(send, base, reference, host);
