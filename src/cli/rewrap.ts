@@ -58,6 +58,8 @@ export function rewrap(cli: Cli): void {
       report(plan, namesByKid(dir));
       if (dryRun || unchanged) return tell(dryRun ? "nothing was written (--dry-run)" : "nothing to change");
       if (prune) await pruneOld(await openImage(image, tlsVerify), [...plan.renamed.keys()]);
+      const kept = new Set(plan.changes.flatMap((change) => (change.kept ? [printable(change.scheme, 128)] : [])));
+      if (kept.size > 0) tell(`what stands under ${[...kept].join(", ")} was not opened and stays: whoever could open by it still can`);
       for (const [before, after] of plan.renamed) tell(`${before} is now ${after}`);
       return tell("signatures and referrers point at the old digests: sign again");
     },

@@ -30,6 +30,8 @@ export interface LayerChange {
   readonly scheme: string;
   readonly before: readonly PartRecipient[];
   readonly after: readonly PartRecipient[];
+  /** The scheme was not opened and stays as it is: whoever could open the layer by it still can. */
+  readonly kept: boolean;
 }
 
 /** What is to be written. Nothing was yet. */
@@ -150,15 +152,19 @@ async function rewrapLayer(layer: Descriptor, request: RewrapRequest, keys: Priv
     refuseForScheme(target, parts);
     after.set(target, parts);
   }
+  // Nobody's key is needed to take somebody off, where the parts tell whom they are for.
+  if (request.remove.size > 0 && request.from === undefined) {
+    for (const [scheme, parts] of present) if (!after.has(scheme) && parts.every(namesAll)) after.set(scheme, withoutRecipients(parts, request.remove));
+  }
   const remaining = [...present.keys()].filter((scheme) => !after.has(scheme));
   if (remaining.length === 0 && [...after.values()].every((parts) => parts.length === 0)) throw noRecipientLeft(layer);
   return {
-    // Schemes that stay as they are too: whoever can open by those still can.
     changes: [...after, ...remaining.map((scheme) => [scheme, present.get(scheme) ?? []] as const)].map(([scheme, parts]) => ({
       layer: layer.digest,
       scheme,
       before: (present.get(scheme) ?? []).flatMap(partRecipients),
       after: parts.flatMap(partRecipients),
+      kept: !after.has(scheme),
     })),
     annotations: [...after].map(([scheme, parts]) => [annotationName(scheme), parts.length === 0 ? undefined : annotationValue(parts)] as const),
   };
@@ -186,8 +192,8 @@ function withoutRecipients(parts: readonly Buffer[], kids: ReadonlySet<string>):
   if (kids.size === 0) return [...parts];
   return parts.flatMap((part) => {
     const written = partRecipients(part);
-    if (written.some(({ kid }) => kid === undefined)) {
-      throw new KeystoreError("image", "a recipient without a kid cannot be told from the one to remove", "nothing was written; say who is to remain with --to");
+    if (!namesAll(part)) {
+      throw new KeystoreError("image", "a recipient without a readable kid cannot be told from the one to remove", "nothing was written; say who is to remain with --to");
     }
     if (!written.some(({ kid }) => kid !== undefined && kids.has(kid))) return [part];
     const { protected: protectedHeader, aad, iv, ciphertext, tag, recipients } = parseJwe(part);
@@ -208,6 +214,12 @@ function withoutRecipients(parts: readonly Buffer[], kids: ReadonlySet<string>):
     };
     return [Buffer.from(JSON.stringify(jwe))];
   });
+}
+
+/** Whether a part tells the kid of everybody it is for. */
+function namesAll(part: Buffer): boolean {
+  const written = partRecipients(part);
+  return written.length > 0 && written.every(({ kid }) => kid !== undefined);
 }
 
 function protectedNames(protectedHeader: string): string[] {

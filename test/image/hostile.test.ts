@@ -6,7 +6,7 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { assertFailure, BINARY, kidOf, makeStore, run, succeed, temporaryFolder } from "../support.ts";
+import { assertFailure, BINARY, kidOf, makeStore, run, succeed, temporaryFolder, wrap } from "../support.ts";
 import { encryptedLayer, HandMade } from "./fixtures.ts";
 
 const store = makeStore("alice", "bob");
@@ -32,6 +32,9 @@ function single(manifest: string, more = ""): { image: HandMade; reference: stri
   const image = new HandMade();
   return { image, reference: image.index(index(entry(image.blob(manifest), more))) };
 }
+
+/** A layer with an annotation of another scheme beside its own. */
+const second = (layer: string, scheme: string, value: string): string => layer.replace('"org.opencontainers.image.enc.pubopts"', `"org.opencontainers.image.enc.keys.${scheme}":"${value}",$&`);
 
 const digests = (text: string): string[] => text.match(/sha256:[0-9a-f]{64}/g) ?? [];
 
@@ -111,9 +114,26 @@ test("drops the embedded copy of a manifest that changed", () => {
 });
 
 test("shows whom a rewrap leaves as they are, and says so where nothing is encrypted", () => {
-  const layer = encrypted().replace('"org.opencontainers.image.enc.pubopts"', '"org.opencontainers.image.enc.keys.pgp":"AAAA","org.opencontainers.image.enc.pubopts"');
+  const layer = second(encrypted(), "pgp", "AAAA");
   assert.match(cli("rewrap", single(`{"layers":[${layer}]}`).reference, "--to", "bob"), /pgp +not told +not told/);
   assert.match(run(["rewrap", single(`{"layers":[${PLAIN}]}`).reference, "--to", "bob", "--keystore", store]).stderr, /no layer is encrypted/);
+});
+
+test("--remove takes somebody off what this store cannot open, too, or says what stays", () => {
+  const mallory = makeStore("mallory");
+  const kid = kidOf(mallory, "mallory");
+  const others = wrap(mallory, ["mallory"]).toString("base64");
+  const { reference } = single(`{"layers":[${second(encryptedLayer(store, ["alice", "bob"]), "provider.other", others)}]}`);
+  assert.match(run(["rewrap", reference, "--remove", "bob", "--keystore", store]).stdout, new RegExp(`provider:keystore +alice, bob +alice\n.*provider:other +${kid} +${kid}`));
+  cli("rewrap", reference, "--remove", kid);
+  assert.not.match(cli("inspect", reference), new RegExp(`${kid}|provider:other`));
+
+  for (const [scheme, value] of [["provider.other", "AAAA"], ["pgp", "AAAA"]] as const) {
+    const foreign = single(`{"layers":[${second(encryptedLayer(store, ["alice", "bob"]), scheme, value)}]}`).reference;
+    assert.match(run(["rewrap", foreign, "--remove", "bob", "--keystore", store]).stderr, new RegExp(`what stands under ${scheme.replace(".", ":")} was not opened and stays`));
+  }
+  const unreadable = encrypted().replace(/(keystore":")([^"]*)/, `$1$2,AAAA`);
+  assert.match(refused(1, "rewrap", single(`{"layers":[${unreadable}]}`).reference, "--remove", "bob"), /a recipient without a readable kid/);
 });
 
 test("--prune keeps what an unreadable neighbour may need, and says what was done", () => {
