@@ -7,7 +7,7 @@ import { isObject, member, parseJson, type JsonObject } from "../json.ts";
 import { readSmallFile } from "../keystore/files.ts";
 import { KeystoreError } from "../errors.ts";
 
-/** A user name and a password, or an identity token. */
+/** A user name and a password. An identity token (docker's OAuth2 logins) is none, and not read. */
 export interface Credentials {
   readonly username: string;
   readonly password: string;

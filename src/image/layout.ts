@@ -16,19 +16,24 @@ export function openLayout(dir: string, tag: string | undefined): ImageStore {
   const indexPath = join(dir, "index.json");
   const blobPath = (digest: string): string => join(dir, "blobs", digest.replace(":", "/"));
   let seen: Buffer = Buffer.alloc(0); // the index.json that the change starts from
+  const change = async (work: (mode: number) => void): Promise<void> =>
+    await withLock(join(dir, ".ocicrypt-keystore.lock"), () => {
+      const { bytes, stat } = readFile(indexPath);
+      if (!bytes.equals(seen)) throw changedMeanwhile(indexPath);
+      work(stat.mode & 0o777);
+    });
   return {
     root: async () => layoutRoot((seen = readFile(indexPath).bytes), tag, dir),
     read: async ({ digest }) => readFile(blobPath(digest)).bytes,
     write: async (documents, root) =>
-      await withLock(join(dir, ".ocicrypt-keystore.lock"), () => {
+      await change((mode) => {
         for (const { digest, bytes } of documents) writeFileSafely(blobPath(digest), bytes, BLOB, "replace", LIMITS.documentBytes);
-        const { bytes, stat } = readFile(indexPath);
-        if (!bytes.equals(seen)) throw changedMeanwhile(indexPath);
-        writeFileSafely(realpathSync(indexPath), root, stat.mode & 0o777, "replace", LIMITS.documentBytes); // from here on the image is the new one
+        writeFileSafely(realpathSync(indexPath), root, mode, "replace", LIMITS.documentBytes); // from here on the image is the new one
       }),
-    prune: async (digests) => {
-      for (const digest of digests) removeFile(blobPath(digest));
-    },
+    prune: async (digests) =>
+      await change(() => {
+        for (const digest of digests) removeFile(blobPath(digest));
+      }),
   };
 }
 
