@@ -4,7 +4,7 @@ import { chmodSync, existsSync, statSync, type Stats } from "node:fs";
 import { basename, join } from "node:path";
 import { errorCode } from "../errors.ts";
 import { nameList, readDefault, readName } from "../keystore/directory.ts";
-import { listFolder, readSmallFile, refuseOpenMode, removeFile } from "../keystore/files.ts";
+import { listFolder, readSmallFile, refuseOpenMode, removeFile, shownMode } from "../keystore/files.ts";
 import { isKid, isName, layout } from "../keystore/layout.ts";
 import { secretFile, type SecretFiles } from "../keystore/secrets.ts";
 import { attempt, check, type Check } from "./check.ts";
@@ -29,11 +29,11 @@ export async function storeChecks(dir: string, secrets: SecretFiles): Promise<Ch
     ...(await look("store.modes", async (warn, fail) => {
       for (const folder of [layout.privateDir(dir), layout.removedDir(dir)]) {
         const stat = statSync(folder, { throwIfNoEntry: false });
-        if (stat?.uid !== process.geteuid?.() || ((stat?.mode ?? 0) & 0o077) === 0) continue;
-        warn(`others may enter ${folder} (mode ${((stat?.mode ?? 0) & 0o7777).toString(8).padStart(4, "0")})`, `run chmod 700 ${folder}`, () => chmodSync(folder, 0o700));
+        if (stat === undefined || stat.uid !== process.geteuid?.() || (stat.mode & 0o077) === 0) continue;
+        warn(`others may enter ${folder} (mode ${shownMode(stat)})`, `run chmod 700 ${folder}`, () => chmodSync(folder, 0o700));
       }
       const secret = (["passphrase", "master key"] as const).map((kind) => ({ what: kind, path: secretFile(kind, secrets) ?? "" }));
-      const keys = files(dir).filter(({ path, folder }) => folder !== "public" && /(?<!\.public)\.jwk$/.test(path));
+      const keys = files(dir).filter(({ path, folder }) => folder !== "public" && /(?<!\.public)\.jwk$|\.holder$/.test(path));
       for (const { what, path } of [...secret, ...keys.map((file) => ({ what: "private key", path: file.path }))]) {
         const stat = statSync(path, { throwIfNoEntry: false });
         if (stat?.isFile() === true) await attempt(fail, () => refuseOpenMode(path, what, { bytes: Buffer.alloc(0), stat }), () => chmodSync(path, 0o600));

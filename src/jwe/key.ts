@@ -7,6 +7,8 @@ export interface PrivateKey {
   readonly kid: string;
   /** The checked JWK as far as the holder shows it: its kty, size and usage members decide which recipients it can open. */
   readonly jwk: Jwk;
+  /** Set where each operation starts a command. Its failures are KeystoreErrors (exit code 3), not faults of the annotation. */
+  readonly holder?: true;
   /** RSAES-OAEP (RFC 8017, section 7.1): the CEK, or a rejection whatever was wrong. */
   rsaOaep(encryptedKey: Buffer, hash: "sha1" | "sha256"): Promise<Buffer>;
   /** ECDH: the raw shared secret Z, as long as the curve's field. `epk` is a checked public key on the key's curve. */

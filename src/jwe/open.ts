@@ -11,6 +11,7 @@ import type { PrivateKey, PrivateKeys } from "./key.ts";
 import { aesKeyUnwrap, concatKdf } from "./key-wrap.ts";
 
 const MAX_TRIALS = 256; // private operations that one annotation may cause
+const HOLDER_TRIALS = 32; // what a command counts among them: eight at most
 const MAX_PARTY_INFO = 1024; // bytes of apu and apv
 
 /** A recipient that rule 7 to 9 leave standing, with what its algorithm needs. */
@@ -47,9 +48,9 @@ export async function open(annotation: Buffer, keys: PrivateKeys): Promise<Buffe
     if (key === undefined) return undefined;
     for (const one of among) {
       const trial = `${candidates.indexOf(one)} ${kid}`;
-      if (trials >= MAX_TRIALS || tried.has(trial) || !compatible(key.jwk, one)) continue;
+      if (trials >= MAX_TRIALS || tried.has(trial) || !compatible(key, one)) continue;
       tried.add(trial);
-      trials++;
+      trials += key.holder === undefined ? 1 : HOLDER_TRIALS;
       const plaintext = await attempt(jwe, one, key).catch(note);
       if (plaintext !== undefined) return plaintext;
     }
@@ -104,16 +105,24 @@ function partyInfo(header: JsonObject, name: "apu" | "apv"): Buffer | undefined 
   return bytes !== undefined && bytes.length <= MAX_PARTY_INFO ? bytes : undefined;
 }
 
-function compatible(jwk: Jwk, { alg, epk, encryptedKey }: Candidate): boolean {
+function compatible({ kid, jwk, holder }: PrivateKey, { alg, epk, encryptedKey, kid: wanted }: Candidate): boolean {
   const needed = ALGORITHMS[alg];
+  if (holder !== undefined && wanted !== undefined && wanted !== kid) return false; // no command runs for what names another key
   if (jwk.kty !== needed.kty || forbids(jwk, "unwrap", alg) !== undefined) return false;
   if (jwk.kty === "EC") return jwk.crv === epk?.crv;
   if (jwk.kty === "RSA") return encryptedKey.length === bytesOf(jwk.n).length;
   return jwk.k === undefined || ("kek" in needed && bytesOf(jwk.k).length === needed.kek);
 }
 
-/** One trial. Wrong key, bad wrap, wrong length, bad tag and bad padding are all the same: undefined. */
+/** One trial. Of a holder that was named, an answer which opens nothing is a failure. */
 async function attempt(jwe: ParsedJwe, one: Candidate, key: PrivateKey): Promise<Buffer | undefined> {
+  const plaintext = await tryToOpen(jwe, one, key);
+  if (plaintext !== undefined || key.holder === undefined || one.kid !== key.kid) return plaintext;
+  throw new KeystoreError("key", `the holder of key ${key.kid} answered, but not with what was wrapped for that key`, "see with ocicrypt-keystore doctor whether it holds that key; if it does, the annotation is damaged", 3);
+}
+
+/** Wrong key, bad wrap, wrong length, bad tag and bad padding are all the same: undefined. */
+async function tryToOpen(jwe: ParsedJwe, one: Candidate, key: PrivateKey): Promise<Buffer | undefined> {
   try {
     const cek = await unwrapCek(one, key);
     if (cek.length !== ENCRYPTIONS[jwe.enc].cek) return undefined;

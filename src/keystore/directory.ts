@@ -9,6 +9,7 @@ import type { PrivateKey, Recipient } from "../jwe/key.ts";
 import { checkJwk, isPrivate, publicJwk, thumbprint, type Jwk } from "../jwk/jwk.ts";
 import { fileKey } from "./file-key.ts";
 import { listFolder, readSmallFile, refuseOpenMode } from "./files.ts";
+import { holderKey, readHolder, type Holder } from "./holder.ts";
 import type { KeyStore } from "./keystore.ts";
 import { isKid, isName, layout } from "./layout.ts";
 
@@ -20,6 +21,7 @@ export function directoryKeyStore(dir: string, secrets: SecretSource): KeyStore 
     const jwk = readPublicKey(dir, kid);
     if (jwk?.kty !== "oct") return jwk && { kid, jwk };
     const secret = await readPrivateKey(dir, kid, secrets); // who wraps with a symmetric key needs it
+    if (secret === undefined && locatePrivate(dir, kid) !== undefined) throw new KeystoreError("key", `symmetric key ${kid} is held by a command, which only unwraps`, "wrap where the key itself is, or for another recipient");
     if (secret === undefined) throw new KeystoreError("key", `symmetric key ${kid} of ${dir} has no private file`, "wrap where the key is, or for another recipient");
     return { kid, jwk: secret };
   };
@@ -56,7 +58,9 @@ export function directoryKeyStore(dir: string, secrets: SecretSource): KeyStore 
       if (!isKid(kid)) return undefined;
       try {
         const jwk = await readPrivateKey(dir, kid, secrets);
-        return jwk && fileKey(kid, jwk);
+        if (jwk !== undefined) return fileKey(kid, jwk);
+        const held = readHeld(dir, kid);
+        return held && holderKey(held.holder, held.jwk);
       } catch (error) {
         throw asUnusable(error);
       }
@@ -122,18 +126,18 @@ export function readDefault(dir: string): string | undefined {
   throw new KeystoreError("store", `${layout.defaultName(dir)} is damaged: it must hold a name`, "set it anew with ocicrypt-keystore default NAME");
 }
 
-/** Where a kid's private key lies and how; the locked file counts where both are there. */
-export function locatePrivate(dir: string, kid: string): { path: string; file: string; kind: "locked" | "file" } | undefined {
-  const kinds = [["locked", "jwe"], ["file", "jwk"]] as const;
+/** Where a kid's private key lies and how: the first counts where several are there. */
+export function locatePrivate(dir: string, kid: string): { path: string; file: string; kind: "locked" | "file" | "holder" } | undefined {
+  const kinds = [["locked", "jwe"], ["file", "jwk"], ["holder", "holder"]] as const;
   const found = lookAgain(() => kinds.find(([, ending]) => existsSync(join(layout.privateDir(dir), `${kid}.${ending}`))));
   if (found === undefined) return undefined;
   const file = `${kid}.${found[1]}`;
   return { path: join(layout.privateDir(dir), file), file, kind: found[0] };
 }
 
-const PRIVATE_FILE = /^(.*)\.(?:jwk|jwe)$/;
+const PRIVATE_FILE = /^(.*)\.(?:jwk|jwe|holder)$/;
 
-/** Every kid that has a private key. */
+/** Every kid that has a private key, here or with a holder. */
 export function privateKids(dir: string): string[] {
   const kids = listFolder(layout.privateDir(dir)).map((file) => PRIVATE_FILE.exec(file)?.[1] ?? "");
   return [...new Set(kids)].filter(isKid);
@@ -147,7 +151,7 @@ export function readPublicKey(dir: string, kid: string): Jwk | undefined {
 }
 
 /**
- * A private key, checked; undefined if the store has none of that kid. Where a key is there twice, locked and not, the
+ * A private key, checked; undefined if the store has none of that kid itself, but perhaps a holder of it. Where a key is there twice, locked and not, the
  * locked one counts.
  *
  * @throws KeystoreError `key` if it is damaged, if others can read a file that the caller owns, or if it stays locked
@@ -163,6 +167,15 @@ export async function readPrivateKey(dir: string, kid: string, secrets: SecretSo
   const path = layout.privateKey(dir, kid);
   refuseOpenMode(path, "private key", found.file);
   return privatePart(path, parseKeyFile(path, kid, found.file.bytes));
+}
+
+/** The holder of a private key, with its public key; undefined if there is none. @throws KeystoreError `key` if it cannot be asked */
+export function readHeld(dir: string, kid: string): { holder: Holder; jwk: Jwk } | undefined {
+  const holder = readHolder(layout.holder(dir, kid), kid);
+  if (holder === undefined) return undefined;
+  const jwk = readPublicKey(dir, kid);
+  if (jwk !== undefined) return { holder, jwk };
+  throw new KeystoreError("key", `key ${kid} is held by a command, and its public file is missing`, `restore ${layout.publicKey(dir, kid)} from a backup, or import the key with its holder again`);
 }
 
 /** Looks again where nothing was found: between the looks for a locked file and an open one, either may turn into the other. */

@@ -21,7 +21,7 @@ export interface Entry {
   /** Whether it is the current key of the default name. */
   readonly default: boolean;
   /** Where the private key is. */
-  readonly private: "file" | "locked" | "none";
+  readonly private: "file" | "locked" | "holder" | "none";
   /** RFC 3339. */
   readonly created: string;
   readonly public: Jwk;

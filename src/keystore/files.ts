@@ -50,8 +50,12 @@ export function readSmallFile(path: string, max = MAX_FILE): SmallFile | undefin
 /** ssh's rule: a secret that its owner lets others read is refused. Another owner's file is the administrator's choice. */
 export function refuseOpenMode(path: string, what: string, { stat }: SmallFile): void {
   if (stat.uid !== process.geteuid?.() || (stat.mode & 0o077) === 0) return;
-  const mode = (stat.mode & 0o7777).toString(8).padStart(4, "0");
-  throw new KeystoreError("key", `${what} ${path} can be read by others (mode ${mode})`, `run chmod 600 ${path}`);
+  throw new KeystoreError("key", `${what} ${path} can be read by others (mode ${shownMode(stat)})`, `run chmod 600 ${path}`);
+}
+
+/** A file's mode as chmod takes it. */
+export function shownMode({ mode }: Stats): string {
+  return (mode & 0o7777).toString(8).padStart(4, "0");
 }
 
 /** The names in a folder, sorted; none if it is not there. @throws KeystoreError `store` if it cannot be read */

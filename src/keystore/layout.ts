@@ -10,6 +10,7 @@ export const layout = {
   privateDir: (dir: string): string => join(dir, "private"),
   privateKey: (dir: string, kid: string): string => join(dir, "private", `${kid}.jwk`),
   lockedKey: (dir: string, kid: string): string => join(dir, "private", `${kid}.jwe`),
+  holder: (dir: string, kid: string): string => join(dir, "private", `${kid}.holder`),
   namesDir: (dir: string): string => join(dir, "names"),
   name: (dir: string, name: string): string => join(dir, "names", name),
   defaultName: (dir: string): string => join(dir, "default"),

@@ -36,7 +36,7 @@ function home(): string {
 }
 
 /** Rootless podman runs its clients as uid 0 of a user namespace: that root owns no /etc. */
-function inUserNamespace(): boolean {
+export function inUserNamespace(): boolean {
   try {
     return !/^\s*0\s+0\s+4294967295\s*$/.test(readFileSync("/proc/self/uid_map", "latin1"));
   } catch {

@@ -1,0 +1,93 @@
+// Runs a holder's command: bytes in, bytes out; time, output and its group of processes bounded. The event loop never waits for it.
+
+import type { ChildProcessByStdio } from "node:child_process";
+import type { Readable, Writable } from "node:stream";
+import { errorCode, printable } from "../errors.ts";
+
+const MAX_ANSWER = 4 * 1024; // bytes on standard output; the longest answer due has 66
+const MAX_COMPLAINT = 1024 * 1024; // bytes on standard error
+const TAIL = 4 * 1024; // bytes of it that are kept
+const MAX_SHOWN = 300; // characters of its last line
+const GRACE = 200; // ms for the pipes to be closed once the command has ended: a child of its own may have kept them
+
+/** How a command ended. */
+export interface Ending {
+  /** All that it wrote to standard output, whatever else happened. */
+  readonly answer: Buffer;
+  /** What went wrong, such as "failed (exit code 3)", with the last line of its standard error; undefined for exit code 0. */
+  readonly failure: string | undefined;
+  /** The last line of its standard error as `: "LINE"`, or nothing. */
+  readonly lastLine: string;
+}
+
+/**
+ * Runs a program without a shell, in / and with this process's environment, in a process group of its own. The group
+ * is killed when the time is over, when it writes too much, and when its pipes stay open after the program has ended.
+ *
+ * @param timeLimit ms
+ */
+export async function runCommand(program: string, args: readonly string[], input: Buffer, timeLimit: number): Promise<Ending> {
+  return await new Promise((resolve) => {
+    const answer: Buffer[] = [];
+    let tail = Buffer.alloc(0);
+    let [answered, complained] = [0, 0];
+    let grace: NodeJS.Timeout | undefined;
+    let child: ChildProcessByStdio<Writable, Readable, Readable> | undefined;
+    let ended = false;
+
+    const end = (failure: string | undefined, kill: boolean): void => {
+      if (ended) return;
+      ended = true;
+      clearTimeout(timer);
+      clearTimeout(grace);
+      if (kill) killGroup(child?.pid);
+      for (const stream of [child?.stdin, child?.stdout, child?.stderr]) stream?.destroy();
+      child?.unref(); // what cannot be killed is not waited for
+      resolve({ answer: Buffer.concat(answer), failure, lastLine: lastLine(tail) });
+    };
+    const timer = setTimeout(() => end(`did not answer within ${timeLimit / 1000} s`, true), timeLimit);
+    const cannotStart = (error: unknown): void => end(`cannot be started (${errorCode(error) ?? "unknown error"})`, false);
+
+    try {
+      child = process.getBuiltinModule("node:child_process").spawn(program, args, { cwd: "/", detached: true, stdio: ["pipe", "pipe", "pipe"] });
+    } catch (error) {
+      return cannotStart(error);
+    }
+    child.on("error", cannotStart);
+    child.stdout.on("data", (chunk: Buffer) => {
+      answer.push(chunk);
+      answered += chunk.length;
+      if (answered > MAX_ANSWER) end(`answered more than ${MAX_ANSWER} bytes`, true);
+    });
+    child.stderr.on("data", (chunk: Buffer) => {
+      tail = Buffer.concat([tail, chunk]).subarray(-TAIL);
+      complained += chunk.length;
+      if (complained > MAX_COMPLAINT) end(`wrote more than ${MAX_COMPLAINT} bytes to standard error`, true);
+    });
+    child.on("exit", (code, signal) => {
+      // Once round the event loop after the grace, so that what the pipes hold is read however late the timer is.
+      if (!ended) grace = setTimeout(() => setImmediate(() => end(failureOf(code, signal), true)), GRACE);
+    });
+    child.on("close", (code, signal) => end(failureOf(code, signal), false));
+    child.stdin.on("error", () => undefined); // it may end without reading
+    child.stdin.end(input);
+  });
+}
+
+function failureOf(code: number | null, signal: NodeJS.Signals | null): string | undefined {
+  if (code === null) return `was ended by ${signal ?? "a signal"}`;
+  return code === 0 ? undefined : `failed (exit code ${code})`;
+}
+
+function killGroup(pid: number | undefined): void {
+  try {
+    if (pid !== undefined) process.kill(-pid, "SIGKILL");
+  } catch {
+    // all of it has ended, or runs as another user
+  }
+}
+
+function lastLine(bytes: Buffer): string {
+  const line = bytes.toString().split(/[\r\n]+/).findLast((one) => one.trim() !== "");
+  return line === undefined ? "" : `: "${printable(line.trim(), MAX_SHOWN)}"`;
+}

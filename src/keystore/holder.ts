@@ -1,0 +1,156 @@
+// A private key that lies elsewhere, in a KMS, an HSM or a TPM: each operation is asked of a command.
+
+import { statSync, type Stats } from "node:fs";
+import { KeystoreError, printable } from "../errors.ts";
+import { isObject, member, parseJson, type JsonObject } from "../json.ts";
+import type { PrivateKey } from "../jwe/key.ts";
+import { CURVES, publicJwk, toPublicKey, type Jwk } from "../jwk/jwk.ts";
+import { runCommand } from "./command.ts";
+import { readSmallFile, refuseOpenMode, shownMode } from "./files.ts";
+import { inUserNamespace } from "./location.ts";
+
+/** What a holder can be asked: the type of key it is for, and the only algorithm it serves where there is but one. */
+export const OPERATIONS = {
+  "rsa-oaep-256": { kty: "RSA", alg: "RSA-OAEP-256" },
+  "rsa-oaep": { kty: "RSA", alg: "RSA-OAEP" },
+  ecdh: { kty: "EC", alg: undefined },
+  a256kw: { kty: "oct", alg: "A256KW" },
+} as const;
+
+/** The name of one. */
+export type Operation = keyof typeof OPERATIONS;
+
+/** A command: the absolute path of its program, and its arguments. */
+export type Command = readonly [program: string, ...args: string[]];
+
+/** Who holds a private key: a command for each operation that it can do. */
+export interface Holder {
+  readonly kid: string;
+  readonly ops: ReadonlyMap<Operation, Command>;
+  /** ms that a command may take, where it is not 30 s. */
+  readonly timeout?: number;
+}
+
+const TIMEOUT = { default: 30_000, max: 600_000 } as const; // ms
+const MAX_ARGS = 64;
+const JSON_DEPTH = 3; // the holder, its ops, a command
+const UNMAPPED = 65534; // proc(5), overflowuid: an owner whom a user namespace does not know
+const EXECUTABLE = 0o111;
+
+/** Narrows the name of an operation. */
+export function isOperation(name: string): name is Operation {
+  return Object.hasOwn(OPERATIONS, name);
+}
+
+/**
+ * A holder file, checked; undefined if there is none.
+ *
+ * @throws KeystoreError `key` if it is damaged, another key's, or somebody else's to read or to write
+ */
+export function readHolder(path: string, kid: string): Holder | undefined {
+  const file = readSmallFile(path);
+  if (file === undefined) return undefined;
+  refuseOpenMode(path, "holder file", file);
+  refuseForeign(path, `holder file ${path}`, file.stat);
+  const damaged = (reason: string): KeystoreError => new KeystoreError("key", `holder file ${path} is damaged: it ${reason}`, "mend it, or move it away and import the key with its holder again");
+  const value = parseJson(file.bytes, JSON_DEPTH, damaged);
+  if (!isObject(value)) throw damaged("is not a JSON object");
+  const stray = Object.keys(value).find((name) => !["kid", "ops", "timeout_ms"].includes(name));
+  if (stray !== undefined) throw damaged(`has a member other than kid, ops and timeout_ms: "${printable(stray, 32)}"`);
+  if (member(value, "kid") !== kid) throw damaged("has another kid than its name says");
+  const ops = member(value, "ops");
+  if (!isObject(ops) || Object.keys(ops).length === 0) throw damaged("has no ops");
+  const timeout = member(value, "timeout_ms");
+  if (timeout === undefined) return { kid, ops: parseOps(ops, damaged) };
+  if (typeof timeout !== "number" || !Number.isInteger(timeout) || timeout < 1 || timeout > TIMEOUT.max) throw damaged(`has a timeout_ms that is not 1 to ${TIMEOUT.max}`);
+  return { kid, ops: parseOps(ops, damaged), timeout };
+}
+
+function parseOps(ops: JsonObject, damaged: (reason: string) => KeystoreError): ReadonlyMap<Operation, Command> {
+  return new Map(
+    Object.entries(ops).map(([op, argv]) => {
+      if (!isOperation(op)) throw damaged(`has an operation other than ${Object.keys(OPERATIONS).join(", ")}: "${printable(op, 32)}"`);
+      if (!Array.isArray(argv) || argv.length > MAX_ARGS || !argv.every((arg) => typeof arg === "string")) throw damaged(`has a command of ${op} that is not a list of at most ${MAX_ARGS} strings`);
+      const [program, ...args] = argv;
+      if (program?.startsWith("/") !== true) throw damaged(`has a command of ${op} without an absolute path`);
+      return [op, [program, ...args]] as const;
+    }),
+  );
+}
+
+/** What {@link readHolder} reads. */
+export function holderFile({ kid, ops, timeout }: Holder): string {
+  return `${JSON.stringify({ kid, ops: Object.fromEntries(ops), ...(timeout === undefined ? {} : { timeout_ms: timeout }) })}\n`;
+}
+
+/** ms that one operation of a holder may take. */
+export function timeLimit({ timeout }: Holder): number {
+  return timeout ?? TIMEOUT.default;
+}
+
+/**
+ * The private key that a holder has.
+ *
+ * @param jwk its checked public key
+ * @throws KeystoreError `key` if the holder's operations are for another type of key
+ */
+export function holderKey(holder: Holder, jwk: Jwk): PrivateKey {
+  const { kid, ops } = holder;
+  const wrong = [...ops.keys()].find((op) => OPERATIONS[op].kty !== jwk.kty);
+  if (wrong !== undefined) throw new KeystoreError("key", `the holder of key ${kid} has ${wrong}, which is not for ${jwk.kty} keys`, "take it out of the holder file");
+  return {
+    kid,
+    jwk: asPrivate(jwk, [...ops.keys()]),
+    holder: true,
+    rsaOaep: async (encryptedKey, hash) => await ask(holder, hash === "sha256" ? "rsa-oaep-256" : "rsa-oaep", encryptedKey),
+    ecdh: async (epk) => await ask(holder, "ecdh", toPublicKey(epk).export({ type: "spki", format: "der" }), CURVES[epk.crv].bytes),
+    aesKeyUnwrap: async (encryptedKey) => await ask(holder, "a256kw", encryptedKey, encryptedKey.length - 8),
+  };
+}
+
+/** The key as far as its holder can use it: with one operation of one algorithm it is for that algorithm alone. The usage that the public half names is the other side's. */
+function asPrivate(jwk: Jwk, [op, ...more]: readonly Operation[]): Jwk {
+  const { use: _use, key_ops: _ops, alg, ...key } = publicJwk(jwk);
+  const own = key.kty === "EC" || op === undefined || more.length > 0 ? undefined : OPERATIONS[op].alg;
+  const usable = own ?? (key.kty === "RSA" ? undefined : alg);
+  return usable === undefined ? key : { ...key, alg: usable };
+}
+
+/** One operation. @param due bytes that the answer must have, where the operation tells */
+async function ask(holder: Holder, op: Operation, input: Buffer, due?: number): Promise<Buffer> {
+  const [program, ...args] = usableCommand(holder, op);
+  const { answer, failure, lastLine } = await runCommand(program, args, input, timeLimit(holder));
+  const wrong = failure ?? (answer.length === 0 ? "answered nothing" : due !== undefined && answer.length !== due ? `answered ${answer.length} bytes, not ${due}` : undefined);
+  if (wrong === undefined) return answer;
+  throw unusable(holder.kid, program, `${wrong}${lastLine}`, `run the ${op} command of private/${holder.kid}.holder by hand to see why, or ocicrypt-keystore doctor`);
+}
+
+/** The command of an operation with `{kid}` filled in. @throws KeystoreError `key` (exit code 3) if its program is not there, or somebody else's to write */
+export function usableCommand({ kid, ops }: Holder, op: Operation): Command {
+  const fill = (text: string): string => text.replaceAll("{kid}", kid);
+  const command = ops.get(op);
+  if (command === undefined) throw new Error("an operation that this holder does not have");
+  const [first, ...args] = command;
+  const program = fill(first);
+  let stat: Stats | undefined;
+  try {
+    stat = statSync(program, { throwIfNoEntry: false });
+  } catch {
+    // a folder of its path cannot be entered, or is none
+  }
+  if (stat === undefined) throw unusable(kid, program, "is not there", "install it, or import the key again with a command that is: --force --holder OPERATION -- COMMAND");
+  if (!stat.isFile() || (stat.mode & EXECUTABLE) === 0) throw unusable(kid, program, "is no program", "give its file the right to be executed, or name another");
+  refuseForeign(program, `the holder of key ${kid}, ${program},`, stat);
+  return [program, ...args.map(fill)];
+}
+
+function unusable(kid: string, program: string, what: string, hint: string): KeystoreError {
+  return new KeystoreError("key", `the holder of key ${kid}, ${program}, ${what}`, hint, 3);
+}
+
+/** Only root and the caller may say what runs as the caller. */
+function refuseForeign(path: string, what: string, stat: Stats): void {
+  const trusted = stat.uid === 0 || stat.uid === process.geteuid?.() || (stat.uid === UNMAPPED && inUserNamespace()); // rootless podman: the host's root is not mapped
+  if (!trusted) throw new KeystoreError("key", `${what} belongs to uid ${stat.uid}, who could make it anything`, `run chown root ${path}, or as its owner`, 3);
+  if ((stat.mode & 0o022) !== 0) throw new KeystoreError("key", `${what} can be written by others (mode ${shownMode(stat)})`, `run chmod go-w ${path}`, 3);
+}
