@@ -32,6 +32,7 @@ export function exportKey(cli: Cli): void {
       const [entry] = entriesOf(dir, KEY);
       if (entry === undefined) throw new KeystoreError("recipient", `no key named ${KEY} in ${dir}`, "see ocicrypt-keystore list");
       const jwk = secret ? await readPrivateKey(dir, entry.kid, cliSecrets(secrets)) : entry.public;
+      if (jwk === undefined && entry.private === "holder") throw new KeystoreError("key", `the private key of ${KEY} is held by a command and never comes here`, "back it up as its holder can");
       if (jwk === undefined) throw new KeystoreError("key", `the private key of ${KEY} is not in ${dir}`, "export it where it is");
       write(formatted(jwk, secret, format), output, secret, force);
     },

@@ -1,19 +1,22 @@
 // import NAME FILE: a key that others made.
 
 import { KeystoreError } from "../errors.ts";
+import { isPrivate } from "../jwk/jwk.ts";
 import { parseKey } from "../keystore/import.ts";
 import { addKey } from "../keystore/change.ts";
 import { readSmallFile } from "../keystore/files.ts";
+import { OPERATIONS } from "../keystore/holder.ts";
+import { addHolder } from "../keystore/add-holder.ts";
 import { mustBeName } from "../keystore/layout.ts";
 import { storeLocation } from "../keystore/location.ts";
 import { readPassphrase } from "../keystore/secrets.ts";
 import { readStandardInput } from "../transport/stdio.ts";
 import { askSecret } from "./prompt.ts";
 import { cliSecrets } from "./secrets.ts";
-import { print, type Cli } from "./shared.ts";
+import { print, tell, type Cli } from "./shared.ts";
 
 /** Adds the command. It prints the key's kid. */
-export function importKey(cli: Cli): void {
+export function importKey(cli: Cli, command: readonly string[]): void {
   cli.command(
     "import NAME FILE",
     "Import a key: JWK, PEM or certificate; a public one makes a recipient",
@@ -23,15 +26,22 @@ export function importKey(cli: Cli): void {
         .positional("FILE", { type: "string", demandOption: true, describe: "The file, or - for standard input" })
         .option("pem-passphrase-file", { type: "string", requiresArg: true, describe: "A file with the passphrase of encrypted PEM" })
         .option("force", { type: "boolean", default: false, describe: "Where the name is taken: retire its key, which still unwraps" })
+        .option("holder", { choices: Object.keys(OPERATIONS), requiresArg: true, describe: "FILE is public, and the command after -- does this for the private key" })
         .example("$0 import bob bob.pem", "A public key: to encrypt for bob")
-        .example("jose jwk gen -i '{\"alg\":\"ECDH-ES+A256KW\"}' | $0 import carol -", "A key pair"),
-    async ({ keystore, NAME, FILE, pemPassphraseFile, force, ...secrets }) => {
+        .example("jose jwk gen -i '{\"alg\":\"ECDH-ES+A256KW\"}' | $0 import carol -", "A key pair")
+        .example("$0 import hsm hsm.pem --holder rsa-oaep-256 -- /usr/local/bin/ask-hsm {kid}", "A key that an HSM holds"),
+    async ({ keystore, NAME, FILE, pemPassphraseFile, force, holder, ...secrets }) => {
       mustBeName(NAME);
       const passphrase = async (): Promise<Buffer> =>
         pemPassphraseFile === undefined
           ? await askSecret(`Passphrase of ${FILE === "" ? "standard input" : FILE}: `, "give it with --pem-passphrase-file FILE")
           : readPassphrase(pemPassphraseFile, "name it with --pem-passphrase-file FILE");
-      print(await addKey(storeLocation(keystore), NAME, await parseKey(readKeyFile(FILE), passphrase), cliSecrets(secrets), force));
+      const jwk = await parseKey(readKeyFile(FILE), passphrase);
+      const dir = storeLocation(keystore);
+      if (holder === undefined) return print(await addKey(dir, NAME, jwk, cliSecrets(secrets), force));
+      const kid = await addHolder(dir, NAME, jwk, holder, command, force);
+      if (isPrivate(jwk)) tell(`the private part of ${FILE === "" ? "the key" : FILE} was not stored: its holder has it`);
+      return print(kid);
     },
   );
 }

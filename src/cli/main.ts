@@ -63,13 +63,21 @@ async function runCommand(args: readonly string[]): Promise<void> {
     .fail((message: string | null, error: Error | undefined) => {
       throw error instanceof KeystoreError ? error : usageError(message ?? error?.message ?? "wrong usage");
     });
-  for (const add of COMMANDS) add(parser);
+  const { own, holder } = split(args);
+  for (const add of COMMANDS) add(parser, holder);
   if (args.length === 0) {
     process.stderr.write(`${await parser.getHelp()}\n`);
     process.exitCode = 2;
   } else {
-    await parser.parseAsync(marked(args));
+    await parser.parseAsync(marked(own));
   }
+}
+
+/** What follows `--holder … --` is a command of the user's: yargs never sees it. */
+function split(args: readonly string[]): { own: readonly string[]; holder: readonly string[] } {
+  const end = args.indexOf("--");
+  const asked = args.slice(0, Math.max(end, 0)).some((arg) => /^--holder(=|$)/.test(arg));
+  return asked ? { own: args.slice(0, end), holder: args.slice(end + 1) } : { own: args, holder: [] };
 }
 
 // A kid is base64url and may start with a dash, which yargs takes for an option's. No option is as long as a kid.

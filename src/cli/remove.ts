@@ -18,7 +18,7 @@ export function remove(cli: Cli): void {
         .example("$0 remove alice --force", "Move its private keys to removed/"),
     async ({ keystore, KEY, force, purge }) => {
       const { removed, wasDefault } = await removeKey(storeLocation(keystore), KEY, { force, purge });
-      for (const { kid, movedTo } of removed) tell(movedTo === undefined ? `removed ${kid}` : `removed ${kid}: its private key is now ${movedTo}`);
+      for (const { kid, movedTo } of removed) tell(movedTo === undefined ? `removed ${kid}` : `removed ${kid}: ${movedTo.endsWith(".holder") ? "what asks its holder" : "its private key"} is now ${movedTo}`);
       if (wasDefault) tell("there is no default key any more: set one with ocicrypt-keystore default NAME");
     },
   );

@@ -6,7 +6,7 @@ import { unreferenced, type ImageStore } from "../image/image.ts";
 import { planRewrap, type RewrapPlan, type RewrapRequest } from "../image/rewrap.ts";
 import { parseKey } from "../keystore/import.ts";
 import type { PrivateKeys, Recipient } from "../jwe/key.ts";
-import { isPrivate, thumbprint } from "../jwk/jwk.ts";
+import { isPrivate, kidOf } from "../jwk/jwk.ts";
 import { directoryKeyStore, readName } from "../keystore/directory.ts";
 import { namesByKid } from "../keystore/entries.ts";
 import { fileKey } from "../keystore/file-key.ts";
@@ -98,7 +98,7 @@ async function withKeyFile(store: KeyStore, file: string): Promise<PrivateKeys> 
     throw new KeystoreError("usage", `${file} is encrypted`, "import it with ocicrypt-keystore import, which asks for its passphrase");
   });
   if (!isPrivate(jwk)) throw new KeystoreError("key", `${file} holds no private key`, "name the one that opens the image");
-  const own = fileKey(jwk.kty === "oct" ? (jwk.kid ?? "") : thumbprint(jwk), jwk);
+  const own = fileKey(kidOf(jwk), jwk);
   return {
     privateKey: async (kid) => (kid === own.kid ? own : await store.privateKey(kid)),
     privateKids: async () => [own.kid, ...(await store.privateKids().catch(() => []))],

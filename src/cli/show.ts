@@ -1,6 +1,8 @@
 // show NAME|KID: what there is to know of a key, its public part included.
 
 import { entriesOf, type Entry } from "../keystore/entries.ts";
+import { readHolder } from "../keystore/holder.ts";
+import { layout } from "../keystore/layout.ts";
 import { storeLocation } from "../keystore/location.ts";
 import { print, printJson, type Cli } from "./shared.ts";
 
@@ -15,13 +17,24 @@ export function show(cli: Cli): void {
         .option("json", { type: "boolean", default: false, describe: "As JSON, for programs" })
         .example("$0 show alice", "Its kids, and who has the private key"),
     ({ keystore, KEY, json }) => {
-      const found = entriesOf(storeLocation(keystore), KEY);
+      const dir = storeLocation(keystore);
+      const found = entriesOf(dir, KEY).map((entry) => ({ ...entry, ...held(dir, entry) }));
       return json ? printJson(found) : print(found.map(paragraph).join("\n\n"));
     },
   );
 }
 
-function paragraph(entry: Entry): string {
+/** What a holder is asked, and of which program. The arguments stay unseen: somebody may have put a PIN there. */
+interface Held {
+  readonly holder?: Readonly<Record<string, string>>;
+}
+
+function held(dir: string, { kid, private: where }: Entry): Held {
+  const holder = where === "holder" ? readHolder(layout.holder(dir, kid), kid) : undefined;
+  return holder === undefined ? {} : { holder: Object.fromEntries([...holder.ops].map(([op, [program]]) => [op, program])) };
+}
+
+function paragraph(entry: Entry & Held): string {
   return Object.entries({
     name: entry.default ? `${entry.name} (default)` : entry.name,
     kid: entry.kid,
@@ -29,6 +42,7 @@ function paragraph(entry: Entry): string {
     alg: entry.alg,
     state: entry.state,
     private: entry.private,
+    ...(entry.holder === undefined ? {} : { holder: Object.entries(entry.holder).map(([op, program]) => `${op} by ${program}`).join(", ") }),
     created: entry.created,
     public: JSON.stringify(entry.public),
   })

@@ -206,6 +206,11 @@ export function thumbprint(jwk: EcJwk | RsaJwk): string {
   return hash("sha256", JSON.stringify(members), "base64url");
 }
 
+/** The kid of a key in a store: its thumbprint, a symmetric key's own. */
+export function kidOf(jwk: Jwk): string {
+  return jwk.kty === "oct" ? (jwk.kid ?? "") : thumbprint(jwk);
+}
+
 /** The public point of a checked EC key, uncompressed (SEC 1, section 2.3.3). */
 export function point(jwk: EcJwk): Buffer {
   return Buffer.concat([Buffer.of(4), bytesOf(jwk.x), bytesOf(jwk.y)]);

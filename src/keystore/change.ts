@@ -3,7 +3,7 @@
 
 import { KeystoreError } from "../errors.ts";
 import type { SecretSource } from "../jwe/at-rest.ts";
-import { isPrivate, publicHalf, thumbprint, type Jwk } from "../jwk/jwk.ts";
+import { isPrivate, kidOf, publicHalf, type Jwk } from "../jwk/jwk.ts";
 import { locatePrivate, mustExist, nameList, parseKeyFile, readDefault, readName, readPrivateKey, readPublicKey, unlockKeyFile } from "./directory.ts";
 import { makeFolder, moveFile, readSmallFile, removeFile, writeFileSafely } from "./files.ts";
 import { generateJwk, sameKind } from "./generate.ts";
@@ -24,24 +24,32 @@ const PUBLIC = 0o644;
  * @throws KeystoreError `usage` if it cannot be a name, `store` if the name is taken
  */
 export async function addKey(dir: string, name: string, jwk: Jwk, secrets: SecretSource, force = false): Promise<string> {
+  const kid = kidOf(jwk);
+  await addNamed(dir, name, kid, force, async () => await writeKey(dir, kid, jwk, secrets));
+  return kid;
+}
+
+/** {@link addKey} for a key whose files `write` writes, while the store's lock is held. */
+export async function addNamed(dir: string, name: string, kid: string, force: boolean, write: () => void | Promise<void>): Promise<void> {
   mustBeName(name);
-  const kid = jwk.kty === "oct" ? (jwk.kid ?? "") : thumbprint(jwk);
-  return await changeStore(dir, async () => {
+  await changeStore(dir, async () => {
     if (name === kid || (isKid(name) && readPublicKey(dir, name) !== undefined)) {
       throw new KeystoreError("store", `${name} is the kid of another key in ${dir}, or its own`, "choose another name");
     }
     const formerDefault = readDefault(dir);
     const former = readName(dir, name);
+    if (former?.[0] === kid && !force) {
+      throw new KeystoreError("store", `the name ${name} has this key already`, "add --force to give it what it lacks here: its private key, or an operation of its holder");
+    }
     if (former !== undefined && !force) {
       throw new KeystoreError("store", `the name ${name} is taken in ${dir}`, `choose another name, use ocicrypt-keystore rotate ${name}, or import with --force to retire its key`);
     }
     if (isName(kid) && readName(dir, kid) !== undefined) {
       throw new KeystoreError("store", `the key's kid ${kid} is the name of another key in ${dir}`, "remove that name first");
     }
-    await writeKey(dir, kid, jwk, secrets);
+    await write();
     writeName(dir, name, [kid, ...(former ?? []).filter((one) => one !== kid)]);
     if (formerDefault === undefined) writeFileSafely(layout.defaultName(dir), `${name}\n`, PUBLIC, "replace");
-    return kid;
   });
 }
 
@@ -49,7 +57,7 @@ export async function addKey(dir: string, name: string, jwk: Jwk, secrets: Secre
  * Makes a new key of the same kind the current one of a name; the former one is retired: it unwraps, and wraps no more.
  *
  * @returns the new key's kid
- * @throws KeystoreError `recipient` if there is no such name or only a recipient
+ * @throws KeystoreError `recipient` if there is no such name, only a recipient, or a key that a command holds
  */
 export async function rotateKey(dir: string, name: string, secrets: SecretSource): Promise<string> {
   mustExist(dir);
@@ -57,6 +65,9 @@ export async function rotateKey(dir: string, name: string, secrets: SecretSource
     const kids = mustHaveName(dir, name);
     const [current = ""] = kids;
     const jwk = await readPrivateKey(dir, current, secrets);
+    if (jwk === undefined && locatePrivate(dir, current) !== undefined) {
+      throw new KeystoreError("recipient", `the key of ${name} is held by a command, and only its holder can make a new one`, `make it there, then ocicrypt-keystore import ${name} PUBLIC --force --holder OPERATION -- COMMAND`);
+    }
     if (jwk === undefined) {
       throw new KeystoreError("recipient", `${name} is a recipient only: its private key is elsewhere`, `rotate it there, then ocicrypt-keystore import ${name} FILE --force`);
     }
@@ -104,7 +115,7 @@ export async function removeKey(dir: string, nameOrKid: string, options: { reado
     const elsewhere = new Set(nameList(dir).filter((name) => !names.includes(name)).flatMap((name) => readName(dir, name) ?? []));
     const kids = (byName ?? [nameOrKid]).filter((kid) => !elsewhere.has(kid));
     const lost = kids.filter((kid) => locatePrivate(dir, kid) !== undefined);
-    if (lost.length > 0 && !options.force) throw lastCopy(nameOrKid, lost, options.purge);
+    if (lost.length > 0 && !options.force) throw lastCopy(nameOrKid, lost, lost.every((kid) => locatePrivate(dir, kid)?.kind === "holder"), options.purge);
 
     const wasDefault = remaining.get(readDefault(dir) ?? "")?.length === 0;
     if (wasDefault) removeFile(layout.defaultName(dir));
@@ -146,12 +157,13 @@ function refuseCurrent(dir: string, kid: string, remaining: ReadonlyMap<string, 
   }
 }
 
-function lastCopy(what: string, kids: readonly string[], purge: boolean): KeystoreError {
-  const keys = kids.length === 1 ? `the last copy of private key ${kids[0] ?? ""}` : `the last copies of ${kids.length} private keys (${kids.slice(0, 3).join(", ")}${kids.length > 3 ? ", …" : ""})`;
+function lastCopy(what: string, kids: readonly string[], held: boolean, purge: boolean): KeystoreError {
+  const [copy, copies] = held ? ["the holder", "the holders"] : ["the last copy", "the last copies"];
+  const keys = kids.length === 1 ? `${copy} of private key ${kids[0] ?? ""}` : `${copies} of ${kids.length} private keys (${kids.slice(0, 3).join(", ")}${kids.length > 3 ? ", …" : ""})`;
   return new KeystoreError(
     "store",
     `removing ${what} would take ${keys}: images encrypted for it alone could no longer be opened`,
-    purge ? "add --force to delete it for good" : "add --force to move it to removed/, from where it can be imported again",
+    purge ? "add --force to delete it for good" : held ? "add --force to move it to removed/; import with --holder brings it back" : "add --force to move it to removed/, from where it can be imported again",
   );
 }
 
@@ -189,6 +201,9 @@ async function writeKey(dir: string, kid: string, jwk: Jwk, secrets: SecretSourc
 async function isThere(dir: string, kid: string, jwk: Jwk, secrets: SecretSource): Promise<boolean> {
   const found = locatePrivate(dir, kid);
   if (found === undefined) return false;
+  if (found.kind === "holder") {
+    throw new KeystoreError("store", `the private key ${kid} is held by a command, which would not be asked any more`, "ocicrypt-keystore remove it with --force, which moves the holder file to removed/, then import the key");
+  }
   let known: Jwk | undefined;
   try {
     const bytes = readSmallFile(found.path)?.bytes ?? Buffer.alloc(0);

@@ -1,0 +1,92 @@
+// Adding a key whose private part a command holds: only after it has opened what was wrapped for its public key.
+
+import { randomBytes } from "node:crypto";
+import { KeystoreError } from "../errors.ts";
+import { forbids } from "../jwe/algorithms.ts";
+import { open } from "../jwe/open.ts";
+import { seal } from "../jwe/seal.ts";
+import { bytesOf, kidOf, publicHalf, type Jwk } from "../jwk/jwk.ts";
+import { addNamed } from "./change.ts";
+import { locatePrivate, readPublicKey } from "./directory.ts";
+import { makeFolder, writeFileSafely } from "./files.ts";
+import { holderFile, holderKey, isOperation, OPERATIONS, readHolder, type Holder, type Operation } from "./holder.ts";
+import { layout } from "./layout.ts";
+
+const A256KW_BYTES = 32;
+
+/**
+ * Adds a key under a name, with the command that does one operation for its private key; or the operation to a key
+ * that has a holder already.
+ *
+ * @param jwk its checked public key, for a256kw the symmetric key; whatever is private in it is not stored
+ * @param command an absolute path and arguments
+ * @param force where the name is taken, or the key has a holder
+ * @returns the key's kid
+ * @throws KeystoreError `usage` if the operation is not for that key or the command is none, `key` if it does not open
+ * what was wrapped for the key, `store` if the name or the key is taken
+ */
+export async function addHolder(dir: string, name: string, jwk: Jwk, op: string, command: readonly string[], force: boolean): Promise<string> {
+  const kid = kidOf(jwk);
+  const [program, ...args] = command;
+  if (!isOperation(op)) throw new KeystoreError("usage", `no operation ${op}`, `use ${Object.keys(OPERATIONS).join(", ")}`);
+  if (program === undefined) throw new KeystoreError("usage", "no command to ask the holder with", "end the line with -- COMMAND ARG…");
+  if (!program.startsWith("/")) throw new KeystoreError("usage", "the holder's command is not an absolute path", "name it with its whole path: nothing is looked for in PATH");
+  refuseOtherKey(jwk, op);
+
+  const added = new Map([[op, [program, ...args] as const]]);
+  await tryHolder({ kid, ops: added }, op, jwk).catch((error: unknown) => {
+    throw error instanceof KeystoreError ? new KeystoreError("key", error.message, `nothing was imported; ${error.hint}`) : error;
+  });
+  await addNamed(dir, name, kid, force, () => {
+    const kind = locatePrivate(dir, kid)?.kind;
+    if (kind === "file" || kind === "locked") {
+      throw new KeystoreError("store", `the private key ${kid} itself is in the store, and no holder would be asked`, "export it as a backup if its holder has none, ocicrypt-keystore remove it with --force, then import again");
+    }
+    const known = readHolder(layout.holder(dir, kid), kid);
+    if (known !== undefined && !force) throw new KeystoreError("store", `the key ${kid} has a holder under another name`, "add --force to give it this operation too, or import the public key alone for a second name");
+    const holder = { ...known, kid, ops: new Map([...(known?.ops ?? []), ...added]) };
+    write(dir, jwk, holder);
+  });
+  return kid;
+}
+
+function refuseOtherKey(jwk: Jwk, op: Operation): void {
+  const { kty, alg } = OPERATIONS[op];
+  if (jwk.kty !== kty) throw new KeystoreError("usage", `${op} is for ${kty} keys, and this is one of type ${jwk.kty}`, "name the operation that its holder does, or another key");
+  if (jwk.kty === "oct" && bytesOf(jwk.k ?? "").length !== A256KW_BYTES) throw new KeystoreError("usage", `${op} is for symmetric keys of 256 bits`, "give such a one");
+  const obstacle = alg === undefined ? undefined : forbids(publicHalf(jwk), "wrap", alg);
+  if (obstacle !== undefined) throw new KeystoreError("key", `the key cannot be used with ${op}: ${obstacle}`, "nothing was imported; name another operation, or give the key without that");
+}
+
+/**
+ * Has a holder open what is wrapped for its public key with one operation.
+ *
+ * @param jwk the public key, for a256kw the symmetric key
+ * @throws KeystoreError if it does not
+ */
+export async function tryHolder(holder: Holder, op: Operation, jwk: Jwk): Promise<void> {
+  const { alg } = OPERATIONS[op];
+  const recipient = op === "a256kw" ? jwk : publicHalf(jwk);
+  const key = holderKey({ ...holder, ops: new Map([...holder.ops].filter(([one]) => one === op)) }, jwk);
+  const secret = randomBytes(32);
+  const jwe = await seal(secret, [{ kid: holder.kid, jwk: alg === undefined ? recipient : { ...recipient, alg } }]);
+  const opened = await open(jwe, { privateKey: async () => key, privateKids: async () => [] });
+  if (!opened.equals(secret)) throw new Error("a JWE that opens as another"); // its tag would have to be forged
+}
+
+/**
+ * Writes both files. A key that does RSA-OAEP alone says so in its public JWK, so that it is wrapped for with that. At
+ * no instant is it wrapped for with what its holder cannot do.
+ */
+function write(dir: string, jwk: Jwk, holder: Holder): void {
+  const { kid, ops } = holder;
+  makeFolder(layout.publicDir(dir), 0o755);
+  makeFolder(layout.privateDir(dir), 0o700);
+  const { alg, ...known } = readPublicKey(dir, kid) ?? { ...publicHalf(jwk), kid, created: new Date().toISOString().replace(/\.\d+/, "") };
+  const sha1Only = ops.has("rsa-oaep") && !ops.has("rsa-oaep-256");
+  const wraps = sha1Only ? "RSA-OAEP" : jwk.kty === "RSA" ? jwk.alg : alg;
+  const writePublic = (): void => writeFileSafely(layout.publicKey(dir, kid), `${JSON.stringify({ ...known, alg: wraps })}\n`, 0o644, "replace");
+  if (sha1Only) writePublic();
+  writeFileSafely(layout.holder(dir, kid), holderFile(holder), 0o600, "replace");
+  if (!sha1Only) writePublic();
+}
