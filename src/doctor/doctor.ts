@@ -9,6 +9,7 @@ import type { Check } from "./check.ts";
 import { clientChecks } from "./clients.ts";
 import { configChecks, readProviders, type Provider } from "./config-file.ts";
 import { CONTAINERD_CONF, containerdChecks } from "./containerd.ts";
+import { holderChecks } from "./holders.ts";
 import { roundTrip } from "./round-trip.ts";
 import { storeChecks } from "./store.ts";
 
@@ -18,6 +19,7 @@ export async function examine(dir: string, given: SecretFiles): Promise<Check[]>
   const own = ownProvider(file);
   return [
     ...(await storeChecks(dir, secretsOf(given, own))),
+    ...(await holderChecks(dir)),
     ...(await configChecks(file, dir)),
     ...(await clientChecks()),
     ...(await containerdChecks()),

@@ -6,7 +6,7 @@ import { isDeepStrictEqual } from "node:util";
 import { KeystoreError } from "../errors.ts";
 import { secretKind, type SecretKind } from "../jwe/at-rest.ts";
 import { isPrivate, type Jwk } from "../jwk/jwk.ts";
-import { nameList, parseKeyFile, privateKids, readName, readPublicKey, unlockKeyFile } from "../keystore/directory.ts";
+import { locatePrivate, nameList, parseKeyFile, privateKids, readName, readPublicKey, unlockKeyFile } from "../keystore/directory.ts";
 import { listFolder, readSmallFile, removeFile } from "../keystore/files.ts";
 import { isKid, layout } from "../keystore/layout.ts";
 import { secretFile, secretFiles, type SecretFiles } from "../keystore/secrets.ts";
@@ -22,7 +22,7 @@ export async function keyChecks(dir: string, given: SecretFiles, look: typeof ch
       for (const kid of shared) await attempt(fail, () => readPublicKey(dir, kid));
       for (const kid of kids) {
         if (existsSync(layout.privateKey(dir, kid))) await attempt(fail, () => openKey(layout.privateKey(dir, kid), kid));
-        if (!existsSync(layout.publicKey(dir, kid))) warn(`private key ${kid} has no public file: it unwraps only`, `restore ${layout.publicKey(dir, kid)} from a backup, or import the key under a name`);
+        if (!existsSync(layout.publicKey(dir, kid)) && locatePrivate(dir, kid)?.kind !== "holder") warn(`private key ${kid} has no public file: it unwraps only`, `restore ${layout.publicKey(dir, kid)} from a backup, or import the key under a name`);
       }
       return `${shared.length} keys, ${kids.length} of them with the private key`;
     })),
@@ -48,7 +48,7 @@ export async function keyChecks(dir: string, given: SecretFiles, look: typeof ch
     ...(await look("store.locked", async (warn, fail) => {
       const locked = await lockedKeys(layout.privateDir(dir), fail);
       const kinds = [...new Set(locked.map(({ kind }) => kind))];
-      const open = privateKids(dir).filter((kid) => !existsSync(layout.lockedKey(dir, kid)));
+      const open = privateKids(dir).filter((kid) => locatePrivate(dir, kid)?.kind === "file");
       if (locked.length > 0 && open.length > 0) warn(`${open.length} private keys are not locked, others are`, "lock them with ocicrypt-keystore lock");
       if (kinds.length > 1) warn("some keys are locked with a passphrase, others with a master key", "run ocicrypt-keystore unlock, then lock");
       for (const kind of kinds) {

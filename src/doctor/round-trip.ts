@@ -4,42 +4,58 @@ import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { KeystoreError, printable } from "../errors.ts";
 import { isObject, member, parseJson } from "../json.ts";
-import { locatePrivate, nameList, readDefault, readName } from "../keystore/directory.ts";
+import { locatePrivate, nameList, readDefault, readHeld, readName, readPublicKey } from "../keystore/directory.ts";
+import { timeLimit } from "../keystore/holder.ts";
 import { check, type Check } from "./check.ts";
 import type { Provider } from "./config-file.ts";
 
-const TIME_LIMIT = 10_000; // ms for one start
+const TIME_LIMIT = 10_000; // ms for one start, beside what a holder may take
 
 /** A round trip for a key of `dir`, the provider's store. */
 export async function roundTrip(provider: Provider, dir: string): Promise<Check[]> {
   return await check("round-trip", (warn, fail) => {
-    const name = [readDefault(dir), ...nameList(dir)].find((one) => one !== undefined && locatePrivate(dir, readName(dir, one)?.[0] ?? "") !== undefined);
+    const name = [readDefault(dir), ...nameList(dir)].find((one) => one !== undefined && wrapsAndOpens(dir, currentKid(dir, one)));
     if (name === undefined) {
       warn(`not tried: no current key of ${dir} has its private key there`, "make one with ocicrypt-keystore keygen NAME, if images are to be decrypted here");
       return "";
     }
+    const held = readHeld(dir, currentKid(dir, name));
+    const limits = held === undefined ? { env: scarceEnvironment(), timeout: TIME_LIMIT } : { env: process.env, timeout: TIME_LIMIT + timeLimit(held.holder) };
     const optsdata = randomBytes(32);
     const parameters = { [provider.name]: [Buffer.from(name).toString("base64")] };
-    const annotation = ask(provider, { op: "keywrap", keywrapparams: { ec: { Parameters: parameters }, optsdata: optsdata.toString("base64") } }, "keywrapresults", "annotation");
-    const opened = ask(provider, { op: "keyunwrap", keyunwrapparams: { dc: { Parameters: null }, annotation } }, "keyunwrapresults", "optsdata");
+    const annotation = ask(provider, { op: "keywrap", keywrapparams: { ec: { Parameters: parameters }, optsdata: optsdata.toString("base64") } }, "keywrapresults", "annotation", limits);
+    const opened = ask(provider, { op: "keyunwrap", keyunwrapparams: { dc: { Parameters: null }, annotation } }, "keyunwrapresults", "optsdata", limits);
     if (opened !== optsdata.toString("base64")) fail(`${name}: what was unwrapped is not what was wrapped`, "please report it");
     return `wrapped for ${name} and unwrapped, by ${provider.path}`;
   });
 }
 
+function currentKid(dir: string, name: string): string {
+  return readName(dir, name)?.[0] ?? "";
+}
+
+/** A symmetric key with a holder only opens. */
+function wrapsAndOpens(dir: string, kid: string): boolean {
+  const kind = locatePrivate(dir, kid)?.kind;
+  return kind !== undefined && (kind !== "holder" || readPublicKey(dir, kid)?.kty !== "oct");
+}
+
+/** What containerd passes on. A holder's command gets what this process has instead: what it needs is its own affair. */
+function scarceEnvironment(): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(process.env).filter(([variable]) => variable.startsWith("OCICRYPT_") || variable === "CREDENTIALS_DIRECTORY"));
+}
+
+interface Limits {
+  readonly env: NodeJS.ProcessEnv;
+  /** ms */
+  readonly timeout: number;
+}
+
 /** One request to the provider: a member of the result it answers with. */
-function ask({ path, args }: Provider, request: object, result: string, name: string): string {
-  const kept = Object.entries(process.env).filter(([variable]) => variable.startsWith("OCICRYPT_") || variable === "CREDENTIALS_DIRECTORY");
-  const { error, status, stdout, stderr } = spawnSync(path, args, {
-    input: JSON.stringify(request),
-    env: Object.fromEntries(kept),
-    cwd: "/",
-    timeout: TIME_LIMIT,
-    killSignal: "SIGKILL",
-    encoding: "utf8",
-  });
+function ask({ path, args }: Provider, request: object, result: string, name: string, limits: Limits): string {
+  const { error, status, stdout, stderr } = spawnSync(path, args, { ...limits, input: JSON.stringify(request), cwd: "/", killSignal: "SIGKILL", encoding: "utf8" });
   if (status !== 0) {
-    const line = /.+/.exec(stderr ?? "")?.[0]?.replace(/^ocicrypt-keystore: /, "") ?? error?.message ?? `killed after ${TIME_LIMIT / 1000} s`;
+    const line = /.+/.exec(stderr ?? "")?.[0]?.replace(/^ocicrypt-keystore: /, "") ?? error?.message ?? `killed after ${limits.timeout / 1000} s`;
     throw failure(`${path} failed (exit code ${status}): ${printable(line, 600)}`);
   }
   const answer = parseJson(Buffer.from(stdout), 3, (reason) => failure(`${path} gave an answer that ${reason}`));

@@ -1,0 +1,32 @@
+// The keys that commands hold: each command is there, nobody else's, and opens what is wrapped for its key.
+
+import { tryHolder } from "../keystore/add-holder.ts";
+import { locatePrivate, readHeld } from "../keystore/directory.ts";
+import { listFolder } from "../keystore/files.ts";
+import { usableCommand } from "../keystore/holder.ts";
+import { isKid, layout } from "../keystore/layout.ts";
+import { attempt, check, type Check } from "./check.ts";
+
+/** Asks every holder of `dir`, one after the other: a token may not stand two at a time. */
+export async function holderChecks(dir: string): Promise<Check[]> {
+  return await check("store.holders", async (warn, fail) => {
+    const kids = heldKids(dir);
+    for (const kid of kids) {
+      const other = locatePrivate(dir, kid);
+      if (other !== undefined && other.kind !== "holder") warn(`the holder of key ${kid} is never asked: the key itself is ${other.path}`, "move one of the two files away");
+      const held = await attempt(fail, () => readHeld(dir, kid));
+      if (held === undefined) continue;
+      const { holder, jwk } = held;
+      for (const op of holder.ops.keys()) await attempt(fail, async () => (op === "a256kw" ? usableCommand(holder, op) : await tryHolder(holder, op, jwk)));
+    }
+    return kids.length === 0 ? "no key is held by a command" : `${kids.length} keys are held by commands, which open what is wrapped for them (a256kw is not tried: that takes the key)`;
+  });
+}
+
+function heldKids(dir: string): string[] {
+  try {
+    return listFolder(layout.privateDir(dir)).flatMap((file) => /^(.*)\.holder$/.exec(file)?.[1] ?? []).filter(isKid);
+  } catch {
+    return []; // another check says it
+  }
+}
