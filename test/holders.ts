@@ -27,7 +27,7 @@ export const newEc = (namedCurve = "P-256"): Outside => outside(generateKeyPairS
 /** The command that does an operation with a key: real ones. */
 export function holds(op: "rsa-oaep-256" | "rsa-oaep" | "ecdh", { privateFile }: Outside): string[] {
   // Node's pipes are sockets, which nobody can open by name as /dev/stdin: cat makes one of them.
-  if (op === "ecdh") return [script(`cat | ${openssl ?? ""} pkeyutl -derive -inkey ${privateFile} -peerform DER -peerkey /dev/stdin`)];
+  if (op === "ecdh") return [script(`${tool("cat") ?? ""} | ${openssl ?? ""} pkeyutl -derive -inkey ${privateFile} -peerform DER -peerkey /dev/stdin`)];
   const sha256 = op === "rsa-oaep-256" ? ["-pkeyopt", "rsa_oaep_md:sha256"] : [];
   return [openssl ?? "", "pkeyutl", "-decrypt", "-inkey", privateFile, "-pkeyopt", "rsa_padding_mode:oaep", ...sha256];
 }

@@ -48,9 +48,12 @@ export interface Commands {
   readonly refuses: (exitCode: number, args: readonly string[], options?: RunOptions) => string;
 }
 
-/** The commands of a store, which may not be there yet. `options` come last in each. */
+/** The commands of a store, which may not be there yet. `options` come last in each, or before its `--`. */
 export function commands(dir: string, ...options: readonly string[]): Commands {
-  const complete = (args: readonly string[]): string[] => [...args, "--keystore", dir, ...options];
+  const complete = (args: readonly string[]): string[] => {
+    const end = args.includes("--") ? args.indexOf("--") : args.length;
+    return [...args.slice(0, end), "--keystore", dir, ...options, ...args.slice(end)];
+  };
   return Object.assign((...args: readonly string[]): string => succeed(complete(args)), {
     run: (args: readonly string[], how?: RunOptions) => run(complete(args), how),
     refuses: (exitCode: number, args: readonly string[], how?: RunOptions): string => {

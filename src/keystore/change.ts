@@ -39,7 +39,7 @@ export async function addNamed(dir: string, name: string, kid: string, force: bo
     const formerDefault = readDefault(dir);
     const former = readName(dir, name);
     if (former?.[0] === kid && !force) {
-      throw new KeystoreError("store", `the name ${name} has this key already`, "add --force to give it what it lacks here: its private key, or an operation of its holder");
+      throw new KeystoreError("store", `the name ${name} is taken in ${dir}, by this very key`, "add --force to give it what it lacks here: its private key, or an operation of its holder");
     }
     if (former !== undefined && !force) {
       throw new KeystoreError("store", `the name ${name} is taken in ${dir}`, `choose another name, use ocicrypt-keystore rotate ${name}, or import with --force to retire its key`);

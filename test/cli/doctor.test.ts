@@ -9,7 +9,7 @@ import { assertFailure, BINARY, kidOf, makeStore, run, succeed, temporaryFolder,
 import { assertCheck, configFile, entry, examine, problems } from "./doctor-support.ts";
 
 const IDS = [
-  ..."store store.modes store.owners store.leftovers store.lock store.names store.default store.keys store.unnamed store.twice store.locked".split(" "),
+  ..."store store.modes store.owners store.leftovers store.lock store.names store.default store.keys store.unnamed store.twice store.locked store.holders".split(" "),
   ..."config.variable config.file config.json config.provider config.path config.args".split(" "),
   ..."clients client.skopeo client.podman client.buildah client.nerdctl client.ctr-enc client.ctd-decoder client.containerd client.crio".split(" "),
   ..."containerd.decoder containerd.keys containerd.provider containerd.zstd containerd.key-model containerd.pull round-trip".split(" "),

@@ -1,0 +1,292 @@
+// import --holder, and every other command on a key that a command holds.
+
+import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { generateJwk } from "../../src/keystore/generate.ts";
+import { assertCheck, examine, problems } from "./doctor-support.ts";
+import { exec, holds, linesOf, newEc, newRsa, openssl, script, writeHolder, type Outside } from "../holders.ts";
+import { commands, masterKeyFile, readJson, secretFile, secretsOf, tree, use } from "../store.ts";
+import { assertFailure, kidOf, makeStore, OPTSDATA, run, temporaryFolder, testWith, unwrap, wrap, wrapRequest } from "../support.ts";
+
+const RSA = newRsa();
+const EC = newEc();
+const OCT = generateJwk({ type: "oct" });
+const newStore = (): string => join(temporaryFolder(), "store");
+const algOf = (annotation: Buffer): unknown => (JSON.parse(annotation.toString()) as { recipients: { header: { alg: string } }[] }).recipients[0]?.header.alg;
+const holderOf = (dir: string, name = "hsm"): string => join(dir, "private", `${kidOf(dir, name)}.holder`);
+const publicOf = (dir: string, name = "hsm"): string => join(dir, "public", `${kidOf(dir, name)}.jwk`);
+const held = (op: "rsa-oaep-256" | "rsa-oaep" | "ecdh", key: Outside): string[] => ["import", "hsm", key.publicFile, "--holder", op, "--", ...holds(op, key)];
+const forced = (op: "rsa-oaep-256" | "rsa-oaep" | "ecdh", key: Outside): string[] => ["import", "--force", ...held(op, key).slice(1)];
+/** A store whose only key, hsm, is held by a command. */
+const heldStore = (op: "rsa-oaep-256" | "rsa-oaep" | "ecdh" = "rsa-oaep-256", key = RSA): string => {
+  const dir = newStore();
+  commands(dir)(...held(op, key));
+  return dir;
+};
+/** What holds a symmetric key: OpenSSL's AES key wrap. */
+const heldOct = (): { file: string; command: string } => ({
+  file: secretFile(JSON.stringify(OCT)),
+  command: script(`exec ${openssl ?? ""} enc -d -id-aes256-wrap -iv A6A6A6A6A6A6A6A6 -K ${Buffer.from(OCT.kty === "oct" ? (OCT.k ?? "") : "", "base64url").toString("hex")}`),
+});
+
+for (const [op, key, alg] of [["rsa-oaep-256", RSA, "RSA-OAEP-256"], ["rsa-oaep", RSA, "RSA-OAEP"], ["ecdh", EC, "ECDH-ES+A256KW"]] as const) {
+  testWith(openssl, "openssl", `import --holder ${op} stores the public key and the command, and it opens what is wrapped for it`, () => {
+    const dir = newStore();
+    const kid = commands(dir)(...held(op, key)).trim();
+    assert.is(kidOf(dir, "hsm"), kid);
+    assert.equal(readJson(holderOf(dir)), { kid, ops: { [op]: (readJson(holderOf(dir))["ops"] as Record<string, unknown>)[op] } });
+    assert.is(statSync(holderOf(dir)).mode & 0o7777, 0o600);
+    assert.equal(readdirSync(join(dir, "private")), [`${kid}.holder`]);
+    const annotation = wrap(dir, ["hsm"]);
+    assert.is(algOf(annotation), alg);
+    assert.is(unwrap(dir, annotation), OPTSDATA);
+  });
+}
+
+test("the command behind -- arrives untouched, and its trial gets {kid} too", () => {
+  const dir = newStore();
+  const log = join(temporaryFolder(), "log");
+  const program = script(`printf '%s\\n' "$@" > ${log}; exec ${holds("rsa-oaep-256", RSA).join(" ")}`);
+  const args = ["--with-dashes", "-x", "--", "", "-", '"quoted"', "'quoted'", "--keystore", "/nowhere", "--holder=ecdh", "a b", "1e3", "007", "$HOME", "{kid}", "-A".padEnd(43, "-")];
+  const kid = commands(dir)("import", "hsm", RSA.publicFile, "--holder=rsa-oaep-256", "--", program, ...args).trim();
+  assert.equal(linesOf(log), args.map((arg) => arg.replace("{kid}", kid)));
+  assert.equal(readJson(holderOf(dir))["ops"], { "rsa-oaep-256": [program, ...args] });
+});
+
+test("a further operation comes with --force: the key is wrapped for with OAEP-256 from then on, and still opens what was SHA-1's", () => {
+  const dir = heldStore("rsa-oaep");
+  const cli = commands(dir);
+  assert.is(readJson(publicOf(dir))["alg"], "RSA-OAEP");
+  const former = wrap(dir, ["hsm"]);
+  const created = readJson(publicOf(dir))["created"];
+  writeHolder(dir, kidOf(dir, "hsm"), { "rsa-oaep": holds("rsa-oaep", RSA) }, { timeout_ms: 9000 });
+  assert.match(cli.refuses(1, held("rsa-oaep-256", RSA)), /the name hsm is taken in .*, by this very key; add --force/);
+  cli(...forced("rsa-oaep-256", RSA));
+  assert.equal(Object.keys(readJson(holderOf(dir))["ops"] as object), ["rsa-oaep", "rsa-oaep-256"]);
+  assert.is(readJson(holderOf(dir))["timeout_ms"], 9000, "what was set by hand stays");
+  assert.is(readJson(publicOf(dir))["alg"], undefined);
+  assert.is(readJson(publicOf(dir))["created"], created);
+  assert.is(algOf(wrap(dir, ["hsm"])), "RSA-OAEP-256");
+  for (const annotation of [former, wrap(dir, ["hsm"])]) assert.is(unwrap(dir, annotation), OPTSDATA);
+  cli(...forced("rsa-oaep", RSA));
+  assert.is(algOf(wrap(dir, ["hsm"])), "RSA-OAEP-256", "RSA-OAEP takes nothing away");
+  assert.is(readFileSync(join(dir, "names/hsm"), "utf8").trim(), kidOf(dir, "hsm"), "one key, not a retired one");
+});
+
+test("a recipient becomes a key with a holder, and another key with --force retires it", () => {
+  const dir = newStore();
+  const cli = commands(dir);
+  cli("import", "hsm", RSA.publicFile);
+  assert.match(cli.refuses(1, held("rsa-oaep", RSA)), /the name hsm is taken in .*, by this very key; add --force/);
+  cli(...forced("rsa-oaep", RSA));
+  const former = wrap(dir, ["hsm"]);
+  assert.is(algOf(former), "RSA-OAEP");
+  assert.match(cli.refuses(1, held("ecdh", EC)), "the name hsm is taken");
+  cli(...forced("ecdh", EC));
+  assert.is(unwrap(dir, wrap(dir, ["hsm"])), OPTSDATA);
+  assert.is(unwrap(dir, former), OPTSDATA);
+  assert.match(cli("list"), /current +holder[^]+retired +holder/);
+});
+
+test("a held key gets a second name by its public key; its holder is changed under another name only with --force", () => {
+  const dir = heldStore();
+  const cli = commands(dir);
+  cli("import", "other", RSA.publicFile);
+  assert.is(unwrap(dir, wrap(dir, ["other"])), OPTSDATA);
+  assert.match(cli.refuses(1, ["import", "third", ...held("rsa-oaep", RSA).slice(2)]), /the key [\w-]{43} has a holder under another name; add --force/);
+});
+
+testWith(openssl, "openssl", "takes the public key out of a JWK, a certificate and a private key, whose private part it does not store", () => {
+  const certificate = secretFile(use(openssl ?? "", ["req", "-x509", "-key", RSA.privateFile, "-subj", "/CN=hsm", "-days", "1"]));
+  const cli = commands(newStore());
+  cli("import", "hsm", RSA.publicFile);
+  const jwk = secretFile(cli("export", "hsm"));
+  const command = holds("rsa-oaep-256", RSA);
+  for (const file of [certificate, jwk, RSA.privateFile]) {
+    const dir = newStore();
+    const { code, stderr } = run(["import", "hsm", file, "--holder", "rsa-oaep-256", "--keystore", dir, "--", ...command]);
+    assert.is(code, 0, stderr);
+    assert.is(stderr, file === RSA.privateFile ? `the private part of ${file} was not stored: its holder has it\n` : "");
+    assert.is(unwrap(dir, wrap(dir, ["hsm"])), OPTSDATA);
+    assert.equal(Object.keys(readJson(publicOf(dir))).toSorted(), ["created", "e", "kid", "kty", "n"]);
+  }
+});
+
+testWith(openssl, "openssl", "a symmetric key's k is used for the trial alone: it opens, and is not wrapped for", () => {
+  const dir = newStore();
+  const { file, command } = heldOct();
+  const cli = commands(dir);
+  const full = makeStore();
+  commands(full)("import", "aes", file);
+  const annotation = wrap(full, ["aes"]);
+  const kid = cli("import", "aes", file, "--holder", "a256kw", "--", command).trim();
+  assert.is(kid, OCT.kid);
+  for (const secret of secretsOf({ ...OCT })) assert.not.match(JSON.stringify(tree(dir)), secret);
+  assert.is(unwrap(dir, annotation), OPTSDATA);
+  assert.match(assertFailure(run(["--keystore", dir], { input: wrapRequest(["aes"]) }), 1), `symmetric key ${kid} is held by a command, which only unwraps; wrap where the key itself is`);
+  assert.match(cli("list"), /aes \(default\) +A256KW +current +holder/);
+  assert.equal(problems(examine(dir)), ["warn round-trip"]);
+});
+
+const tried = join(temporaryFolder(), "tried");
+const logs = script(`echo >> ${tried}; exec ${holds("rsa-oaep-256", RSA).join(" ")}`);
+const jwkOf = (jwk: object): string => secretFile(JSON.stringify(jwk));
+const OTHER = newRsa();
+for (const [what, code, args, line] of [
+  ["no command", 2, ["import", "hsm", RSA.publicFile, "--holder", "rsa-oaep-256"], "no command to ask the holder with; end the line with -- COMMAND"],
+  ["no command behind --", 2, ["import", "hsm", RSA.publicFile, "--holder", "rsa-oaep-256", "--"], "no command to ask the holder with"],
+  ["a command without --", 2, ["import", "hsm", RSA.publicFile, "--holder", "rsa-oaep-256", logs], "unknown argument"],
+  ["a relative command", 2, ["import", "hsm", RSA.publicFile, "--holder", "rsa-oaep-256", "--", "openssl"], "the holder's command is not an absolute path"],
+  ["an unknown operation", 2, ["import", "hsm", RSA.publicFile, "--holder", "decrypt", "--", logs], "invalid values"],
+  ["an operation twice", 2, ["import", "hsm", RSA.publicFile, "--holder", "ecdh", "--holder", "ecdh", "--", logs], "--holder is given twice"],
+  ["another type's operation", 2, ["import", "hsm", RSA.publicFile, "--holder", "ecdh", "--", logs], "ecdh is for EC keys, and this is one of type RSA"],
+  ["a symmetric key of 128 bits", 2, ["import", "hsm", jwkOf(generateJwk({ type: "oct", bits: 128 })), "--holder", "a256kw", "--", logs], "a256kw is for symmetric keys of 256 bits"],
+  ["another alg than the operation's", 1, ["import", "hsm", jwkOf({ ...generateJwk({ type: "rsa", bits: 2048 }), alg: "RSA-OAEP" }), "--holder", "rsa-oaep-256", "--", logs], 'the key cannot be used with rsa-oaep-256: its "alg" is another'],
+  ["no public key", 1, ["import", "hsm", "/bin/sh", "--holder", "rsa-oaep-256", "--", logs], "/bin/sh is larger than 64 KiB"],
+  ["a wrong name", 2, ["import", "h/m", RSA.publicFile, "--holder", "rsa-oaep-256", "--", logs], "cannot be a key's name"],
+] as const) {
+  test(`import --holder refuses, and runs nothing: ${what}`, () => {
+    assert.match(commands(newStore()).refuses(code, args), line);
+    assert.not.ok(existsSync(tried));
+  });
+}
+
+for (const [what, command, line] of [
+  ["that holds another key", holds("rsa-oaep-256", OTHER), /failed \(exit code 1\)/],
+  ["that does the other operation", holds("rsa-oaep", RSA), /failed \(exit code 1\)/],
+  ["that answers a wrong key", [script("exec head -c 32 /dev/urandom")], /answered, but not with what was wrapped for that key/],
+  ["that answers the right key and fails", [script(`${holds("rsa-oaep-256", RSA).join(" ")}; exit 1`)], /failed \(exit code 1\)/],
+  ["that answers nothing", ["/bin/true"], /answered nothing/],
+  ["that floods", [script("exec cat /dev/zero")], /answered more than 4096 bytes/],
+  ["that is ended by a signal", [script("kill -TERM $$")], /was ended by SIGTERM/],
+  ["that is not there", ["/nowhere/holder"], /is not there/],
+  ["that others can write", [script("exit 0", 0o755)], /can be written by others \(mode 0777\)/],
+] as const) {
+  test(`import --holder stores nothing of a command ${what}`, () => {
+    if (what === "that others can write") chmodSync(command[0] ?? "", 0o777);
+    const dir = newStore();
+    const found = commands(dir).refuses(1, ["import", "hsm", RSA.publicFile, "--holder", "rsa-oaep-256", "--", ...command]);
+    assert.match(found, line);
+    assert.match(found, "; nothing was imported; ");
+    assert.not.ok(existsSync(dir), "not even the folder");
+  });
+}
+
+test("neither of a private key and its holder takes the other's place: remove --force makes way", () => {
+  for (const secret of [undefined, masterKeyFile()]) {
+    const dir = newStore();
+    const cli = commands(dir, ...(secret === undefined ? [] : ["--master-key-file", secret]));
+    cli("import", "hsm", RSA.privateFile);
+    if (secret !== undefined) cli("lock");
+    for (const args of [["import", "other", ...held("rsa-oaep-256", RSA).slice(2)], forced("rsa-oaep-256", RSA)]) {
+      assert.match(cli.refuses(1, args), /the private key [\w-]{43} itself is in the store, and no holder would be asked; export it as a backup/);
+    }
+    cli("remove", "hsm", "--force");
+    cli(...held("rsa-oaep-256", RSA));
+    for (const args of [["import", "other", RSA.privateFile], ["import", "hsm", RSA.privateFile, "--force"]]) {
+      assert.match(cli.refuses(1, args), /the private key [\w-]{43} is held by a command, which would not be asked any more;/);
+    }
+    const file = holderOf(dir).replace("/private/", "/removed/");
+    assert.match(cli.refuses(1, ["remove", "hsm"]), /would take the holder of private key [\w-]{43}: images .* add --force to move it to removed\/; import with --holder brings it back/);
+    assert.match(cli.run(["remove", "hsm", "--force"]).stderr, `what asks its holder is now ${file}\n`);
+    assert.ok(existsSync(file));
+    cli("import", "hsm", RSA.privateFile);
+  }
+});
+
+test("remove --purge deletes a holder", () => {
+  const dir = heldStore();
+  const file = holderOf(dir);
+  commands(dir)("remove", "hsm", "--force", "--purge");
+  assert.not.ok(existsSync(file) || existsSync(file.replace("/private/", "/removed/")));
+});
+
+test("show and list say who holds a key, and no argument of a command", () => {
+  const dir = newStore();
+  const cli = commands(dir);
+  cli("import", "hsm", RSA.publicFile, "--holder", "rsa-oaep-256", "--", script(`exec ${holds("rsa-oaep-256", RSA).join(" ")}`), "--pin", "12345678");
+  assert.match(cli("list"), /hsm \(default\) +RSA-OAEP-256 +current +holder/);
+  const [listed] = JSON.parse(cli("list", "--json")) as Record<string, unknown>[];
+  assert.is(listed?.["private"], "holder");
+  const [shown] = JSON.parse(cli("show", "hsm", "--json")) as Record<string, unknown>[];
+  assert.is(shown?.["private"], "holder");
+  assert.equal(Object.keys(shown?.["holder"] as object), ["rsa-oaep-256"]);
+  assert.match(cli("show", "hsm"), /\nprivate: holder\nholder: +rsa-oaep-256 by \/.*\/holder\n/);
+  assert.not.match(cli("show", "hsm") + cli("show", "hsm", "--json"), "12345678");
+});
+
+test("rotate and export --private say where the key is", () => {
+  const { refuses } = commands(heldStore());
+  assert.match(refuses(1, ["rotate", "hsm"]), "the key of hsm is held by a command, and only its holder can make a new one; make it there, then ocicrypt-keystore import hsm PUBLIC --force --holder");
+  assert.match(refuses(1, ["export", "hsm", "--private"]), "the private key of hsm is held by a command and never comes here");
+});
+
+test("lock and unlock leave holders alone, and a locked store needs no secret for one", () => {
+  const dir = makeStore("alice");
+  const cli = commands(dir);
+  cli(...held("rsa-oaep-256", RSA));
+  const before = readFileSync(holderOf(dir));
+  const secret = masterKeyFile();
+  assert.match(cli.run(["lock", "--master-key-file", secret]).stderr, "locked 1 private keys");
+  assert.is(unwrap(dir, wrap(dir, ["hsm"])), OPTSDATA);
+  assert.equal(problems(examine(dir, ["--master-key-file", secret])), []);
+  cli("import", "second", ...held("ecdh", EC).slice(2));
+  assert.match(cli.run(["unlock", "--master-key-file", secret]).stderr, "unlocked 1 private keys");
+  assert.equal(readFileSync(holderOf(dir)), before);
+});
+
+test("doctor asks every holder, and does its round trip with one where that is the default key", () => {
+  const dir = heldStore("rsa-oaep");
+  const cli = commands(dir);
+  cli("import", "ec", ...held("ecdh", EC).slice(2));
+  const checks = examine(dir);
+  assert.equal(problems(checks), []);
+  assertCheck(checks, "store.holders", "ok", /2 keys are held by commands/);
+  assertCheck(checks, "round-trip", "ok", /wrapped for hsm and unwrapped/);
+});
+
+test("doctor gives a holder the environment and the time that it needs", () => {
+  const dir = newStore();
+  const program = script(`test "$TOKEN" = here && exec ${holds("rsa-oaep-256", RSA).join(" ")}`);
+  const { code, stderr } = run(["import", "hsm", RSA.publicFile, "--holder", "rsa-oaep-256", "--keystore", dir, "--", program], { env: { TOKEN: "here" } });
+  assert.is(code, 0, stderr);
+  assert.equal(problems(examine(dir, [], { TOKEN: "here" })), []);
+  assert.equal(problems(examine(dir)), ["fail store.holders", "fail round-trip"]);
+});
+
+for (const [what, damage, expected, line] of [
+  ["a command that is not there", (dir: string) => writeHolder(dir, kidOf(dir, "hsm"), { "rsa-oaep-256": ["/nowhere/holder"] }), ["fail store.holders", "fail round-trip"], /\/nowhere\/holder, is not there; install it/],
+  ["a command that holds another key", (dir: string) => writeHolder(dir, kidOf(dir, "hsm"), { "rsa-oaep-256": holds("rsa-oaep-256", OTHER) }), ["fail store.holders", "fail round-trip"], /failed \(exit code 1\)/],
+  ["a second operation that fails", (dir: string) => writeHolder(dir, kidOf(dir, "hsm"), { "rsa-oaep-256": holds("rsa-oaep-256", RSA), "rsa-oaep": ["/bin/false"] }), ["fail store.holders"], /\/bin\/false, failed \(exit code 1\)/],
+  ["a damaged holder file", (dir: string) => writeFileSync(holderOf(dir), "{}"), ["fail store.holders", "fail round-trip"], /is damaged: it has another kid than its name says; mend it/],
+  ["the private key beside its holder", (dir: string) => writeFileSync(holderOf(dir).replace(/holder$/, "jwk"), commands(newStoreWith(RSA.privateFile))("export", "hsm", "--private"), { mode: 0o600 }), ["warn store.holders"], /is never asked: the key itself is .*\.jwk; move one of the two/],
+] as const) {
+  test(`doctor finds ${what}`, () => {
+    const dir = heldStore();
+    damage(dir);
+    const checks = examine(dir);
+    assert.equal(problems(checks), expected);
+    assertCheck(checks, "store.holders", expected[0].startsWith("warn") ? "warn" : "fail", line);
+  });
+}
+
+function newStoreWith(file: string): string {
+  const dir = newStore();
+  commands(dir)("import", "hsm", file);
+  return dir;
+}
+
+test("doctor --fix closes a holder file that others can read", () => {
+  const dir = heldStore();
+  const annotation = wrap(dir, ["hsm"]);
+  chmodSync(holderOf(dir), 0o644);
+  assertFailure(exec(dir, annotation), 3);
+  assert.equal(problems(examine(dir)), ["fail store.modes", "fail store.holders", "fail round-trip"]);
+  assert.is(run(["doctor", "--fix", "--keystore", dir], { env: { PATH: "" } }).code, 0);
+  assert.is(statSync(holderOf(dir)).mode & 0o7777, 0o600);
+  assert.is(unwrap(dir, annotation), OPTSDATA);
+});
+
+test.run();
