@@ -137,9 +137,11 @@ export function locatePrivate(dir: string, kid: string): { path: string; file: s
 
 const PRIVATE_FILE = /^(.*)\.(?:jwk|jwe|holder)$/;
 
-/** Every kid that has a private key, here or with a holder. */
+/** Every kid that has a private key, those that only a command holds last. */
 export function privateKids(dir: string): string[] {
-  const kids = listFolder(layout.privateDir(dir)).map((file) => PRIVATE_FILE.exec(file)?.[1] ?? "");
+  const files = listFolder(layout.privateDir(dir));
+  const held = files.filter((file) => file.endsWith(".holder"));
+  const kids = [...files.filter((file) => !held.includes(file)), ...held].map((file) => PRIVATE_FILE.exec(file)?.[1] ?? "");
   return [...new Set(kids)].filter(isKid);
 }
 

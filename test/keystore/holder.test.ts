@@ -223,6 +223,19 @@ test("a stranger's annotation runs few commands, and none where it names another
   }
 });
 
+test("no command runs for an annotation without kid that a key of the store opens, however many there are", () => {
+  const { dir, kid } = storeOf(RSA);
+  const log = join(temporaryFolder(), "log");
+  const cli = commands(dir);
+  for (let count = 0; count < 9; count++) writeHolder(dir, cli("import", `hsm${count}`, newRsa().publicFile).trim(), { "rsa-oaep-256": [script(`echo asked >> ${log}; exit 1`)] });
+  cli("import", "own", RSA.privateFile);
+  assert.is(opened(exec(dir, forged(undefined))), OPTSDATA);
+  assert.equal(linesOf(log), []);
+  rmSync(join(dir, "private", `${kid}.jwk`));
+  assertFailure(exec(dir, forged(undefined)), 3);
+  assert.is(linesOf(log).length, 8);
+});
+
 for (const [what, content, reason] of [
   ["no JSON", "{", "is not JSON"],
   ["a list", "[]", "is not a JSON object"],
