@@ -65,8 +65,7 @@ export async function runCommand(program: string, args: readonly string[], input
       if (complained > MAX_COMPLAINT) end(`wrote more than ${MAX_COMPLAINT} bytes to standard error`, true);
     });
     child.on("exit", (code, signal) => {
-      // Once round the event loop after the grace, so that what the pipes hold is read however late the timer is.
-      if (!ended) grace = setTimeout(() => setImmediate(() => end(failureOf(code, signal), true)), GRACE);
+      if (!ended) grace = setTimeout(() => end(failureOf(code, signal), true), GRACE);
     });
     child.on("close", (code, signal) => end(failureOf(code, signal), false));
     child.stdin.on("error", () => undefined); // it may end without reading
