@@ -54,6 +54,7 @@ export async function runCommand(program: string, args: readonly string[], input
       return cannotStart(error);
     }
     child.on("error", cannotStart);
+    if (child.pid === undefined) return undefined; // the error comes as an event; where file descriptors ran out there are not even pipes
     child.stdout.on("data", (chunk: Buffer) => {
       answer.push(chunk);
       answered += chunk.length;

@@ -10,7 +10,7 @@ import { open } from "../../src/jwe/open.ts";
 import { runCommand } from "../../src/keystore/command.ts";
 import { directoryKeyStore } from "../../src/keystore/directory.ts";
 import { exec, holds, isRunning, linesOf, newEc, newRsa, openssl, script, writeHolder, type Outside } from "../holders.ts";
-import { commands, noSecrets, wrapHere } from "../store.ts";
+import { commands, noSecrets, readJson, wrapHere } from "../store.ts";
 import { assertFailure, BINARY, kidOf, OPTSDATA, temporaryFolder, testWith, unwrap, unwrapRequest, wrap } from "../support.ts";
 
 const root = process.geteuid?.() === 0 ? true : undefined;
@@ -123,7 +123,7 @@ test("kills a command that hangs, with all that it started, once its time is ove
   const line = assertFailure(ask([script(`echo $$ > ${pids}; trap '' TERM INT; sleep 300 & echo $! >> ${pids}; wait`)], { timeout_ms: 700 }), 3);
   assert.match(line, /did not answer within 0\.7 s;/);
   const took = Date.now() - started;
-  assert.ok(took >= 700 && took < 3000, `${took} ms`);
+  assert.ok(took >= 700 && took < 10_000, `${took} ms`);
   await sleep(100);
   assert.is(linesOf(pids).length, 2);
   assert.equal(linesOf(pids).filter(isRunning), []);
@@ -135,7 +135,7 @@ test("does not wait for what a command leaves behind, and kills it if it keeps t
   assert.is(opened(ask(opens("", `sleep 300 & echo $! > ${pids}`))), OPTSDATA);
   assert.is(opened(ask(opens("", "setsid sleep 10 &"))), OPTSDATA);
   assert.match(assertFailure(ask(opens("exit 9", "sleep 300 &")), 3), /failed \(exit code 9\)/);
-  assert.ok(Date.now() - started < 6000, "in time");
+  assert.ok(Date.now() - started < 9000, "in time");
   await sleep(100);
   assert.is(linesOf(pids).length, 1);
   assert.equal(linesOf(pids).filter(isRunning), []);
@@ -158,6 +158,20 @@ test("takes a command that reads none of a long input, and one that ends before 
   }
 });
 
+test("says so when this process has no file descriptors left for a command", () => {
+  const body = `import { closeSync, openSync } from "node:fs";
+    import { runCommand } from ${JSON.stringify(join(import.meta.dirname, "../../src/keystore/command.ts"))};
+    process.getBuiltinModule("node:child_process");
+    const open = [];
+    try { for (;;) open.push(openSync("/dev/null")); } catch {}
+    closeSync(open.pop());
+    const { failure } = await runCommand("/bin/true", [], Buffer.alloc(0), 5000);
+    for (const fd of open) closeSync(fd);
+    console.log(failure);`;
+  const { stdout, stderr } = spawnSync("/bin/sh", ["-c", 'ulimit -n 256; exec "$0" --input-type=module -e "$1"', process.execPath, body], { encoding: "utf8" });
+  assert.is(stdout, "cannot be started (EMFILE)\n", stderr);
+});
+
 test("a slow holder delays its own request alone", async () => {
   const slow = storeOf(RSA);
   writeHolder(slow.dir, slow.kid, { "rsa-oaep-256": opens("", "sleep 1") });
@@ -170,7 +184,14 @@ test("a slow holder delays its own request alone", async () => {
   await unwrapSlow;
   clearInterval(ticks);
   assert.is(order.at(-1), OPTSDATA, "the slow one last");
-  assert.ok(order.filter((one) => one === "tick").length > 4, "and meanwhile the event loop ran");
+  assert.ok(order.filter((one) => one === "tick").length > 2, "and meanwhile the event loop ran");
+});
+
+test("the holder's operations say what it opens, not the alg that its public half is wrapped for with", () => {
+  const { dir, kid } = storeOf(RSA);
+  writeHolder(dir, kid, { "rsa-oaep": holds("rsa-oaep", RSA), "rsa-oaep-256": OPENS });
+  writeFileSync(join(dir, "public", `${kid}.jwk`), JSON.stringify({ ...readJson(join(dir, "public", `${kid}.jwk`)), alg: "RSA-OAEP", key_ops: ["wrapKey"] }));
+  for (const one of [annotation, wrap(dir, ["hsm"])]) assert.is(unwrap(dir, one), OPTSDATA);
 });
 
 test("asks the holder of a key once for each unwrap, and keeps nothing", () => {
