@@ -63,8 +63,7 @@ async function politely<T>(operation: () => Promise<T>): Promise<T> {
 
 function politeKey(key: PrivateKey): PrivateKey {
   return {
-    kid: key.kid,
-    jwk: key.jwk,
+    ...key,
     rsaOaep: async (encryptedKey, hash) => await politely(async () => await key.rsaOaep(encryptedKey, hash)),
     ecdh: async (epk) => await politely(async () => await key.ecdh(epk)),
     aesKeyUnwrap: async (encryptedKey) => await politely(async () => await key.aesKeyUnwrap(encryptedKey)),
