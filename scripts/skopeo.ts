@@ -19,10 +19,13 @@ export interface SkopeoOptions {
   readonly say: (line: string) => void;
 }
 
-const CACHE = resolve(process.env["OCICRYPT_KEYSTORE_SKOPEO"] || join(import.meta.dirname, "../node_modules/.cache/ocicrypt-keystore/skopeo"));
+/** The folder that it is unpacked into. */
+export const CACHE = resolve(process.env["OCICRYPT_KEYSTORE_SKOPEO"] || join(import.meta.dirname, "../node_modules/.cache/ocicrypt-keystore/skopeo"));
 const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
 // What skopeo and its libraries name as NEEDED. Its package also depends on gnupg, iptables and CNI plugins, by way of podman's settings.
-const PACKAGES = ["skopeo", "libc6", "libgpgme11t64", "libassuan9", "libgpg-error0", "libsqlite3-0"];
+const LIBRARIES = ["libc6", "libgpgme11t64", "libassuan9", "libgpg-error0", "libsqlite3-0"];
+// Debian 12 has no pkcs11-provider for openssl, and runs this one: the tests ask an HSM by it.
+const PACKAGES = ["skopeo", ...LIBRARIES, "pkcs11-provider"];
 const MACHINES: Partial<Record<string, { debian: string; folder: string; loader: string }>> = {
   x64: { debian: "amd64", folder: "x86_64-linux-gnu", loader: "ld-linux-x86-64.so.2" },
   arm64: { debian: "arm64", folder: "aarch64-linux-gnu", loader: "ld-linux-aarch64.so.1" },
