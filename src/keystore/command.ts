@@ -7,17 +7,18 @@ import { errorCode, printable } from "../errors.ts";
 const MAX_ANSWER = 4 * 1024; // bytes on standard output; the longest answer due has 66
 const MAX_COMPLAINT = 1024 * 1024; // bytes on standard error
 const TAIL = 4 * 1024; // bytes of it that are kept
-const MAX_SHOWN = 300; // characters of its last line
+const SHOWN = 2; // lines: the last one of pkcs11-tool, tpm2-tools and openssl only says that they give up
+const MAX_SHOWN = 300; // characters of each
 const GRACE = 200; // ms for the pipes to be closed once the command has ended: a child of its own may have kept them
 
 /** How a command ended. */
 export interface Ending {
   /** All that it wrote to standard output, whatever else happened. */
   readonly answer: Buffer;
-  /** What went wrong, such as "failed (exit code 3)", with the last line of its standard error; undefined for exit code 0. */
+  /** What went wrong, such as "failed (exit code 3)"; undefined for exit code 0. */
   readonly failure: string | undefined;
-  /** The last line of its standard error as `: "LINE"`, or nothing. */
-  readonly lastLine: string;
+  /** The last lines of its standard error as `: "LINE / LINE"`, or nothing. */
+  readonly lastLines: string;
 }
 
 /**
@@ -43,7 +44,7 @@ export async function runCommand(program: string, args: readonly string[], input
       if (kill) killGroup(child?.pid);
       for (const stream of [child?.stdin, child?.stdout, child?.stderr]) stream?.destroy();
       child?.unref(); // what cannot be killed is not waited for
-      resolve({ answer: Buffer.concat(answer), failure, lastLine: lastLine(tail) });
+      resolve({ answer: Buffer.concat(answer), failure, lastLines: lastLines(tail) });
     };
     const timer = setTimeout(() => end(`did not answer within ${timeLimit / 1000} s`, true), timeLimit);
     const cannotStart = (error: unknown): void => end(`cannot be started (${errorCode(error) ?? "unknown error"})`, false);
@@ -87,7 +88,7 @@ function killGroup(pid: number | undefined): void {
   }
 }
 
-function lastLine(bytes: Buffer): string {
-  const line = bytes.toString().split(/[\r\n]+/).findLast((one) => one.trim() !== "");
-  return line === undefined ? "" : `: "${printable(line.trim(), MAX_SHOWN)}"`;
+function lastLines(bytes: Buffer): string {
+  const lines = bytes.toString().split(/[\r\n]+/).map((line) => line.trim()).filter((line) => line !== "");
+  return lines.length === 0 ? "" : `: "${lines.slice(-SHOWN).map((line) => printable(line, MAX_SHOWN)).join(" / ")}"`;
 }

@@ -119,10 +119,10 @@ function asPrivate(jwk: Jwk, [op, ...more]: readonly Operation[]): Jwk {
 /** One operation. @param due bytes that the answer must have, where the operation tells */
 async function ask(holder: Holder, op: Operation, input: Buffer, due?: number): Promise<Buffer> {
   const [program, ...args] = usableCommand(holder, op);
-  const { answer, failure, lastLine } = await runCommand(program, args, input, timeLimit(holder));
+  const { answer, failure, lastLines } = await runCommand(program, args, input, timeLimit(holder));
   const wrong = failure ?? (answer.length === 0 ? "answered nothing" : due !== undefined && answer.length !== due ? `answered ${answer.length} bytes, not ${due}` : undefined);
   if (wrong === undefined) return answer;
-  throw unusable(holder.kid, program, `${wrong}${lastLine}`, `run the ${op} command of private/${holder.kid}.holder by hand to see why, or ocicrypt-keystore doctor`);
+  throw unusable(holder.kid, program, `${wrong}${lastLines}`, `run the ${op} command of private/${holder.kid}.holder by hand to see why, or ocicrypt-keystore doctor`);
 }
 
 /** The command of an operation with `{kid}` filled in. @throws KeystoreError `key` (exit code 3) if its program is not there, or somebody else's to write */
