@@ -69,7 +69,7 @@ for (const [what, command, line] of [
   ["is ended by a signal", [script("kill -SEGV $$")], /was ended by SIGSEGV;/],
   ["answers the right key and is ended by a signal", opens("kill -KILL $$"), /was ended by SIGKILL;/],
   ["reads nothing", [script("exec <&-; exit 1")], /failed \(exit code 1\);/],
-  ["complains at length", [script(String.raw`printf 'first\n\033[31mlast%0500d\n\n \n' 0 >&2; exit 1`)], /failed \(exit code 1\): "\\u001b\[31mlast0{285}…";/],
+  ["complains at length", [script(String.raw`printf 'nobody reads this\nfirst\n\n\033[31mlast%0500d\n\n \n' 0 >&2; exit 1`)], /failed \(exit code 1\): "first \/ \\u001b\[31mlast0{285}…";/],
   ["complains in bytes that are no text", [script(String.raw`printf '\377\376' >&2; exit 1`)], /failed \(exit code 1\): "\ufffd\ufffd";/],
   ["is not there", ["/nowhere/holder"], /\/nowhere\/holder, is not there; install it/],
   ["lies below a file", ["/bin/sh/holder"], /\/bin\/sh\/holder, is not there;/],
