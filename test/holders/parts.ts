@@ -55,7 +55,7 @@ let openCryptoki: { folder: string; part: Part } | undefined;
 function startOpenCryptoki(): { folder: string; part: Part } {
   for (const entry of readdirSync(TOKEN, { recursive: true, withFileTypes: true })) if (entry.isFile()) rmSync(join(entry.parentPath, entry.name));
   rmSync(SHARED_MEMORY, { force: true });
-  must(["pkcsconf", "-I", "-c", SLOT, "-S", FIRST.so], {}, "ocicrypt\n");
+  must(["pkcs11-tool", "--module", "libopencryptoki.so.0", "--slot", SLOT, "--init-token", "--label", "ocicrypt", "--so-pin", FIRST.so], {});
   must(["pkcsconf", "-P", "-c", SLOT, "-S", FIRST.so, "-n", SO_PIN], {});
   must(["pkcsconf", "-u", "-c", SLOT, "-S", SO_PIN, "-n", FIRST.user], {});
   must(["pkcsconf", "-p", "-c", SLOT, "-U", FIRST.user, "-n", PIN], {});
@@ -121,13 +121,13 @@ function programs(...names: readonly string[]): boolean {
   return names.every((name) => PATH.split(":").some((folder) => existsSync(join(folder, name))));
 }
 
-function run([file = "", ...args]: readonly string[], env: NodeJS.ProcessEnv, input = ""): { status: number | null; stderr: string } {
-  const { status, stderr, error } = spawnSync(file, args, { env: { ...env, PATH }, input, encoding: "utf8", timeout: 20_000 });
+function run([file = "", ...args]: readonly string[], env: NodeJS.ProcessEnv): { status: number | null; stderr: string } {
+  const { status, stderr, error } = spawnSync(file, args, { env: { ...env, PATH }, encoding: "utf8", timeout: 20_000 });
   return { status, stderr: error?.message ?? stderr };
 }
 
-function must(command: readonly string[], env: NodeJS.ProcessEnv, input?: string): void {
-  const { status, stderr } = run(command, env, input);
+function must(command: readonly string[], env: NodeJS.ProcessEnv): void {
+  const { status, stderr } = run(command, env);
   if (status !== 0) throw new Error(`${command.slice(0, 2).join(" ")} fails: ${stderr}`);
 }
 
