@@ -19,16 +19,21 @@ export const baseNode = createRequire(import.meta.url).resolve(`node-linux-${pro
 /** The binary that `npm run build` makes. */
 export const binary = join(DIST, "ocicrypt-keystore");
 
-// What becomes an asset of its own, evaluated when it is asked for, so that others never pay for it: the commands, and a library that few of them need.
-const ASSETS: Readonly<Record<string, string>> = { "./cli/main.ts": "cli", "@grpc/grpc-js": "grpc" };
+// What becomes an asset of its own, evaluated when it is asked for, so that others never pay for it: the commands, and packages that few
+// of them need. What crosses that border must not be a class that instanceof is asked about.
+const COMMANDS = "./cli/main.ts";
+const PACKAGES: ReadonlyMap<string, { readonly asset: string; readonly entry: string }> = new Map([
+  ["@grpc/grpc-js", { asset: "grpc", entry: 'export * from "@grpc/grpc-js";' }],
+  ["@noble/curves/nist.js", { asset: "curves", entry: 'export { p256, p384, p521 } from "@noble/curves/nist.js";' }],
+]);
 
 const assets: Plugin = {
   name: "assets",
   setup(plugin) {
-    plugin.onResolve({ filter: /^(\.\/cli\/main\.ts|@grpc\/grpc-js)$/ }, ({ path, kind }) => (kind === "entry-point" ? undefined : { path, namespace: "asset" }));
+    plugin.onResolve({ filter: /^(\.\/cli\/|@)/ }, ({ path }) => (path === COMMANDS || PACKAGES.has(path) ? { path, namespace: "asset" } : undefined));
     plugin.onLoad({ filter: /.*/, namespace: "asset" }, ({ path }) => ({
       contents: `
-        const source = require("node:sea").getAsset("${ASSETS[path] ?? ""}", "utf8");
+        const source = require("node:sea").getAsset("${PACKAGES.get(path)?.asset ?? "cli"}", "utf8");
         require("node:vm").compileFunction(source, ["module", "exports", "require"])(module, module.exports, require);`,
       loader: "js",
       resolveDir: ROOT,
@@ -52,7 +57,7 @@ const common: BuildOptions = {
 
 async function main(): Promise<void> {
   mkdirSync(WORK, { recursive: true });
-  const [loader, exec, cache, cli, grpc] = ["loader.js", "exec.js", "exec.cache", "cli.js", "grpc.js"].map((file) => join(WORK, file)) as [string, string, string, string, string];
+  const [loader, exec, cache, cli] = [join(WORK, "loader.js"), join(WORK, "exec.js"), join(WORK, "exec.cache"), join(WORK, "cli.js")];
   await build({ ...common, entryPoints: [join(ROOT, "scripts/loader.ts")], outfile: loader });
   await build({
     ...common,
@@ -63,7 +68,11 @@ async function main(): Promise<void> {
     footer: { js: "})" },
   });
   await build({ ...common, entryPoints: [join(ROOT, "src/cli/main.ts")], outfile: cli, plugins: [assets, trim], mainFields: ["module", "main"] }); // jsonc-parser's main cannot be bundled
-  await build({ ...common, entryPoints: ["@grpc/grpc-js"], outfile: grpc });
+  const packages = new Map<string, string>();
+  for (const { asset, entry } of PACKAGES.values()) {
+    packages.set(asset, join(WORK, `${asset}.js`));
+    await build({ ...common, stdin: { contents: entry, resolveDir: ROOT }, outfile: join(WORK, `${asset}.js`) });
+  }
   execFileSync(baseNode, [join(ROOT, "scripts/warm.ts"), exec, cache], { stdio: ["ignore", "ignore", "inherit"] });
 
   // pkg's own command line has no option for a local base Node in SEA mode; its module has.
@@ -79,7 +88,7 @@ async function main(): Promise<void> {
       disableExperimentalSEAWarning: true,
       execArgv: ["--v8-pool-size=1", "--disable-sigusr1"],
       execArgvExtension: "none", // a user's NODE_OPTIONS must not reach a program that holds keys
-      assets: { exec, "exec.cache": cache, cli, grpc },
+      assets: { exec, "exec.cache": cache, cli, ...Object.fromEntries(packages) },
     },
   });
   renameSync(fresh, binary);

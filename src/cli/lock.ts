@@ -1,8 +1,11 @@
 // lock and unlock: private keys encrypted at rest, and back.
 
+import { KeystoreError, printable } from "../errors.ts";
 import { mustExist } from "../keystore/directory.ts";
 import { lockKeys, unlockKeys } from "../keystore/locked.ts";
 import { storeLocation } from "../keystore/location.ts";
+import { meetServer } from "../tang/tang.ts";
+import { askYes } from "./prompt.ts";
 import { cliSecrets, newSecret } from "./secrets.ts";
 import { tell, type Cli } from "./shared.ts";
 
@@ -13,11 +16,20 @@ export function lock(cli: Cli): void {
     "Encrypt all private keys at rest",
     (yargs) =>
       yargs
+        .option("tang", { type: "string", requiresArg: true, describe: "The URL of a Tang server: where it is not reached, nothing opens" })
+        .option("thumbprint", { type: "string", requiresArg: true, describe: "A signing key of that server, as tang-show-keys prints it there" })
         .example("$0 lock", "With a passphrase, asked for twice")
-        .example("$0 lock --master-key-file FILE", "With 32 random bytes: no slow derivation at each start"),
-    async ({ keystore, ...given }) => {
+        .example("$0 lock --master-key-file FILE", "With 32 random bytes: no slow derivation at each start")
+        .example("$0 lock --tang http://tang.example --thumbprint THUMBPRINT", "So that a stolen disk opens nothing"),
+    async ({ keystore, tang, thumbprint, ...given }) => {
       const dir = storeLocation(keystore);
       mustExist(dir);
+      if (tang !== undefined) {
+        if (given.passphraseFile !== undefined || given.masterKeyFile !== undefined) throw new KeystoreError("usage", "both a secret and a Tang server", "name one of --tang, --passphrase-file and --master-key-file");
+        const server = await meetServer(tang, async (thumbprints) => await trust(tang, thumbprints, thumbprint));
+        return tell(`locked ${await lockKeys(dir, server, cliSecrets({}))} private keys for the Tang server ${tang}`);
+      }
+      if (thumbprint !== undefined) throw new KeystoreError("usage", "--thumbprint is of a Tang server", "name it with --tang URL");
       const { kind, secrets } = newSecret(given);
       await secrets(kind); // asked for before the store's lock is taken: other writers do not wait for somebody who types
       tell(`locked ${await lockKeys(dir, kind, secrets)} private keys with a ${kind}`);
@@ -25,12 +37,24 @@ export function lock(cli: Cli): void {
   );
 }
 
+/** Whether it is the server that is meant: the one with the signing key that the command line names, else a person says so. */
+async function trust(url: string, thumbprints: readonly string[], expected: string | undefined): Promise<void> {
+  const shown = printable(url, 256);
+  if (expected !== undefined) {
+    if (thumbprints.includes(expected)) return;
+    throw new KeystoreError("key", `${printable(expected, 64)} is no signing key of the Tang server ${shown}`, "run tang-show-keys on that server; if its keys were not changed by you, another answers in its place");
+  }
+  const question = `The Tang server ${shown} signs with\n${thumbprints.map((one) => `  ${one}\n`).join("")}Is that what tang-show-keys prints there? Type yes to trust it: `;
+  if (await askYes(question, `trust in the Tang server ${shown}`, "give a signing key of it with --thumbprint THUMBPRINT: tang-show-keys prints it on that server")) return;
+  throw new KeystoreError("usage", `the Tang server ${shown} is not trusted`, "nothing was changed");
+}
+
 /** Adds unlock. */
 export function unlock(cli: Cli): void {
   cli.command(
     "unlock",
     "Decrypt all private keys at rest",
-    (yargs) => yargs.example("$0 unlock", "Asks for the passphrase"),
+    (yargs) => yargs.example("$0 unlock", "Asks for the passphrase, or the Tang server"),
     async ({ keystore, ...given }) => tell(`unlocked ${await unlockKeys(storeLocation(keystore), cliSecrets(given))} private keys`),
   );
 }

@@ -1,4 +1,4 @@
-// Asks for a passphrase on the terminal, whatever standard input is. Nothing of it is echoed.
+// Asks on the terminal, whatever standard input is: for a passphrase, of which nothing is echoed, or for a yes.
 
 import { openSync, writeSync } from "node:fs";
 import { createInterface } from "node:readline";
@@ -13,11 +13,24 @@ import { KeystoreError } from "../errors.ts";
  * @throws KeystoreError `usage` without a terminal, `io` after Ctrl-C or Ctrl-D
  */
 export async function askSecret(question: string, hint: string): Promise<Buffer> {
-  const fd = openTerminal(hint);
+  return Buffer.from(await askLine(question, openTerminal("the passphrase", hint), false));
+}
+
+/**
+ * Whether the line typed at /dev/tty is `yes`.
+ *
+ * @param what the question is about, and what to do where there is no terminal
+ * @throws KeystoreError `usage` without a terminal, `io` after Ctrl-C or Ctrl-D
+ */
+export async function askYes(question: string, what: string, hint: string): Promise<boolean> {
+  return (await askLine(question, openTerminal(what, hint), true)).trim().toLowerCase() === "yes";
+}
+
+async function askLine(question: string, fd: number, echo: boolean): Promise<string> {
   const input = new ReadStream(fd);
   if (process.env["TERM"] === "dumb") delete process.env["TERM"]; // readline would not edit the line, and nothing is drawn here
   const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
-  const lines = createInterface({ input, output: silent, terminal: true, historySize: 0 });
+  const lines = createInterface({ input, output: silent, terminal: !echo, historySize: 0 }); // what is echoed the terminal edits itself
   writeSync(fd, question);
   try {
     const answer = await new Promise<string | undefined>((resolve) => {
@@ -26,19 +39,19 @@ export async function askSecret(question: string, hint: string): Promise<Buffer>
       lines.once("close", () => resolve(undefined));
     });
     if (answer === undefined) throw new KeystoreError("io", "cancelled", "nothing was changed");
-    return Buffer.from(answer);
+    return answer;
   } finally {
     lines.close();
     input.setRawMode(false);
-    writeSync(fd, "\n");
+    if (!echo) writeSync(fd, "\n");
     input.destroy();
   }
 }
 
-function openTerminal(hint: string): number {
+function openTerminal(what: string, hint: string): number {
   try {
     return openSync("/dev/tty", "r+");
   } catch {
-    throw new KeystoreError("usage", "there is no terminal to ask for the passphrase", hint);
+    throw new KeystoreError("usage", `there is no terminal to ask for ${what}`, hint);
   }
 }

@@ -4,12 +4,13 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { KeystoreError } from "../errors.ts";
-import { secretKind, type SecretKind } from "../jwe/at-rest.ts";
+import { lockKind, type LockKind } from "../jwe/at-rest.ts";
 import { isPrivate, type Jwk } from "../jwk/jwk.ts";
 import { locatePrivate, nameList, parseKeyFile, privateKids, readName, readPublicKey, unlockKeyFile } from "../keystore/directory.ts";
 import { listFolder, readSmallFile, removeFile } from "../keystore/files.ts";
 import { isKid, layout } from "../keystore/layout.ts";
 import { secretFile, secretFiles, type SecretFiles } from "../keystore/secrets.ts";
+import { tangServer } from "../tang/tang.ts";
 import { attempt, type check, type Check, type Note } from "./check.ts";
 
 /** Checks of the keys in `dir`, each run by `look`. */
@@ -50,15 +51,21 @@ export async function keyChecks(dir: string, given: SecretFiles, look: typeof ch
       const kinds = [...new Set(locked.map(({ kind }) => kind))];
       const open = privateKids(dir).filter((kid) => locatePrivate(dir, kid)?.kind === "file");
       if (locked.length > 0 && open.length > 0) warn(`${open.length} private keys are not locked, others are`, "lock them with ocicrypt-keystore lock");
-      if (kinds.length > 1) warn("some keys are locked with a passphrase, others with a master key", "run ocicrypt-keystore unlock, then lock");
+      if (kinds.length > 1) warn(`some keys are locked with a ${kinds.join(", others with a ")}`, "run ocicrypt-keystore unlock, then lock");
+      const tryOut = async (keys: typeof locked): Promise<void> => {
+        await Promise.all(keys.map(async ({ kid, path, bytes }) => await attempt(fail, async () => await unlockKeyFile(path, kid, bytes, secrets))));
+      };
       for (const kind of kinds) {
         const keys = locked.filter((key) => key.kind === kind);
+        if (kind === "Tang server") {
+          await tryOut(keys);
+          continue;
+        }
         const option = kind === "passphrase" ? "--passphrase-file" : "--master-key-file";
         if (secretFile(kind, given) === undefined) warn(`${keys.length} keys are locked with a ${kind}, and none is named here`, `name it with ${option} FILE; a client needs it in its environment or args: ocicrypt-keystore config ${option} FILE`);
-        else if ((await attempt(fail, async () => await secrets(kind))) !== undefined) {
-          await Promise.all(keys.map(async ({ kid, path, bytes }) => await attempt(fail, async () => await unlockKeyFile(path, kid, bytes, secrets))));
-        }
+        else if ((await attempt(fail, async () => await secrets(kind))) !== undefined) await tryOut(keys);
       }
+      if (kinds[0] === "Tang server") return `${locked.length} private keys are locked for the Tang server ${[...new Set(locked.map(({ bytes }) => tangServer(bytes).url))].join(", ")}, which is asked each time and opened them`;
       return locked.length === 0 ? "no private key is locked" : `${locked.length} private keys are locked with a ${kinds.join()}, which is found and opens them`;
     })),
   ];
@@ -68,12 +75,12 @@ function lockedKids(folder: string): string[] {
   return listFolder(folder).flatMap((file) => /^([\w-]{1,128})\.jwe$/.exec(file)?.[1] ?? []).filter(isKid);
 }
 
-async function lockedKeys(folder: string, fail: Note): Promise<{ kid: string; path: string; bytes: Buffer; kind: SecretKind }[]> {
+async function lockedKeys(folder: string, fail: Note): Promise<{ kid: string; path: string; bytes: Buffer; kind: LockKind }[]> {
   const found = [];
   for (const kid of lockedKids(folder)) {
     const path = join(folder, `${kid}.jwe`);
     const bytes = readSmallFile(path)?.bytes ?? Buffer.alloc(0);
-    const kind = quietly(() => secretKind(bytes));
+    const kind = quietly(() => lockKind(bytes));
     if (kind === undefined) fail(`locked key ${path} is damaged: it is no JWE that this program wrote`, "restore it from a backup, or move it away");
     else found.push({ kid, path, bytes, kind });
   }

@@ -2,7 +2,7 @@
 
 import { constants, createECDH, publicEncrypt, randomBytes } from "node:crypto";
 import { KeystoreError } from "../errors.ts";
-import { bytesOf, CURVES, point, toPublicKey, type EcJwk, type Jwk } from "../jwk/jwk.ts";
+import { bytesOf, CURVES, point, pointJwk, toPublicKey, type EcJwk, type Jwk } from "../jwk/jwk.ts";
 import { ALGORITHMS, ENCRYPTIONS, forbids, isAlgorithm, naturalAlgorithm, type Algorithm } from "./algorithms.ts";
 import { encryptContent, type SealedRecipient } from "./engine.ts";
 import { LIMITS, parseJwe } from "./gate.ts";
@@ -49,14 +49,11 @@ function sealCek(cek: Buffer, { kid, jwk }: Recipient): SealedRecipient {
 
 /** RFC 7518, section 4.6: a key-encryption key agreed on with an ephemeral key of the recipient's curve. */
 function sealEcdh(cek: Buffer, kid: string, jwk: EcJwk, alg: Algorithm): SealedRecipient {
-  const { openssl, bytes } = CURVES[jwk.crv];
-  const ephemeral = createECDH(openssl);
+  const ephemeral = createECDH(CURVES[jwk.crv].openssl);
   const epk = ephemeral.generateKeys();
   const parameters = ALGORITHMS[alg];
   const kek = concatKdf(ephemeral.computeSecret(point(jwk)), alg, NONE, NONE, "kek" in parameters ? parameters.kek : 0);
-  const x = epk.subarray(1, 1 + bytes).toString("base64url");
-  const y = epk.subarray(1 + bytes).toString("base64url");
-  return { header: { alg, kid, epk: { kty: "EC", crv: jwk.crv, x, y } }, encryptedKey: aesKeyWrap(kek, cek) };
+  return { header: { alg, kid, epk: pointJwk(jwk.crv, epk) }, encryptedKey: aesKeyWrap(kek, cek) };
 }
 
 /** The key's own alg, else the natural one of its type. */

@@ -216,6 +216,12 @@ export function point(jwk: EcJwk): Buffer {
   return Buffer.concat([Buffer.of(4), bytesOf(jwk.x), bytesOf(jwk.y)]);
 }
 
+/** The public key of an uncompressed point on a curve: what {@link point} was made of. */
+export function pointJwk(crv: Curve, bytes: Uint8Array): EcJwk {
+  const coordinate = (from: number): string => Buffer.from(bytes.subarray(from, from + CURVES[crv].bytes)).toString("base64url");
+  return { kty: "EC", crv, x: coordinate(1), y: coordinate(1 + CURVES[crv].bytes) };
+}
+
 /** node:crypto's public key of a checked EC or RSA key. */
 export function toPublicKey(jwk: EcJwk | RsaJwk): KeyObject {
   const key = jwk.kty === "EC" ? { kty: jwk.kty, crv: jwk.crv, x: jwk.x, y: jwk.y } : { kty: jwk.kty, n: jwk.n, e: jwk.e };

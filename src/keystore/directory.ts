@@ -4,9 +4,10 @@ import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { asUnusable, KeystoreError, printable } from "../errors.ts";
 import { parseJson } from "../json.ts";
-import { openAtRest, secretKind, type SecretKind, type SecretSource } from "../jwe/at-rest.ts";
+import { lockKind, openAtRest, type LockKind, type SecretSource } from "../jwe/at-rest.ts";
 import type { PrivateKey, Recipient } from "../jwe/key.ts";
 import { checkJwk, isPrivate, publicJwk, thumbprint, type Jwk } from "../jwk/jwk.ts";
+import { openWithTang } from "../tang/tang.ts";
 import { fileKey } from "./file-key.ts";
 import { listFolder, readSmallFile, refuseOpenMode } from "./files.ts";
 import { holderKey, readHolder, type Holder } from "./holder.ts";
@@ -192,7 +193,7 @@ function lookAgain<T>(look: () => T | undefined): T | undefined {
 /** The private key in the bytes of a locked file. @throws KeystoreError `key` if the secret is another one, or it is damaged */
 export async function unlockKeyFile(path: string, kid: string, bytes: Buffer, secrets: SecretSource): Promise<Jwk> {
   const kind = lockedKind(path, bytes);
-  const jwk = await openAtRest(bytes, secrets).catch((error: unknown) => {
+  const jwk = await (kind === "Tang server" ? openWithTang(bytes) : openAtRest(bytes, kind, secrets)).catch((error: unknown) => {
     throw withPath(path, error);
   });
   if (jwk === undefined) {
@@ -201,10 +202,10 @@ export async function unlockKeyFile(path: string, kid: string, bytes: Buffer, se
   return privatePart(path, parseKeyFile(path, kid, jwk));
 }
 
-/** Which kind of secret a locked file asks for. @throws KeystoreError `key` if it is damaged */
-export function lockedKind(path: string, bytes: Buffer): SecretKind {
+/** How a locked file is locked. @throws KeystoreError `key` if it is damaged */
+export function lockedKind(path: string, bytes: Buffer): LockKind {
   try {
-    return secretKind(bytes);
+    return lockKind(bytes);
   } catch (error) {
     throw withPath(path, error);
   }

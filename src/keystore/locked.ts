@@ -6,6 +6,7 @@ import { lockedKind, mustExist, parseKeyFile, unlockKeyFile } from "./directory.
 import { listFolder, MAX_FILE, readSmallFile, refuseOpenMode, removeFile, writeFileSafely } from "./files.ts";
 import { isKid, layout } from "./layout.ts";
 import { changeStore } from "./lock.ts";
+import { isSameServer, sealForTang, tangServer, type TangServer } from "../tang/tang.ts";
 
 const SECRET = 0o600;
 
@@ -31,37 +32,50 @@ function mustRead(path: string): Buffer {
   return file.bytes;
 }
 
-/** A new private key sealed with the secret that the store's other keys are locked with; undefined if none is. */
+/** What keys are locked with: a secret of a kind, or a Tang server. */
+export type LockedWith = SecretKind | TangServer;
+
+async function sealer(locked: LockedWith, secrets: SecretSource): Promise<(jwk: Buffer) => Buffer | Promise<Buffer>> {
+  if (typeof locked !== "string") return (jwk) => sealForTang(jwk, locked);
+  const secret = await secrets(locked);
+  return async (jwk) => await sealAtRest(jwk, locked, secret);
+}
+
+/** A new private key sealed as the store's other keys are; undefined if none is locked. */
 export async function sealLikeTheOthers(dir: string, jwk: Buffer, secrets: SecretSource): Promise<Buffer | undefined> {
   const locked = keyFiles(dir).find((file) => file.locked);
   if (locked === undefined) return undefined;
   const sample = mustRead(locked.path);
   await unlockKeyFile(locked.path, locked.kid, sample, secrets); // the same secret, or nothing is written
   const kind = lockedKind(locked.path, sample);
-  return await sealAtRest(jwk, kind, await secrets(kind));
+  const seal = await sealer(kind === "Tang server" ? tangServer(sample) : kind, secrets);
+  return await seal(jwk);
 }
 
 /**
  * Locks every private key that is not locked. Each is sealed beside the open file, which goes then.
  *
  * @returns how many were locked now
- * @throws KeystoreError `key` if one is damaged, or those locked already have another secret: then nothing is changed
+ * @throws KeystoreError `key` if one is damaged, or those locked already have another secret or server: then nothing is changed
  */
-export async function lockKeys(dir: string, kind: SecretKind, secrets: SecretSource): Promise<number> {
+export async function lockKeys(dir: string, locked: LockedWith, secrets: SecretSource): Promise<number> {
   mustExist(dir);
   return await changeStore(dir, async () => {
     const files = keyFiles(dir);
-    const sample = files.find(({ locked }) => locked);
+    const sample = files.find((file) => file.locked);
     if (sample !== undefined) {
       const bytes = mustRead(sample.path);
       const former = lockedKind(sample.path, bytes);
-      if (former !== kind) throw new KeystoreError("store", `keys of ${dir} are locked with a ${former}`, "unlock them first");
+      if (former !== (typeof locked === "string" ? locked : "Tang server")) throw new KeystoreError("store", `keys of ${dir} are locked with a ${former}`, "unlock them first");
+      if (typeof locked !== "string" && !isSameServer(tangServer(bytes), locked)) {
+        throw new KeystoreError("store", `keys of ${dir} are locked for another Tang server, or it has other signing keys now`, "unlock them first");
+      }
       await unlockKeyFile(sample.path, sample.kid, bytes, secrets);
     }
-    const open = files.filter(({ locked }) => !locked).map((file) => ({ ...file, bytes: mustCheck(file) }));
-    const secret = await secrets(kind);
+    const open = files.filter((file) => !file.locked).map((file) => ({ ...file, bytes: mustCheck(file) }));
+    const seal = await sealer(locked, secrets);
     for (const { path, bytes } of open) {
-      writeFileSafely(path.replace(/jwk$/, "jwe"), await sealAtRest(bytes, kind, secret), SECRET, "replace");
+      writeFileSafely(path.replace(/jwk$/, "jwe"), await seal(bytes), SECRET, "replace");
       removeFile(path);
     }
     return open.length;

@@ -298,7 +298,7 @@ const PARSERS: Readonly<Record<string, (bytes: Buffer) => unknown>> = {
   parseJwe,
   parseRequest,
   open: async (bytes) => await open(bytes, privateKeys),
-  openAtRest: async (bytes) => await openAtRest(bytes, () => Promise.resolve(MASTER_KEY)),
+  openAtRest: async (bytes) => await openAtRest(bytes, "master key", () => Promise.resolve(MASTER_KEY)),
 };
 
 /** Runs every parser: none throws anything but our own errors, whose words quote nothing. */

@@ -1,0 +1,65 @@
+// Asks a Tang server over HTTP: bounded in size and time, no redirects, no connection kept. Loads node:http when it is asked to.
+
+import { errorCode, KeystoreError, printable } from "../errors.ts";
+
+const TIME_LIMIT = 10_000; // ms for one answer, from the look-up of its name to the last byte
+const MAX_ANSWER = 64 * 1024; // bytes
+
+// A store may have many keys for one server: after it was waited for in vain, it is not waited for again at once.
+const silent = new Map<string, { readonly error: KeystoreError; readonly until: number }>();
+
+/** Whether text can be a Tang server's URL: http or https, and nothing behind its path, where ours goes. */
+export function isServerUrl(text: string): boolean {
+  return /^https?:\/\/[^\s?#@\\]{1,1024}$/i.test(text) && URL.canParse(text);
+}
+
+/** What a Tang server did wrong, as the one line that says so: a key that is locked for it stays locked. */
+export function serverError(server: string, what: string, hint: string): KeystoreError {
+  return new KeystoreError("key", `the Tang server ${printable(server, 256)} ${what}`, hint, 3);
+}
+
+/**
+ * Gets `path` from a Tang server, or posts a JWK to it.
+ *
+ * @param server its URL, checked by {@link isServerUrl}
+ * @returns the answer's bytes
+ * @throws KeystoreError `key` (exit code 3) if it does not answer with HTTP 200 and at most 64 KiB within 10 s
+ */
+export async function ask(server: string, path: string, jwk?: object): Promise<Buffer> {
+  const known = silent.get(server);
+  if (known !== undefined && Date.now() < known.until) throw known.error;
+  const url = new URL(server.replace(/\/+$/, "") + path);
+  const { request } = url.protocol === "https:" ? process.getBuiltinModule("node:https") : process.getBuiltinModule("node:http");
+  const posted = { method: "POST", headers: { "content-type": "application/jwk+json" } };
+  return await new Promise((resolve, reject) => {
+    const failed = (error: Error): void => {
+      if (error.name !== "AbortError") return reject(noAnswer(server, errorCode(error) ?? "unknown error"));
+      const late = noAnswer(server, `nothing whole within ${TIME_LIMIT / 1000} s`);
+      silent.set(server, { error: late, until: Date.now() + TIME_LIMIT });
+      return reject(late);
+    };
+    const refuse = (what: string, hint: string): void => {
+      reject(serverError(server, what, hint));
+      outgoing.destroy();
+    };
+    const outgoing = request(url, { ...(jwk && posted), agent: false, signal: AbortSignal.timeout(TIME_LIMIT) }, (answer) => {
+      const chunks: Buffer[] = [];
+      let length = 0;
+      answer.on("data", (chunk: Buffer) => {
+        chunks.push(chunk);
+        length += chunk.length;
+        if (length > MAX_ANSWER) refuse("answers with more than 64 KiB", "check that URL: no Tang server does that");
+      });
+      answer.on("end", () => resolve(Buffer.concat(chunks)));
+      answer.on("error", failed);
+      if (answer.statusCode === 404 && jwk !== undefined) refuse("has the key no more that this was locked with", "put the server's old key files back into its database");
+      else if (answer.statusCode !== 200) refuse(`answers HTTP ${answer.statusCode}`, "check that URL, and the server's log");
+    });
+    outgoing.on("error", failed);
+    outgoing.end(jwk && JSON.stringify(jwk));
+  });
+}
+
+function noAnswer(server: string, why: string): KeystoreError {
+  return serverError(server, `does not answer: ${printable(why, 64)}`, "start it, or check that URL and the network: what is locked for it opens nowhere else");
+}
