@@ -18,6 +18,7 @@ const OCT_KID = /^[A-Za-z0-9_-]{22}$/; // 128 bits, as generateJwk makes them
  */
 export async function parseKey(bytes: Buffer, passphrase: () => Promise<Buffer>): Promise<Jwk> {
   const text = bytes.toString("latin1").trimStart();
+  if (/^eyJ[\w-]*\.\./.test(text)) throw locked(); // a compact JWE, of a key locked for a Tang server
   const jwk = text.startsWith("{") || text.startsWith("[") ? parseJwk(bytes) : await parsePem(text, passphrase);
   const { kid, created: _created, ...key } = withSize(jwk);
   const obstacle = forbids(key, isPrivate(key) ? "unwrap" : "wrap") ?? forbids(publicHalf(key), "wrap");
@@ -37,7 +38,7 @@ function withSize(jwk: Jwk): Jwk {
 function parseJwk(bytes: Buffer): Jwk {
   const value = parseJson(bytes, JSON_DEPTH, refused);
   const keys = isObject(value) ? member(value, "keys") : value;
-  if (isObject(value) && member(value, "ciphertext") !== undefined) throw refused("is locked: run ocicrypt-keystore unlock where it comes from, for removed keys too");
+  if (isObject(value) && member(value, "ciphertext") !== undefined) throw locked();
   if (keys === undefined) return checkJwk(value, refused);
   if (!Array.isArray(keys)) throw refused("is a JWK set whose keys are not a list");
   if (keys.length !== 1) throw refused(`is a JWK set of ${keys.length} keys, not of one`);
@@ -68,6 +69,10 @@ function exported(secret: boolean, key: string, passphrase: Buffer | undefined):
     throw refused(passphrase === undefined ? "is damaged PEM, or a key of a kind other than EC and RSA" : "is encrypted PEM that this passphrase does not open");
   }
   return checkJwk(jwk, refused);
+}
+
+function locked(): KeystoreError {
+  return refused("is locked: run ocicrypt-keystore unlock where it comes from, for removed keys too");
 }
 
 function refused(reason: string): KeystoreError {

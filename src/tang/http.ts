@@ -10,7 +10,7 @@ const silent = new Map<string, { readonly error: KeystoreError; readonly until: 
 
 /** Whether text can be a Tang server's URL: http or https, and nothing behind its path, where ours goes. */
 export function isServerUrl(text: string): boolean {
-  return /^https?:\/\/[^\s?#@\\]{1,1024}$/i.test(text) && URL.canParse(text);
+  return /^https?:\/\/[^\s/?#@\\][^\s?#@\\]{0,1023}$/i.test(text) && URL.canParse(text);
 }
 
 /** What a Tang server did wrong, as the one line that says so: a key that is locked for it stays locked. */
@@ -31,6 +31,7 @@ export async function ask(server: string, path: string, jwk?: object): Promise<B
   const url = new URL(server.replace(/\/+$/, "") + path);
   const { request } = url.protocol === "https:" ? process.getBuiltinModule("node:https") : process.getBuiltinModule("node:http");
   const posted = { method: "POST", headers: { "content-type": "application/jwk+json" } };
+  const options = { ...(url.protocol === "https:" && { ca: authorities() }), ...(jwk && posted), agent: false };
   return await new Promise((resolve, reject) => {
     const failed = (error: Error): void => {
       if (error.name !== "AbortError") return reject(noAnswer(server, errorCode(error) ?? "unknown error"));
@@ -42,7 +43,7 @@ export async function ask(server: string, path: string, jwk?: object): Promise<B
       reject(serverError(server, what, hint));
       outgoing.destroy();
     };
-    const outgoing = request(url, { ...(jwk && posted), agent: false, signal: AbortSignal.timeout(TIME_LIMIT) }, (answer) => {
+    const outgoing = request(url, { ...options, signal: AbortSignal.timeout(TIME_LIMIT) }, (answer) => {
       const chunks: Buffer[] = [];
       let length = 0;
       answer.on("data", (chunk: Buffer) => {
@@ -58,6 +59,12 @@ export async function ask(server: string, path: string, jwk?: object): Promise<B
     outgoing.on("error", failed);
     outgoing.end(jwk && JSON.stringify(jwk));
   });
+}
+
+/** Node's own certificate authorities and the machine's: a fleet's are there. */
+function authorities(): string[] {
+  const { getCACertificates } = process.getBuiltinModule("node:tls");
+  return [...getCACertificates("default"), ...getCACertificates("system")];
 }
 
 function noAnswer(server: string, why: string): KeystoreError {

@@ -1,4 +1,4 @@
-// Passphrases asked for on a terminal: script(1) gives the real binary one, as a person's shell would.
+// Passphrases, and whether a server is trusted, asked for on a terminal: script(1) gives the real binary one, as a person's shell would.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -9,6 +9,7 @@ import * as assert from "uvu/assert";
 import { secretFiles } from "../../src/keystore/secrets.ts";
 import { assertOpens, commands, masterKeyFile, secretFile, tool, tree, use, wrapHere } from "../store.ts";
 import { assertFailure, BINARY, kidOf, makeStore, run, temporaryFolder, testWith } from "../support.ts";
+import { LyingTang } from "../tang.ts";
 
 const PASSPHRASE = "kein Öl, 7 Ave";
 const NEW = "New passphrase for the key store: ";
@@ -31,8 +32,9 @@ interface Session {
  * Runs the binary on a terminal of its own and answers its questions, one after another.
  *
  * @param before what stands before the command in the shell
+ * @param echoed whether the answers may be seen
  */
-async function onTerminal(script: string, args: readonly string[], answers: readonly (readonly [question: string, answer: string])[], before = ""): Promise<Session> {
+async function onTerminal(script: string, args: readonly string[], answers: readonly (readonly [question: string, answer: string])[], before = "", echoed = false): Promise<Session> {
   const folder = temporaryFolder();
   const line = [BINARY, ...args].map((word) => `'${word}'`).join(" ");
   const shell = secretFile(`cd ${folder}; stty -a > before; ${before} ${line} > stdout 2> stderr; code=$?; stty -a > after; exit $code\n`);
@@ -56,7 +58,7 @@ async function onTerminal(script: string, args: readonly string[], answers: read
   assert.is.not(code, null, `it waited for something else: ${screen}`);
   assert.equal(waiting, [], `not all was asked: ${screen}`);
   assert.is(written("after"), written("before"), "the terminal is as it was");
-  for (const [, answer] of answers) assert.not.ok(answer.length > 2 && screen.includes(answer.trim()), "no answer is echoed");
+  for (const [, answer] of answers) assert.not.ok(!echoed && answer.length > 2 && screen.includes(answer.trim()), "no answer is echoed");
   return { code, screen: screen.replaceAll("\r", ""), stdout: written("stdout"), stderr: written("stderr") };
 }
 
@@ -149,6 +151,24 @@ onTty("asks nothing where a file has the passphrase, or a master key is meant", 
   const { screen, ...session } = await onTerminal(command, ["unlock", "--keystore", dir], []);
   assert.is(screen, "");
   assert.match(assertFailure(session, 3), "--master-key-file");
+});
+
+onTty("lock --tang shows what signs for the server, and only a yes is one", async (command) => {
+  const tang = await LyingTang.started();
+  const dir = makeStore("alice");
+  const annotation = await wrapHere(dir, "alice");
+  const question = `The Tang server ${tang.url} signs with\n  ${tang.thumbprint}\nIs that what tang-show-keys prints there? Type yes to trust it: `;
+  const args = ["lock", "--tang", tang.url, "--keystore", dir];
+  const before = tree(dir);
+  for (const [answer, exitCode, line] of [["no\n", 2, /the Tang server http:.* is not trusted; nothing was changed/], ["\n", 2, /is not trusted/], ["y\n", 2, /is not trusted/], [CTRL_D, 1, /cancelled/]] as const) {
+    const { screen, ...session } = await onTerminal(command, args, [["trust it: ", answer]], "", true);
+    assert.ok(screen.startsWith(question), screen);
+    assert.match(assertFailure(session, exitCode), line);
+    assert.equal(tree(dir), before);
+  }
+  const locked = await onTerminal(command, args, [["trust it: ", "yes\n"]], "", true);
+  assert.equal(locked, { code: 0, screen: `${question}yes\n`, stdout: "", stderr: `locked 1 private keys for the Tang server ${tang.url}\n` });
+  await assertOpens(dir, annotation);
 });
 
 test("without a terminal says what to give instead", () => {

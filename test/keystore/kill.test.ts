@@ -16,6 +16,7 @@ import { generateJwk } from "../../src/keystore/generate.ts";
 import { secretFiles } from "../../src/keystore/secrets.ts";
 import { assertOpens, masterKeyFile, secretFile, tool, tree, wrapHere } from "../store.ts";
 import { BINARY, endurance, OPTSDATA, ROOT, run, succeed, temporaryFolder, testWith, unwrap } from "../support.ts";
+import { serverOf, Tang, TANG_PARTS, tangParts } from "../tang.ts";
 
 const MAX_NAMES = 12;
 const KID = /^[\w-]{22,43}\n$/;
@@ -202,21 +203,30 @@ test("a writer that is killed at any instant loses no key, and the next one work
   assert.ok(survivals < kills + kinds.length * 2, `most are killed before they end: ${kills} kills, ${survivals} survivals`);
 });
 
-test("lock and unlock with a passphrase lose no key when they are killed", async () => {
-  const passphrase = secretFile("correct horse\n");
-  const ledger = new Ledger(secretFiles({ passphraseFile: passphrase }));
-  const options = ["--keystore", ledger.dir, "--passphrase-file", passphrase];
-  for (const name of ["alice", "bob"]) succeed(["keygen", name, ...options]);
+/** Kills lock and unlock again and again, and looks at the store each time. */
+async function killLocking(secrets: SecretSource, both: readonly string[], lock: readonly string[], kill: number): Promise<void> {
+  const ledger = new Ledger(secrets);
+  const commands = { lock: ["lock", "--keystore", ledger.dir, ...both, ...lock], unlock: ["unlock", "--keystore", ledger.dir, ...both] } as const;
+  for (const name of ["alice", "bob"]) succeed(["keygen", name, "--keystore", ledger.dir]);
   await ledger.audit();
-  const normal = new Map([["lock", (await start(ledger.dir, ["lock", ...options])).took], ["unlock", (await start(ledger.dir, ["unlock", ...options])).took]]);
-  for (let kills = 0; kills < endurance(50); ) {
-    const command = pick(["lock", "unlock"]);
-    const { killed, code, stderr } = await start(ledger.dir, [command, ...options], anyInstant(normal.get(command)));
+  const normal = { lock: (await start(ledger.dir, commands.lock)).took, unlock: (await start(ledger.dir, commands.unlock)).took };
+  for (let kills = 0; kills < kill; ) {
+    const command = pick(["lock", "unlock"] as const);
+    const { killed, code, stderr } = await start(ledger.dir, commands[command], anyInstant(normal[command]));
     if (killed) kills++;
     else assert.is(code, 0, stderr);
     await ledger.audit();
   }
   assert.equal(ledger.names, ["alice", "bob"]);
+}
+
+test("lock and unlock with a passphrase lose no key when they are killed", async () => {
+  const passphraseFile = secretFile("correct horse\n");
+  await killLocking(secretFiles({ passphraseFile }), ["--passphrase-file", passphraseFile], [], endurance(50));
+});
+
+testWith(tangParts, TANG_PARTS, "lock and unlock for a Tang server lose no key when they are killed", async () => {
+  await killLocking(secretFiles({}), [], serverOf(await Tang.started()), endurance(500));
 });
 
 test("eight writers at once lose nothing and leave nothing behind", async () => {

@@ -1,0 +1,202 @@
+// Tang servers that lie, hang and flood, and locked files that were changed: one line each, and nothing is lost.
+
+import { readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { once } from "node:events";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { generateJwk } from "../../src/keystore/generate.ts";
+import { assertClosed, assertOpens, commands, tree, wrapHere, type Members } from "../store.ts";
+import { assertFailure, makeStore, unwrapRequest } from "../support.ts";
+import { advertisement, encoded, freshPoint, header, lockedFile, LyingTang, pointOf, runBeside, serverOf, type Lie } from "../tang.ts";
+
+// Advertisements that lie.
+
+const send = (value: unknown): Lie => (_request, response) => void response.end(typeof value === "string" ? value : JSON.stringify(value));
+const changed = (change: (jws: Members) => Members): Lie => (_request, response, right) => void response.end(JSON.stringify(change(JSON.parse(right.toString()) as Members)));
+const flipped = (text: unknown): string => Buffer.from(Buffer.from(String(text), "base64url").map((byte, at) => (at === 9 ? byte ^ 1 : byte))).toString("base64url");
+
+/** Lies that both ways of asking must withstand, with what the line says. */
+const TRANSPORT: readonly (readonly [name: string, lie: Lie, line: RegExp])[] = [
+  ["is huge", (_request, response) => void response.end(Buffer.alloc(65 * 1024, 0x20)), /answers with more than 64 KiB/],
+  ["never ends", (_request, response) => void setInterval(() => response.write(Buffer.alloc(60_000)), 1).unref(), /answers with more than 64 KiB/],
+  ["is a redirect", (_request, response) => void response.writeHead(302, { location: "http://127.0.0.1:1/" }).end(), /answers HTTP 302/],
+  ["is an error", (_request, response) => void response.writeHead(500).end("{}"), /answers HTTP 500/],
+  ["is cut off", (_request, response) => void response.writeHead(200, { "content-length": "1000" }).write("{", () => response.destroy()), /does not answer: ECONNRESET/],
+  ["is none", (_request, response) => void response.destroy(), /does not answer: ECONNRESET/],
+  ["is not HTTP", (_request, response) => void response.socket?.end("hello\r\n\r\n"), /does not answer: HPE_/],
+  ["has an endless head", (_request, response) => void response.socket?.write(`HTTP/1.1 200 OK\r\nx: ${"x".repeat(100_000)}`), /does not answer: HPE_/],
+  ["is empty", send(""), /that is not JSON/],
+  ["is not JSON", send("hello"), /that is not JSON/],
+  ["is a list", send([]), /that is no(t a JSON object|t an? object| JWS)/],
+  ["is deep", send("[".repeat(5000) + "]".repeat(5000)), /nested too deep/],
+];
+
+/** Lies about a server's keys. */
+const ADVERTISEMENTS: readonly (readonly [name: string, lie: (tang: LyingTang) => Lie, line: RegExp])[] = [
+  ...TRANSPORT.map(([name, lie, line]) => [name, () => lie, line] as const),
+  ["has no payload", () => changed(({ payload: _, ...jws }) => jws), /is no JWS with a payload/],
+  ["has another payload", (tang) => changed((jws) => ({ ...jws, payload: encoded({ keys: [...tang.keys, ...tang.keys] }) })), /is not signed by each of its signing keys/],
+  ["has a payload that is no set", () => changed((jws) => ({ ...jws, payload: encoded([]) })), /payload that is no JWK set/],
+  ["has a bad signature", () => changed((jws) => ({ ...jws, signature: flipped(jws["signature"]) })), /is not signed by each/],
+  ["has an empty signature", () => changed((jws) => ({ ...jws, signature: "" })), /is not signed by each/],
+  ["has no signature", () => changed(({ payload }) => ({ payload, signatures: [] })), /is not signed by each/],
+  ["has its alg outside of the protected header", () => changed(({ payload, signature }) => ({ payload, signature, protected: "", header: { alg: "ES512" } })), /is not signed by each/],
+  ["is signed by another key", (tang) => send(advertisement(tang.keys, [new LyingTang().signer.privateKey])), /is not signed by each/],
+  ["lacks the signature of one key", (tang) => send(advertisement([...tang.keys, { alg: "ES512", key_ops: ["verify"], ...freshPoint("P-521") }], [tang.signer.privateKey])), /is not signed by each/],
+  ["says none of its algorithm", (tang) => send(advertisement(tang.keys, [tang.signer.privateKey], { alg: "none" })), /is not signed by each/],
+  ["says another algorithm", (tang) => send(advertisement(tang.keys, [tang.signer.privateKey], { alg: "ES256" })), /is not signed by each/],
+  ["has a critical extension", (tang) => send(advertisement(tang.keys, [tang.signer.privateKey], { alg: "ES512", crit: ["b64"], b64: false })), /is not signed by each/],
+  ["has no signing key", (tang) => send(advertisement(tang.keys.slice(0, 1), [tang.signer.privateKey])), /has no signing key/],
+  ["has no exchange key", (tang) => send(advertisement(tang.keys.slice(1), [tang.signer.privateKey])), /has no exchange key/],
+  ["has no keys", (tang) => send(advertisement("keys", [tang.signer.privateKey])), /keys that are not a short list/],
+  ["has too many keys", (tang) => send(advertisement(Array.from({ length: 40 }, () => tang.keys[1]), [tang.signer.privateKey])), /keys that are not a short list/],
+  ["has an exchange key that is off the curve", (tang) => send(advertisement([{ ...tang.keys[0], y: tang.keys[1]?.["y"] }, tang.keys[1]], [tang.signer.privateKey])), /has a point that is not on its curve/],
+  ["has a key of another kind", (tang) => send(advertisement([...tang.keys, { kty: "OKP", crv: "Ed25519", x: "AA" }], [tang.signer.privateKey])), /a key that has a kty other/],
+  ["shows a private key", (tang) => send(advertisement([...tang.keys, generateJwk({ type: "ec" })], [tang.signer.privateKey])), /a key that is not a public EC key/],
+  ["has an exchange key that is another's", (tang) => send(advertisement([{ ...tang.keys[0], ...freshPoint("P-521") }, tang.keys[1]], [tang.signer.privateKey])), /gives an answer that does not open it/],
+];
+
+{
+  const tang = await LyingTang.started();
+  const dir = makeStore("alice");
+  const before = tree(dir);
+  for (const [name, lie, line] of ADVERTISEMENTS) {
+    test(`refuses an advertisement that ${name}: one line, and nothing is locked`, async () => {
+      tang.adv = lie(tang);
+      const shown = assertFailure(await runBeside(["lock", ...serverOf(tang), "--keystore", dir]), 3);
+      assert.match(shown, line);
+      assert.match(shown, `the Tang server ${tang.url} `);
+      assert.equal(tree(dir), before);
+    });
+  }
+  test("takes it when it lies no more", async () => {
+    tang.adv = undefined;
+    assert.match((await runBeside(["lock", ...serverOf(tang), "--keystore", dir])).stderr, "locked 1 private keys");
+  });
+}
+
+// Answers that lie.
+
+/** A store that is locked for a server which lies from now on. */
+async function liedTo(...names: readonly string[]): Promise<{ tang: LyingTang; dir: string; annotation: Buffer }> {
+  const tang = await LyingTang.started();
+  const dir = makeStore("alice", ...names);
+  const annotation = await wrapHere(dir, "alice");
+  const { code, stderr } = await runBeside(["lock", ...serverOf(tang), "--keystore", dir]);
+  assert.is(code, 0, stderr);
+  assert.is((await runBeside(["--keystore", dir], { input: unwrapRequest(annotation) })).code, 0, "as long as it does not lie");
+  return { tang, dir, annotation };
+}
+
+/** The x = epk + e·G of a request, less the epk of the file: e·G. */
+const ephemeral = (body: Buffer, dir: string): InstanceType<(typeof import("@noble/curves/nist.js"))["p521"]["Point"]> =>
+  pointOf(JSON.parse(body.toString()) as Parameters<typeof pointOf>[0]).subtract(pointOf(header(lockedFile(dir, "alice"))["epk"] as Parameters<typeof pointOf>[0]));
+
+const zero = Buffer.alloc(66).toString("base64url");
+const ANSWERS: readonly (readonly [name: string, lie: (tang: LyingTang, dir: string) => Lie, line: RegExp])[] = [
+  ...TRANSPORT.map(([name, lie, line]) => [name, () => lie, line] as const),
+  ["is not found", () => (_request, response) => void response.writeHead(404).end(), /has the key no more that this was locked with/],
+  ["is another point", () => send(freshPoint("P-521")), /gives an answer that does not open it/],
+  ["is what was asked", () => ({ body }, response) => void response.end(body), /gives an answer that does not open it/],
+  ["is off the curve", () => changed((jwk) => ({ ...jwk, y: freshPoint("P-521").y })), /has a point that is not on its curve/],
+  ["is the point at infinity, as zeros", () => changed((jwk) => ({ ...jwk, x: zero, y: zero })), /has a point that is not on its curve/],
+  ["leaves the point at infinity", (tang, dir) => ({ body }, response) => {
+    const point = ephemeral(body, dir).toBytes(false);
+    const [x, y] = [point.subarray(1, 67), point.subarray(67)].map((bytes) => Buffer.from(bytes).toString("base64url"));
+    response.end(JSON.stringify(tang.multiply({ kty: "EC", crv: "P-521", x: x ?? "", y: y ?? "" })));
+  }, /gives an answer that leaves no secret/],
+  ["is on another curve", () => send(freshPoint("P-256")), /is no public key on P-521/],
+  ["is a private key", () => send(generateJwk({ type: "ec", curve: "P-521" })), /is no public key on P-521/],
+  ["is an RSA key", () => send(generateJwk({ type: "rsa", bits: 2048 })), /is no public key on P-521/],
+  ["lacks a coordinate", () => changed(({ y: _, ...jwk }) => jwk), /has no y in canonical base64url/],
+  ["has a short coordinate", () => changed((jwk) => ({ ...jwk, y: "AA" })), /has an y of the wrong length/],
+];
+
+{
+  const { tang, dir, annotation } = await liedTo();
+  const before = tree(dir);
+  const input = unwrapRequest(annotation);
+  for (const [name, lie, line] of ANSWERS) {
+    test(`withstands an answer that ${name}: one line, exit code 3`, async () => {
+      tang.rec = lie(tang, dir);
+      const shown = assertFailure(await runBeside(["--keystore", dir], { input }), 3);
+      assert.match(shown, line);
+      assert.match(shown, `locked key ${lockedFile(dir, "alice")}: the Tang server ${tang.url} `);
+    });
+  }
+  test("unlocks nothing with a wrong answer, and opens when it lies no more", async () => {
+    for (const args of [["unlock"], ["lock", ...serverOf(tang)], ["keygen", "bob"]]) {
+      tang.rec = send(freshPoint("P-521"));
+      assert.match(assertFailure(await runBeside([...args, "--keystore", dir]), 3), /gives an answer that does not open it/);
+    }
+    assert.equal(tree(dir), before);
+    tang.rec = undefined;
+    assert.is((await runBeside(["--keystore", dir], { input })).code, 0);
+  });
+}
+
+test("waits 10 s in all for a server that hangs, whatever it does meanwhile and however many keys there are", async () => {
+  const hang: Lie = () => undefined;
+  const drip: Lie = (_request, response) => void setInterval(() => response.write(" "), 100).unref();
+  const silent = createServer(() => undefined).listen(0, "127.0.0.1").unref(); // takes connections and says nothing
+  await once(silent, "listening");
+  const timed = async (args: readonly string[], input: string, code: number): Promise<void> => {
+    const started = Date.now();
+    assert.match(assertFailure(await runBeside(args, { input }), code), /the Tang server http:.* does not answer: nothing whole within 10 s/);
+    const took = Date.now() - started;
+    assert.ok(took > 9_500 && took < 14_000, `${took} ms`);
+  };
+  const stores = await Promise.all([hang, drip].map(async (lie) => {
+    const { tang, dir, annotation } = await liedTo("bob", "carol");
+    tang.rec = lie;
+    return { dir, input: unwrapRequest(annotation.toString().replace(/"kid":"[^"]+",?/, "")) }; // so that every key is tried
+  }));
+  const { port } = silent.address() as { port: number };
+  await Promise.all([
+    ...stores.map(async ({ dir, input }) => await timed(["--keystore", dir], input, 3)),
+    timed(["lock", "--tang", `http://127.0.0.1:${port}`, "--keystore", makeStore("alice")], "", 3),
+  ]);
+});
+
+// Files that are no key locked for a server, or a changed one. None is asked for them, where it can be told before.
+
+const FILES: readonly (readonly [name: string, change: (jwe: Members) => Members, line: RegExp])[] = [
+  ["no epk", ({ epk: _, ...rest }) => rest, /it is damaged/],
+  ["an epk on another curve", (rest) => ({ ...rest, epk: freshPoint("P-256") }), /it is damaged/],
+  ["an epk that is off its curve", (rest) => ({ ...rest, epk: { ...freshPoint("P-521"), y: freshPoint("P-521").y } }), /it is damaged/],
+  ["another kid", (rest) => ({ ...rest, kid: "A".repeat(43) }), /it is damaged/],
+  ["no kid", ({ kid: _, ...rest }) => rest, /it is damaged/],
+  ["another enc", (rest) => ({ ...rest, enc: "A128GCM" }), /it is damaged/],
+  ["another pin", (rest) => ({ ...rest, clevis: { pin: "sss" } }), /it is locked in a way this program does not know/],
+  ["no pin", ({ clevis: _, ...rest }) => rest, /it is locked in a way this program does not know/],
+  ["an alg with a key wrapped", (rest) => ({ ...rest, alg: "ECDH-ES+A256KW" }), /it is locked in a way this program does not know/],
+  ["no server", (rest) => ({ ...rest, clevis: { pin: "tang" } }), /it is damaged/],
+  ["a URL that is none", (rest) => ({ ...rest, clevis: { pin: "tang", tang: { url: "file:///", adv: { keys: [] } } } }), /it is damaged/],
+  ["no advertisement", ({ clevis, ...rest }) => ({ ...rest, clevis: { pin: "tang", tang: { url: ((clevis as Members)["tang"] as Members)["url"] } } }), /it is damaged/],
+];
+
+{
+  const { tang, dir, annotation } = await liedTo();
+  const path = lockedFile(dir, "alice");
+  const whole = readFileSync(path, "latin1");
+  const [, ...rest] = whole.split(".");
+  const members = header(path);
+  const before = tang.requests;
+  for (const [name, change, line] of FILES) {
+    test(`a file with ${name} is told, and no server is asked`, async () => {
+      writeFileSync(path, [encoded(change(members)), ...rest].join("."));
+      assert.match(await assertClosed(dir, annotation), line);
+      for (const args of [["unlock"], ["keygen", "bob"]]) assert.match(commands(dir).refuses(1, args), line);
+      assert.is(tang.requests, before);
+    });
+  }
+  test("a file whose content was changed is told", async () => {
+    writeFileSync(path, whole.replace(/.{10}$/, "AAAAAAAAAA"));
+    assert.match(assertFailure(await runBeside(["--keystore", dir], { input: unwrapRequest(annotation) }), 3), "or the locked key is damaged: restore it from a backup");
+    writeFileSync(path, whole);
+    await assertOpens(dir, annotation);
+  });
+}
+
+test.run();
