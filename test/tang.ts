@@ -1,12 +1,11 @@
-// Tang servers for the tests. A real one: tangd speaks HTTP on standard input and output, and is started for each connection, as inetd does.
-// And one of ours that can lie. Run as a program, this file is that inetd: DATABASE PORT.
+// Tang servers for the tests: Debian's, behind tangd-inetd.ts, and one of ours that can lie.
 
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { createECDH, generateKeyPairSync, sign, type KeyObject } from "node:crypto";
 import { once } from "node:events";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync } from "node:fs";
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
-import { createServer, type AddressInfo, type Socket } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { join } from "node:path";
 import { p521 } from "@noble/curves/nist.js";
 import * as assert from "uvu/assert";
@@ -23,17 +22,6 @@ export const tangParts = [`${LIBEXEC}/tangd`, `${LIBEXEC}/tangd-keygen`, tool("c
 
 /** What to say is missing. */
 export const TANG_PARTS = "tang, clevis and jose";
-
-function inetd(db: string, port: number): void {
-  const server = createServer((socket) => {
-    const child = spawn(`${LIBEXEC}/tangd`, [db], { stdio: ["pipe", "pipe", "ignore"] });
-    socket.pipe(child.stdin);
-    child.stdout.pipe(socket);
-    for (const stream of [socket, child.stdin]) stream.on("error", () => child.kill());
-  });
-  server.listen(port, "127.0.0.1", () => process.stdout.write(`${(server.address() as AddressInfo).port}\n`));
-  process.stdin.resume().on("close", () => process.exit()); // the test is gone, however it ended
-}
 
 const children = new Set<ChildProcess>();
 process.on("exit", () => {
@@ -82,7 +70,7 @@ export class Tang {
   }
 
   async start(): Promise<void> {
-    const child = spawn(process.execPath, [join(import.meta.dirname, "tang.ts"), this.db, String(this.#port)], { stdio: ["pipe", "pipe", "inherit"] });
+    const child = spawn(process.execPath, [join(import.meta.dirname, "tangd-inetd.ts"), `${LIBEXEC}/tangd`, this.db, String(this.#port)], { stdio: ["pipe", "pipe", "inherit"] });
     children.add(child);
     this.#child = child;
     const [line] = (await once(child.stdout, "data")) as [Buffer];
@@ -215,5 +203,3 @@ export function lockedFile(dir: string, name: string): string {
 export function header(path: string): Members {
   return JSON.parse(Buffer.from(readFileSync(path, "latin1").split(".")[0] ?? "", "base64url").toString()) as Members;
 }
-
-if (import.meta.main) inetd(process.argv[2] ?? "", Number(process.argv[3]));

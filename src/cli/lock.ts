@@ -45,7 +45,7 @@ async function trust(url: string, thumbprints: readonly string[], expected: stri
     throw new KeystoreError("key", `${printable(expected, 64)} is no signing key of the Tang server ${shown}`, "run tang-show-keys on that server; if its keys were not changed by you, another answers in its place");
   }
   const question = `The Tang server ${shown} signs with\n${thumbprints.map((one) => `  ${one}\n`).join("")}Is that what tang-show-keys prints there? Type yes to trust it: `;
-  if (await askYes(question, `trust in the Tang server ${shown}`, "give a signing key of it with --thumbprint THUMBPRINT: tang-show-keys prints it on that server")) return;
+  if (await askYes(question, `whether the Tang server ${shown} is trusted`, "give a signing key of it with --thumbprint THUMBPRINT: tang-show-keys prints it on that server")) return;
   throw new KeystoreError("usage", `the Tang server ${shown} is not trusted`, "nothing was changed");
 }
 

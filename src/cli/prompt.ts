@@ -13,13 +13,14 @@ import { KeystoreError } from "../errors.ts";
  * @throws KeystoreError `usage` without a terminal, `io` after Ctrl-C or Ctrl-D
  */
 export async function askSecret(question: string, hint: string): Promise<Buffer> {
-  return Buffer.from(await askLine(question, openTerminal("the passphrase", hint), false));
+  return Buffer.from(await askLine(question, openTerminal("for the passphrase", hint), false));
 }
 
 /**
  * Whether the line typed at /dev/tty is `yes`.
  *
- * @param what the question is about, and what to do where there is no terminal
+ * @param what `whether` what, for where there is no terminal
+ * @param hint what to do there
  * @throws KeystoreError `usage` without a terminal, `io` after Ctrl-C or Ctrl-D
  */
 export async function askYes(question: string, what: string, hint: string): Promise<boolean> {
@@ -52,6 +53,6 @@ function openTerminal(what: string, hint: string): number {
   try {
     return openSync("/dev/tty", "r+");
   } catch {
-    throw new KeystoreError("usage", `there is no terminal to ask for ${what}`, hint);
+    throw new KeystoreError("usage", `there is no terminal to ask ${what}`, hint);
   }
 }

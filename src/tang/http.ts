@@ -8,9 +8,9 @@ const MAX_ANSWER = 64 * 1024; // bytes
 // A store may have many keys for one server: after it was waited for in vain, it is not waited for again at once.
 const silent = new Map<string, { readonly error: KeystoreError; readonly until: number }>();
 
-/** Whether text can be a Tang server's URL: http or https, and nothing behind its path, where ours goes. */
+/** Whether text can be a Tang server's URL: http or https, in visible ASCII without ? # @ \, as nothing may stand behind its path. */
 export function isServerUrl(text: string): boolean {
-  return /^https?:\/\/[^\s/?#@\\][^\s?#@\\]{0,1023}$/i.test(text) && URL.canParse(text);
+  return /^https?:\/\/(?!\/)[!"$->A-[\]-~]{1,1024}$/i.test(text) && URL.canParse(text);
 }
 
 /** What a Tang server did wrong, as the one line that says so: a key that is locked for it stays locked. */

@@ -16,6 +16,10 @@ import { header, lockedFile, LyingTang, runBeside, serverOf, Tang, TANG_PARTS, t
 
 const withTang = (name: string, body: (parts: NonNullable<typeof tangParts>) => Promise<void>): void => testWith(tangParts, TANG_PARTS, name, body);
 
+let shared: Promise<Tang> | undefined;
+/** A server for the tests that leave it as it is. */
+const steady = async (): Promise<Tang> => await (shared ??= Tang.started());
+
 /** Exec mode's answer to an unwrap request. */
 function exec(dir: string, annotation: Buffer): ReturnType<typeof run> {
   return run(["--keystore", dir], { input: unwrapRequest(annotation) });
@@ -32,7 +36,7 @@ async function lockedStore(tang: Tang, ...names: readonly string[]): Promise<{ d
 
 withTang("locks current, retired and removed keys, shows nothing secret, and unlocks them as they were", async () => {
   const tang = await Tang.started();
-  const dir = makeStore("alice", "bob:--type oct", "carol:--type rsa");
+  const dir = makeStore("alice", "bob:--type oct", "carol:--curve P-384");
   const cli = commands(dir);
   cli("rotate", "alice");
   const annotations = [await wrapHere(dir, "alice"), await wrapHere(dir, "bob")];
@@ -104,7 +108,7 @@ withTang("a stopped server: one line that names it, exit code 3, nothing changed
 });
 
 withTang("doctor says that keys are locked for a server, and that it opened them", async () => {
-  const tang = await Tang.started();
+  const tang = await steady();
   const { dir } = await lockedStore(tang, "bob");
   const checks = examine(dir);
   assert.equal(problems(checks), []);
@@ -167,7 +171,7 @@ withTang("a server with several signing keys is trusted by any of them", async (
 });
 
 withTang("does not mix with a secret", async () => {
-  const tang = await Tang.started();
+  const tang = await steady();
   const { dir } = await lockedStore(tang);
   const withMasterKey = ["--master-key-file", masterKeyFile()];
   assert.match(commands(dir).refuses(1, ["lock", ...withMasterKey]), `keys of ${dir} are locked with a Tang server; unlock them first`);
@@ -180,13 +184,13 @@ withTang("does not mix with a secret", async () => {
 });
 
 withTang("a locked key in removed/ is not imported, and says why", async () => {
-  const tang = await Tang.started();
+  const tang = await steady();
   const { dir } = await lockedStore(tang);
   assert.match(commands(dir).refuses(1, ["import", "bob", lockedFile(dir, "alice")]), "the key to import is locked: run ocicrypt-keystore unlock");
 });
 
 withTang("swapped files are told", async () => {
-  const tang = await Tang.started();
+  const tang = await steady();
   const { dir, annotation } = await lockedStore(tang, "bob");
   copyFileSync(lockedFile(dir, "bob"), lockedFile(dir, "alice"));
   assert.match(assertFailure(exec(dir, annotation), 3), "holds another key than its name says");
@@ -209,7 +213,7 @@ test("asks nobody for an annotation, though it is locked as a key is", async () 
 for (const [name, args, exitCode, line] of [
   ["another thumbprint", () => ["--thumbprint", "A".repeat(43)], 1, /A{43} is no signing key of the Tang server http:.*; run tang-show-keys/],
   ["its exchange key's thumbprint", (tang: LyingTang) => ["--thumbprint", thumbprint(tang.exchangePoint)], 1, /is no signing key of the Tang server/],
-  ["no thumbprint and no terminal", () => [], 2, /there is no terminal to ask for trust in the Tang server http:.*; give a signing key of it with --thumbprint THUMBPRINT: tang-show-keys prints it/],
+  ["no thumbprint and no terminal", () => [], 2, /there is no terminal to ask whether the Tang server http:.* is trusted; give a signing key of it with --thumbprint THUMBPRINT: tang-show-keys prints it/],
 ] as const) {
   test(`refuses a server with ${name}, and locks nothing`, async () => {
     const tang = await LyingTang.started();
@@ -220,7 +224,7 @@ for (const [name, args, exitCode, line] of [
   });
 }
 
-for (const url of ["", "127.0.0.1:80", "file:///etc/passwd", "ftp://host/", "http://", "http:///adv", "http://user:secret@host/", "http://host/?x", "http://host/#x", "http://ho st/", "https:\\\\host", `http://${"a".repeat(2000)}`, "http://host:99999"]) {
+for (const url of ["", "127.0.0.1:80", "file:///etc/passwd", "ftp://host/", "http://", "http:///adv", "http://user:secret@host/", "http://host/?x", "http://host/#x", "http://ho st/", "http://host/\u001b[2J", "http://h\u00f6st/", "https:\\\\host", `http://${"a".repeat(2000)}`, "http://host:99999"]) {
   test(`refuses ${JSON.stringify(url.slice(0, 40))} as a server's URL`, () => {
     const dir = makeStore("alice");
     assert.match(commands(dir).refuses(2, ["lock", "--tang", url, "--thumbprint", "x"]), /is no Tang server's URL; use http:\/\/HOST/);
