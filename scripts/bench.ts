@@ -8,6 +8,7 @@ import { cpus } from "node:os";
 import { join } from "node:path";
 import { baseNode, binary } from "./build.ts";
 import { makeImage } from "./image.ts";
+import { heldElsewhere } from "./holder-bench.ts";
 import { at, compare, dir, median, rows, run, type Command } from "./measure.ts";
 import { load, startServer } from "./serve-bench.ts";
 import { findSkopeo } from "./skopeo.ts";
@@ -153,6 +154,7 @@ function quoted(word: string): string {
 try {
   startUp();
   await load(at("store"), at("unwrap-p256.json"));
+  await heldElsewhere(at("store"), requests);
   await images();
 } finally {
   rmSync(dir, { recursive: true, force: true });

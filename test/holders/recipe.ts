@@ -5,7 +5,7 @@ import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
 import { ROOT } from "../support.ts";
 
-const README = join(ROOT, "README-holders.md");
+const README = join(ROOT, "README.md");
 const SCRIPTS = "/usr/local/bin/"; // where the README puts its scripts
 
 /** A key that a real part holds, as `import NAME PUBLIC --holder OP -- COMMAND…` wants it. */
