@@ -32,7 +32,8 @@ function parseReference(text: string): Reference {
   const host = hasHost ? first : "docker.io";
   const valid = /^[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$/.test(path) && /^[A-Za-z0-9.-]+(?::\d{1,5})?$/.test(host);
   if (!valid || (digest !== undefined && !isDigest(digest))) {
-    throw new KeystoreError("usage", `"docker://${printable(text, 128)}" is no image reference`, "use docker://HOST[:PORT]/PATH[:TAG]");
+    const shown = text.replace(/^[^/]*:[^/]*@/, "…@"); // a user and a password do not belong there, nor into a log
+    throw new KeystoreError("usage", `"docker://${printable(shown, 128)}" is no image reference`, "use docker://HOST[:PORT]/PATH[:TAG]");
   }
   return { host, path, reference: digest ?? tag ?? "latest" };
 }

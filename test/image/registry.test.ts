@@ -113,6 +113,7 @@ for (const [image, line] of [
   ["docker://example.org/a/../b", /is no image reference/],
   ["docker://example.org/a@sha256:00", /is no image reference/],
   ["docker://example.org/a", /example.org is not this machine; --tls-verify=false is for a registry on localhost/],
+  ["docker://user:s3cret@example.org/a", /"docker:\/\/…@example.org\/a" is no image reference/],
   ["dir:/x", /"dir:\/x" is no image/],
 ] as const) {
   test(`refuses ${image} before anything is sent`, () => {
