@@ -90,8 +90,13 @@ export async function serve(options: ServeOptions, tell: (line: string) => void)
     return address.kind === "tcp" ? { ...address, port } : address;
   };
   const actual = address.kind === "unix" ? await bindSocket(address.path, socketMode, bind) : await bind();
+  const stopped = new Promise<void>((stop) => {
+    process.once("SIGTERM", stop);
+    process.once("SIGINT", stop);
+  });
   tell(`listening on ${shownAddress(actual)}`);
-  await untilStopped(server);
+  await stopped;
+  await drain(server);
 }
 
 function mutualTls({ cert, key, clientCa }: NonNullable<ServeOptions["tls"]>): ServerCredentials {
@@ -115,11 +120,7 @@ async function bound(server: Server, address: Address, credentials: ServerCreden
   });
 }
 
-async function untilStopped(server: Server): Promise<void> {
-  await new Promise<void>((stop) => {
-    process.once("SIGTERM", stop);
-    process.once("SIGINT", stop);
-  });
+async function drain(server: Server): Promise<void> {
   await new Promise<void>((drained) => {
     const limit = setTimeout(() => {
       server.forceShutdown();
