@@ -17,13 +17,16 @@ import { storeChecks } from "./store.ts";
 export async function examine(dir: string, given: SecretFiles): Promise<Check[]> {
   const file = configFile();
   const own = ownProvider(file);
+  const store = await storeChecks(dir, secretsOf(given, own));
+  const holders = await holderChecks(dir);
+  const askHolders = holders.every(({ status }) => status !== "fail");
   return [
-    ...(await storeChecks(dir, secretsOf(given, own))),
-    ...(await holderChecks(dir)),
+    ...store,
+    ...holders,
     ...(await configChecks(file, dir)),
     ...(await clientChecks()),
     ...(await containerdChecks()),
-    ...(await (own === undefined ? roundTrip(asConfigured(dir, given), dir) : roundTrip(own, storeLocation(own.options?.keystore)))),
+    ...(await (own === undefined ? roundTrip(asConfigured(dir, given), dir, askHolders) : roundTrip(own, storeLocation(own.options?.keystore), askHolders))),
   ];
 }
 

@@ -48,7 +48,7 @@ export async function keyChecks(dir: string, given: SecretFiles, look: typeof ch
     })),
     ...(await look("store.locked", async (warn, fail) => {
       const locked = await lockedKeys(layout.privateDir(dir), fail);
-      const kinds = [...new Set(locked.map(({ kind }) => kind))];
+      const kinds = [...new Set(locked.map(({ kind }) => kind))].toSorted();
       const open = privateKids(dir).filter((kid) => locatePrivate(dir, kid)?.kind === "file");
       if (locked.length > 0 && open.length > 0) warn(`${open.length} private keys are not locked, others are`, "lock them with ocicrypt-keystore lock");
       if (kinds.length > 1) warn(`some keys are locked with a ${kinds.join(", others with a ")}`, "run ocicrypt-keystore unlock, then lock");

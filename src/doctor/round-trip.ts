@@ -11,12 +11,17 @@ import type { Provider } from "./config-file.ts";
 
 const TIME_LIMIT = 10_000; // ms for one start, beside what a holder may take
 
-/** A round trip for a key of `dir`, the provider's store. */
-export async function roundTrip(provider: Provider, dir: string): Promise<Check[]> {
+/**
+ * A round trip for a key of `dir`, the provider's store.
+ *
+ * @param askHolders whether it may be a key that a command holds: one that has just failed may count wrong PINs
+ */
+export async function roundTrip(provider: Provider, dir: string, askHolders: boolean): Promise<Check[]> {
   return await check("round-trip", (warn, fail) => {
-    const name = [readDefault(dir), ...nameList(dir)].find((one) => one !== undefined && wrapsAndOpens(dir, currentKid(dir, one)));
+    const name = [readDefault(dir), ...nameList(dir)].find((one) => one !== undefined && wrapsAndOpens(dir, currentKid(dir, one), askHolders));
     if (name === undefined) {
-      warn(`not tried: no current key of ${dir} has its private key there`, "make one with ocicrypt-keystore keygen NAME, if images are to be decrypted here");
+      if (askHolders) warn(`not tried: no current key of ${dir} has its private key there`, "make one with ocicrypt-keystore keygen NAME, if images are to be decrypted here");
+      else warn(`not tried: only commands hold the current keys of ${dir}, and not all of them work`, "mend what store.holders says");
       return "";
     }
     const held = readHeld(dir, currentKid(dir, name));
@@ -35,9 +40,9 @@ function currentKid(dir: string, name: string): string {
 }
 
 /** A symmetric key with a holder only opens. */
-function wrapsAndOpens(dir: string, kid: string): boolean {
+function wrapsAndOpens(dir: string, kid: string, askHolders: boolean): boolean {
   const kind = locatePrivate(dir, kid)?.kind;
-  return kind !== undefined && (kind !== "holder" || readPublicKey(dir, kid)?.kty !== "oct");
+  return kind !== undefined && (kind !== "holder" || (askHolders && readPublicKey(dir, kid)?.kty !== "oct"));
 }
 
 /** What containerd passes on. A holder's command gets what this process has instead: what it needs is its own affair. */

@@ -177,7 +177,7 @@ test("tells of keys locked with several kinds of secrets, of some not locked, an
   succeed(["lock", "--keystore", other, "--passphrase-file", passphrase]);
   for (const from of [one, other]) for (const folder of ["private", "public", "names"]) for (const file of readdirSync(join(from, folder))) copyFileSync(join(from, folder, file), join(dir, folder, file));
   const messages = examine(dir, ["--master-key-file", secret, "--passphrase-file", passphrase]).filter(({ id }) => id === "store.locked");
-  assert.equal(messages.map(({ status, message }) => `${status} ${message}`), ["warn 3 private keys are not locked, others are", "warn some keys are locked with a passphrase, others with a master key"]);
+  assert.equal(messages.map(({ status, message }) => `${status} ${message}`), ["warn 3 private keys are not locked, others are", "warn some keys are locked with a master key, others with a passphrase"]);
   truncateSync(privateKey(one, "x", "jwe"), 100);
   assertCheck(examine(one, ["--master-key-file", secret]), "store.locked", "fail", /locked key \S+ is damaged: it is no JWE.*backup/);
 });
