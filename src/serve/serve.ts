@@ -1,7 +1,7 @@
 // serve: one warm process that answers over gRPC what exec mode answers on standard output.
 
 import { createSecureContext } from "node:tls";
-import { logVerbosity, Server, ServerCredentials, ServerInterceptingCall, setLogVerbosity, status, type sendUnaryData, type ServerInterceptor, type ServerUnaryCall } from "@grpc/grpc-js";
+import { logVerbosity, Server, ServerCredentials, ServerInterceptingCall, setLogVerbosity, status, type sendUnaryData, type ServerInterceptingCallInterface, type ServerInterceptor, type ServerUnaryCall } from "@grpc/grpc-js";
 import { asKeystoreError, errorLine, KeystoreError, type ErrorCode } from "../errors.ts";
 import type { SecretSource } from "../jwe/at-rest.ts";
 import { mustExist } from "../keystore/directory.ts";
@@ -34,6 +34,7 @@ export interface ServeOptions {
 
 const MAX_KIDS = 16; // that a line of the log names
 const MAX_AT_ONCE = 256; // requests under way
+const MAX_INCOMPLETE = 128; // requests whose message is still to come, each with up to MAX_MESSAGE in memory
 const TIME_LIMIT = 60_000; // ms for a request, from its first byte: two holders may take their 30 s
 const DRAIN_LIMIT = 30_000; // ms for what is under way when the server is told to end
 const LIMITS = {
@@ -79,7 +80,7 @@ export async function serve(options: ServeOptions, tell: (line: string) => void)
   process.stderr.on("error", () => undefined); // nobody reads the log: no reason to stop
 
   setLogVerbosity(logVerbosity.NONE); // the library's own log: what concerns a person is in ours
-  const server = new Server({ ...LIMITS, interceptors: [timeLimit] });
+  const server = new Server({ ...LIMITS, interceptors: [limited()] });
   const handler = new Handler(store, options, audit);
   server.addService(SERVICE, {
     WrapKey: (call: Call, done: Done) => void handler.handle("keywrap", call, done),
@@ -133,15 +134,40 @@ async function drain(server: Server): Promise<void> {
   });
 }
 
-/** Ends a request whose message does not come to its end, or whose answer does not. */
-const timeLimit: ServerInterceptor = (_method, call) =>
-  new ServerInterceptingCall(call, {
-    start: (next) => {
-      const details = errorLine(new KeystoreError("busy", `the request took longer than ${TIME_LIMIT / 1000} s`, "try again; see the server's log"));
-      const timer = setTimeout(() => call.sendStatus({ code: status.DEADLINE_EXCEEDED, details, metadata: null }), TIME_LIMIT);
-      next({ onReceiveMetadata: (metadata, on) => on(metadata), onReceiveMessage: (message, on) => on(message), onReceiveHalfClose: (on) => on(), onCancel: () => clearTimeout(timer) });
-    },
-  });
+/**
+ * Ends a request whose message does not come to its end, or whose answer does not: after its time, or the oldest when too many wait. What is
+ * compressed is not taken at all, since a few bytes would become megabytes before a handler sees them; ocicrypt's clients compress nothing.
+ */
+function limited(): ServerInterceptor {
+  const incomplete = new Set<ServerInterceptingCallInterface>(); // the oldest first
+  const end = (call: ServerInterceptingCallInterface, code: status, message: string, hint = "try again; see the server's log"): void => {
+    incomplete.delete(call);
+    call.sendStatus({ code, details: errorLine(new KeystoreError("busy", message, hint)), metadata: null });
+  };
+  return (_method, call) =>
+    new ServerInterceptingCall(call, {
+      start: (next) => {
+        const timer = setTimeout(() => end(call, status.DEADLINE_EXCEEDED, `the request took longer than ${TIME_LIMIT / 1000} s`), TIME_LIMIT);
+        next({
+          onReceiveMetadata: (metadata, on) => on(metadata),
+          onReceiveMessage: (message, on) => on(message),
+          onReceiveHalfClose: (on) => {
+            incomplete.delete(call);
+            on();
+          },
+          onCancel: () => {
+            incomplete.delete(call);
+            clearTimeout(timer);
+          },
+        });
+        // The library keeps the header to itself, in a field that the tests watch over.
+        if ("incomingEncoding" in call && call.incomingEncoding !== "identity") return end(call, status.UNIMPLEMENTED, "the request is compressed", "send it as it is");
+        const [oldest] = incomplete;
+        if (oldest !== undefined && incomplete.size >= MAX_INCOMPLETE) end(oldest, status.RESOURCE_EXHAUSTED, `${MAX_INCOMPLETE} newer requests wait for the rest of their message`);
+        incomplete.add(call);
+      },
+    });
+}
 
 type Call = ServerUnaryCall<Buffer, Buffer>;
 type Done = sendUnaryData<Buffer>;

@@ -1,7 +1,7 @@
 // What clients, the disk and the administrator may do to a server: it goes on answering the others, and ends when it is told to.
 
 import { spawn } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { connect as connectHttp2, type ClientHttp2Session, type ClientHttp2Stream } from "node:http2";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
@@ -29,8 +29,17 @@ function open(server: TestServer): Socket {
 /** A call made by hand: the headers, and whatever of the message is written to it. */
 function handmade(server: TestServer, headers: Readonly<Record<string, string>> = {}): { session: ClientHttp2Session; stream: ClientHttp2Stream } {
   const session = connectHttp2("http://localhost", { createConnection: () => open(server) }).on("error", () => undefined);
+  return { session, stream: streamOf(session, headers) };
+}
+
+function streamOf(session: ClientHttp2Session, headers: Readonly<Record<string, string>> = {}): ClientHttp2Stream {
   const stream = session.request({ ":method": "POST", ":path": "/keyprovider.KeyProviderService/UnWrapKey", "content-type": "application/grpc", te: "trailers", ...headers });
-  return { session, stream: stream.on("error", () => undefined) };
+  return stream.on("error", () => undefined);
+}
+
+/** In MiB. */
+function residentMemory({ child }: TestServer): number {
+  return Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))?.[1]) / 1024;
 }
 
 /** A gRPC message with its five bytes in front: whether it is compressed, and how long it says it is. */
@@ -89,8 +98,37 @@ test("messages that are too large, or claim to be, or become it, are refused as 
   assert.is(await statusOf(claim.stream), status.RESOURCE_EXHAUSTED);
   const bomb = handmade(server, { "grpc-encoding": "gzip" });
   bomb.stream.end(framed(gzipSync(Buffer.alloc(200 * 1024 * 1024)), { compressed: true }));
-  assert.is(await statusOf(bomb.stream), status.RESOURCE_EXHAUSTED);
+  assert.is(await statusOf(bomb.stream), status.UNIMPLEMENTED);
   for (const { session } of [claim, bomb]) session.destroy();
+  await works(server);
+  assert.is(await server.stop(), 0);
+});
+
+test("a crowd of streams that hang, or hide megabytes in a few bytes, does not fill the memory", async () => {
+  const server = await startServer(store);
+  await works(server);
+  const before = residentMemory(server);
+  const bomb = framed(gzipSync(Buffer.alloc(MAX_MESSAGE)), { compressed: true });
+  const sessions = [];
+  for (let round = 0; round < 2; round++) {
+    const { session, stream: first } = handmade(server);
+    const bombs = Array.from({ length: 100 }, () => streamOf(session, { "grpc-encoding": "gzip" }));
+    for (const stream of bombs) stream.write(Buffer.concat([bomb, bomb, bomb]));
+    assert.is(await statusOf(bombs.at(-1) ?? first), status.UNIMPLEMENTED);
+    sessions.push(session);
+  }
+  assert.ok(residentMemory(server) - before < 200, `bombs: ${residentMemory(server) - before} MiB`);
+  const hanging = [];
+  for (let round = 0; round < 4; round++) {
+    const { session, stream } = handmade(server);
+    hanging.push(stream, ...Array.from({ length: 99 }, () => streamOf(session)));
+    sessions.push(session);
+  }
+  const ends = hanging.map(async (stream) => await statusOf(stream));
+  for (const stream of hanging) stream.write(framed(Buffer.alloc(1000), { length: MAX_MESSAGE }));
+  assert.is(await ends[0], status.RESOURCE_EXHAUSTED);
+  await works(server);
+  for (const session of sessions) session.destroy();
   await works(server);
   assert.is(await server.stop(), 0);
 });
