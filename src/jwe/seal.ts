@@ -33,7 +33,8 @@ export async function seal(plaintext: Buffer, recipients: readonly Recipient[]):
   return jwe;
 }
 
-function tooMuch(message: string): KeystoreError {
+/** The error for a request that asks for more than an annotation can hold. */
+export function tooMuch(message: string): KeystoreError {
   return new KeystoreError("request", message, "a layer's key is a few hundred bytes, wrapped for a few recipients: check the client");
 }
 

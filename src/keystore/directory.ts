@@ -16,12 +16,16 @@ import { isKid, isName, layout } from "./layout.ts";
 
 const JWK_DEPTH = 4; // nesting of a key file
 
-/** The key store in the directory `dir`. Nothing is read before it is asked for, and `secrets` only for a locked key. */
-export function directoryKeyStore(dir: string, secrets: SecretSource): KeyStore {
+/**
+ * The key store in the directory `dir`. Nothing is read before it is asked for, and `secrets` only for a locked key.
+ *
+ * @param read reads a private key, for who keeps what was unlocked
+ */
+export function directoryKeyStore(dir: string, secrets: SecretSource, read = async (kid: string): Promise<Jwk | undefined> => await readPrivateKey(dir, kid, secrets)): KeyStore {
   const byKid = async (kid: string): Promise<Recipient | undefined> => {
     const jwk = readPublicKey(dir, kid);
     if (jwk?.kty !== "oct") return jwk && { kid, jwk };
-    const secret = await readPrivateKey(dir, kid, secrets); // who wraps with a symmetric key needs it
+    const secret = await read(kid); // who wraps with a symmetric key needs it
     if (secret === undefined && locatePrivate(dir, kid) !== undefined) throw new KeystoreError("key", `symmetric key ${kid} is held by a command, which only unwraps`, "wrap where the key itself is, or for another recipient");
     if (secret === undefined) throw new KeystoreError("key", `symmetric key ${kid} of ${dir} has no private file`, "wrap where the key is, or for another recipient");
     return { kid, jwk: secret };
@@ -58,7 +62,7 @@ export function directoryKeyStore(dir: string, secrets: SecretSource): KeyStore 
     privateKey: async (kid): Promise<PrivateKey | undefined> => {
       if (!isKid(kid)) return undefined;
       try {
-        const jwk = await readPrivateKey(dir, kid, secrets);
+        const jwk = await read(kid);
         if (jwk !== undefined) return fileKey(kid, jwk);
         const held = readHeld(dir, kid);
         return held && holderKey(held.holder, held.jwk);

@@ -1,7 +1,8 @@
 // The protocol: a request in, the answer's object out. Knows no transport.
 
+import { LIMITS } from "../jwe/gate.ts";
 import { open } from "../jwe/open.ts";
-import { seal } from "../jwe/seal.ts";
+import { seal, tooMuch } from "../jwe/seal.ts";
 import type { KeyStore } from "../keystore/keystore.ts";
 import { requestedRecipients, type ProviderHints } from "./recipients.ts";
 import type { Request } from "./request.ts";
@@ -17,7 +18,9 @@ export type Answer = { readonly op: "keywrap"; readonly annotation: Buffer } | {
 export async function answerRequest(request: Request, store: KeyStore, hints: ProviderHints): Promise<Answer> {
   if (request.op === "keyunwrap") return { op: "keyunwrap", optsdata: await open(request.annotation, store) };
   const recipients = [];
-  for (const name of new Set(requestedRecipients(request.parameters, hints))) {
+  const names = new Set(requestedRecipients(request.parameters, hints));
+  if (names.size > 2 * LIMITS.recipients) throw tooMuch(`more than ${LIMITS.recipients} recipients`); // each by name and kid at most: a look-up may read the whole store
+  for (const name of names) {
     recipients.push(await (name === undefined ? store.defaultRecipient() : store.recipient(name)));
   }
   return { op: "keywrap", annotation: await seal(request.optsdata, recipients) };

@@ -21,9 +21,14 @@ export interface Entry {
   readonly client?: string | undefined;
 }
 
-/** Writes the line to standard error. */
+const MAX_NAME = 64; // characters of what a client or its certificate calls itself
+const MAX_UNREAD = 64 * 1024; // bytes of the log that wait in memory for a reader who stalls
+
+/** Writes the line to standard error, unless its reader is far behind: nobody is kept waiting for it, and the memory does not fill. */
 export function logLine({ op, provider = "-", kids, result, ms, client }: Entry): void {
-  const words = [op, printable(provider, 64), kids.join(",") || "-", result, `${ms.toFixed(1)} ms`, ...(client === undefined ? [] : [printable(client, 64)])];
+  if (process.stderr.writableLength > MAX_UNREAD) return;
+  const name = printable(provider, MAX_NAME).replaceAll(" ", "\\u0020"); // the words after it are ours
+  const words = [op, name, kids.join(",") || "-", result, `${ms.toFixed(1)} ms`, ...(client === undefined ? [] : [printable(client, MAX_NAME)])];
   process.stderr.write(`${words.join(" ")}\n`);
 }
 
@@ -43,7 +48,8 @@ export class AuditFile {
 
   /** Appends a record. @throws KeystoreError `io` if it is not on the disk */
   async append(entry: Entry): Promise<void> {
-    this.#waiting.push(JSON.stringify({ time: new Date().toISOString(), ...entry, ms: Number(entry.ms.toFixed(1)) }));
+    const [provider, client] = [entry.provider, entry.client].map((name) => name && printable(name, MAX_NAME));
+    this.#waiting.push(JSON.stringify({ time: new Date().toISOString(), ...entry, provider, client, ms: Number(entry.ms.toFixed(1)) }));
     this.#next ??= this.#last = this.#last.catch(() => undefined).then(async () => await this.write());
     await this.#next;
   }

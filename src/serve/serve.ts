@@ -4,6 +4,7 @@ import { createSecureContext } from "node:tls";
 import { logVerbosity, Server, ServerCredentials, ServerInterceptingCall, setLogVerbosity, status, type sendUnaryData, type ServerInterceptingCallInterface, type ServerInterceptor, type ServerUnaryCall } from "@grpc/grpc-js";
 import { asKeystoreError, errorLine, KeystoreError, type ErrorCode } from "../errors.ts";
 import type { SecretSource } from "../jwe/at-rest.ts";
+import { LIMITS } from "../jwe/gate.ts";
 import { mustExist } from "../keystore/directory.ts";
 import type { KeyStore } from "../keystore/keystore.ts";
 import { answerRequest, type Answer } from "../protocol/answer.ts";
@@ -32,12 +33,11 @@ export interface ServeOptions {
   readonly audit: string | undefined;
 }
 
-const MAX_KIDS = 16; // that a line of the log names
 const MAX_AT_ONCE = 256; // requests under way
 const MAX_INCOMPLETE = 128; // requests whose message is still to come, each with up to MAX_MESSAGE in memory
 const TIME_LIMIT = 60_000; // ms for a request, from its first byte: two holders may take their 30 s
 const DRAIN_LIMIT = 30_000; // ms for what is under way when the server is told to end
-const LIMITS = {
+const GRPC_OPTIONS = {
   "grpc.max_receive_message_length": MAX_MESSAGE,
   "grpc.max_send_message_length": MAX_MESSAGE,
   "grpc.max_concurrent_streams": 128, // of one connection
@@ -80,7 +80,7 @@ export async function serve(options: ServeOptions, tell: (line: string) => void)
   process.stderr.on("error", () => undefined); // nobody reads the log: no reason to stop
 
   setLogVerbosity(logVerbosity.NONE); // the library's own log: what concerns a person is in ours
-  const server = new Server({ ...LIMITS, interceptors: [limited()] });
+  const server = new Server({ ...GRPC_OPTIONS, interceptors: [limited()] });
   const handler = new Handler(store, options, audit);
   server.addService(SERVICE, {
     WrapKey: (call: Call, done: Done) => void handler.handle("keywrap", call, done),
@@ -201,7 +201,7 @@ class Handler {
     const entry = {
       op,
       provider: seen.provider,
-      kids: op === "keyunwrap" && answer !== undefined ? seen.kids.slice(-1) : seen.kids.slice(0, MAX_KIDS),
+      kids: op === "keyunwrap" && answer !== undefined ? seen.kids.slice(-1) : [...new Set(seen.kids)].slice(0, LIMITS.recipients),
       result: failure?.code ?? "ok",
       ms: performance.now() - started,
       client: clientName(call),

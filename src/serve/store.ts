@@ -4,10 +4,11 @@ import { setImmediate as giveWay } from "node:timers/promises";
 import { asKeystoreError, errorLine } from "../errors.ts";
 import type { SecretSource } from "../jwe/at-rest.ts";
 import type { PrivateKey } from "../jwe/key.ts";
-import { directoryKeyStore, locatePrivate, privateKids } from "../keystore/directory.ts";
+import type { Jwk } from "../jwk/jwk.ts";
+import { directoryKeyStore, locatePrivate, privateKids, readPrivateKey } from "../keystore/directory.ts";
 import { readSmallFile } from "../keystore/files.ts";
 import type { KeyStore } from "../keystore/keystore.ts";
-import { isKid, layout } from "../keystore/layout.ts";
+import { layout } from "../keystore/layout.ts";
 
 /**
  * The store in `dir`, with its locked keys unlocked now and kept in memory. One that is locked or made later is unlocked when it is first asked for.
@@ -16,36 +17,41 @@ import { isKid, layout } from "../keystore/layout.ts";
  * @throws KeystoreError (exit code 3) if none of the locked keys opens
  */
 export async function unlockedStore(dir: string, secrets: SecretSource, warn: (line: string) => void): Promise<KeyStore> {
-  const store = directoryKeyStore(dir, secrets);
-  const kept = new Map<string, { readonly file: Buffer; readonly key: PrivateKey }>();
-  const privateKey = async (kid: string): Promise<PrivateKey | undefined> => {
-    const file = isKid(kid) ? readSmallFile(layout.lockedKey(dir, kid))?.bytes : undefined;
+  const kept = new Map<string, { readonly file: Buffer; readonly jwk: Promise<Jwk | undefined> }>();
+  const read = async (kid: string): Promise<Jwk | undefined> => {
+    const file = readSmallFile(layout.lockedKey(dir, kid))?.bytes;
     const known = kept.get(kid);
-    if (file !== undefined && known?.file.equals(file) === true) return known.key;
+    if (file !== undefined && known?.file.equals(file) === true) return await known.jwk;
     kept.delete(kid);
-    const key = await store.privateKey(kid);
-    if (file !== undefined && key !== undefined) kept.set(kid, { file, key });
-    return key;
+    const jwk = readPrivateKey(dir, kid, secrets);
+    if (file !== undefined) kept.set(kid, { file, jwk }); // at once: those who ask meanwhile wait for it, and do not unlock it again
+    let found: Jwk | undefined;
+    try {
+      found = await jwk;
+      return found;
+    } finally {
+      if (found === undefined && kept.get(kid)?.jwk === jwk) kept.delete(kid);
+    }
   };
 
+  const store = directoryKeyStore(dir, secrets, read);
   const closed: unknown[] = [];
   for (const kid of privateKids(dir).filter((one) => locatePrivate(dir, one)?.kind === "locked")) {
-    await privateKey(kid).catch((error: unknown) => closed.push(error));
+    await store.privateKey(kid).catch((error: unknown) => closed.push(error));
   }
   if (closed.length > 0 && kept.size === 0) throw asKeystoreError(closed[0]);
   for (const error of closed) warn(errorLine(error));
-  return { ...store, privateKey };
+  return store;
 }
 
 /** A store that notes in `kids` which keys a request came to, and lets other requests go on before each key and each private operation. */
 export function watched(store: KeyStore, kids: string[]): KeyStore {
   return {
-    recipient: async (nameOrKid) => noted(await store.recipient(nameOrKid), kids),
+    recipient: async (nameOrKid) => noted(await politely(async () => await store.recipient(nameOrKid)), kids),
     defaultRecipient: async () => noted(await store.defaultRecipient(), kids),
     privateKids: async () => await store.privateKids(),
     privateKey: async (kid) => {
-      await giveWay();
-      const key = await store.privateKey(kid);
+      const key = await politely(async () => await store.privateKey(kid));
       return key && politeKey(noted(key, kids));
     },
   };

@@ -7,7 +7,8 @@ import { join } from "node:path";
 import { status } from "@grpc/grpc-js";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { assertFailure, endurance, kidOf, makeStore, OPTSDATA, run, temporaryFolder, testWith } from "../support.ts";
+import { encodeMessage } from "../../src/transport/grpc.ts";
+import { assertFailure, endurance, kidOf, makeStore, OPTSDATA, run, temporaryFolder, testWith, wrapRequest } from "../support.ts";
 import { callRaw, grpcUnwrap, grpcWrap, refused, startServer } from "./support.ts";
 
 const store = makeStore("alice");
@@ -45,6 +46,18 @@ test("each request is a JSON line: operation, provider, key, result, time, and n
       { op: "keyunwrap", kids: [], result: "request", stamped: true },
     ],
   );
+});
+
+test("a record names every recipient, and nothing in it is longer than it must be", async () => {
+  const many = makeStore(...Array.from({ length: 20 }, (_, index) => `k${index}`));
+  const audit = join(temporaryFolder(), "audit");
+  const server = await startServer(many, { args: ["--audit", audit] });
+  await grpcWrap(server.address, Array.from({ length: 20 }, (_, index) => `k${index}`));
+  await callRaw(server.address, "WrapKey", encodeMessage(wrapRequest(["k0"], `\u009b2J${"x".repeat(1_000_000)}`)));
+  await server.stop();
+  const [wrapped, long] = records(audit);
+  assert.equal(wrapped?.kids.toSorted(), Array.from({ length: 20 }, (_, index) => kidOf(many, `k${index}`)).toSorted());
+  assert.is(long?.provider, `\\u009b2J${"x".repeat(55)}…`);
 });
 
 test("every answer of a crowd has its record, and a file moved away is begun anew", async () => {

@@ -2,10 +2,11 @@
 
 import { readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { status } from "@grpc/grpc-js";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Client, credentials, status } from "@grpc/grpc-js";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { encodeMessage } from "../../src/transport/grpc.ts";
+import { encodeMessage, SERVICE } from "../../src/transport/grpc.ts";
 import { assertFailure, kidOf, makeStore, OPTSDATA, recorded, run, succeed, temporaryFolder, unwrap, unwrapRequest, wrap, wrapRequest } from "../support.ts";
 import { callRaw, grpcUnwrap, grpcWrap, refused, startServer } from "./support.ts";
 
@@ -133,6 +134,29 @@ test("locked keys are unlocked at start and stay so without the secret's file; a
   }
 });
 
+test("a locked key is unlocked once, a symmetric one that wraps too, however many ask for it at the same time", async () => {
+  const store = makeStore("sym:--type oct");
+  const secret = join(temporaryFolder(), "secret");
+  const pass = ["--passphrase-file", secret];
+  writeFileSync(secret, "x".repeat(32), { mode: 0o600 });
+  succeed(["lock", ...pass, "--keystore", store]);
+  const server = await startServer(store, { args: pass });
+  const took = async (work: () => unknown): Promise<number> => {
+    const started = performance.now();
+    await work();
+    return performance.now() - started;
+  };
+  const once = await took(() => succeed([...pass, "--keystore", store], { input: wrapRequest(["sym"]) }));
+  const wraps = await took(async () => {
+    for (let count = 0; count < 8; count++) await grpcWrap(server.address, ["sym"]);
+  });
+  assert.ok(wraps < 3 * once, `8 wraps took ${wraps} ms, one unlocking ${once} ms`);
+  succeed(["rotate", "sym", ...pass, "--keystore", store]);
+  const crowd = await took(async () => await Promise.all(Array.from({ length: 16 }, async () => await grpcWrap(server.address, ["sym"]))));
+  assert.ok(crowd < 3 * once, `16 at the same time took ${crowd} ms, one unlocking ${once} ms`);
+  await server.stop();
+});
+
 test("it does not start where no locked key opens, and says which does not where another does", async () => {
   const store = makeStore("alice", "bob");
   const secret = join(temporaryFolder(), "secret");
@@ -165,6 +189,41 @@ test("the log has a line for each request, and nothing of what was in it", async
   assert.match(listening ?? "", /^listening on unix:\/\/\//);
   assert.equal(lines.map((line) => line.replace(/\d+\.\d ms/, "N ms")), [`keywrap keystore ${kid} ok N ms`, `keyunwrap - ${kid} ok N ms`, `keywrap keystore ${kid} recipient N ms`, "keywrap keystore - recipient N ms"]);
   assert.not.match(server.log(), /secret-name|c2VjcmV0|PRIVATE|UFJJVk|TOP-SECRET|VE9QL|symkey|ciphertext/);
+});
+
+test("no name that a client gives itself can look like another word or line of the log, or fill it", async () => {
+  const server = await startServer(makeStore("alice"));
+  for (const name of ["keystore KID ok 0.1 ms", "a\u009b2J\u202eb", "x".repeat(100_000)]) await callRaw(server.address, "WrapKey", encodeMessage(wrapRequest(["alice"], name)));
+  await server.stop();
+  assert.equal(server.log().match(/(?<=^keywrap )\S+(?= \S{43} ok \d+\.\d ms$)/gm), ["keystore\\u0020KID\\u0020ok\\u00200.1\\u0020ms", "a\\u009b2J\\u202eb", `${"x".repeat(63)}…`]);
+});
+
+test("a log that nobody reads neither stalls the answers nor piles up", async () => {
+  const store = makeStore("alice");
+  const server = await startServer(store);
+  server.child.stderr?.pause();
+  const name = "x".repeat(64);
+  const count = 5000;
+  const client = new Client(server.address, credentials.createInsecure());
+  const { path, requestSerialize, responseDeserialize } = SERVICE.WrapKey;
+  const message = encodeMessage(wrapRequest(["nobody"], name));
+  for (let left = count; left > 0; left -= 50) {
+    await Promise.all(Array.from({ length: 50 }, async () => await new Promise<void>((done) => client.makeUnaryRequest(path, requestSerialize, responseDeserialize, message, () => done()))));
+  }
+  client.close();
+  server.child.stderr?.resume();
+  for (let length = -1; length < server.log().length; await sleep(300)) length = server.log().length;
+  await server.stop();
+  const lines = server.log().match(new RegExp(`^keywrap ${name} - recipient \\d+\\.\\d ms$`, "gm"))?.length ?? 0;
+  assert.ok(lines > 500 && lines < count - 100, `${lines} lines`);
+  assert.is(server.log().trimEnd().split("\n").length, lines + 1, "a line that is torn");
+});
+
+test("a request for more recipients than an annotation holds is refused before any is looked up", async () => {
+  const store = makeStore("alice");
+  const server = await startServer(store);
+  assert.match(await refused(grpcWrap(server.address, [Array.from({ length: 200 }, (_, index) => `nobody${index}`).join(":")]), status.INVALID_ARGUMENT), /more than 64 recipients/);
+  await server.stop();
 });
 
 test("a store that is not there is said at start", () => {
