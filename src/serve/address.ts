@@ -1,8 +1,9 @@
 // Where serve listens, and who can reach it there: a unix socket by its mode, TCP on loopback alone, else by mutual TLS.
 
-import { chmodSync, lstatSync, unlinkSync } from "node:fs";
+import { lstatSync, unlinkSync } from "node:fs";
 import { lookup } from "node:dns/promises";
 import { BlockList, connect, isIP } from "node:net";
+import { networkInterfaces } from "node:os";
 import { resolve } from "node:path";
 import { errorCode, KeystoreError, printable } from "../errors.ts";
 import { withLock } from "../keystore/lock.ts";
@@ -37,29 +38,36 @@ export function shownAddress(address: Address): string {
   return isIP(address.host) === 6 ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`;
 }
 
-/** @throws KeystoreError `usage` if a host without TLS is any but this machine's loopback */
-export async function mustBeLoopback(address: Address): Promise<void> {
-  if (address.kind === "unix") return;
-  const found = await lookup(address.host, { all: true }).catch(() => {
-    throw unusable(shownAddress(address), "its host is unknown here");
+/**
+ * The addresses that a host without TLS stands for, each of which must be bound: where one is left free, another user's program may take it,
+ * and clients that try it first would tell it what they wrap.
+ *
+ * @throws KeystoreError `usage` if the host is any but this machine's loopback
+ */
+export async function loopbackHosts(host: string): Promise<string[]> {
+  const found = await lookup(host, { all: true }).catch(() => {
+    throw unusable(host, "its host is unknown here");
   });
-  if (found.every((one) => LOOPBACK.check(one.address, one.family === 6 ? "ipv6" : "ipv4"))) return;
-  throw unusable(shownAddress(address), "others can reach it there: add --tls-cert, --tls-key and --tls-client-ca, or listen on localhost or a unix socket");
+  if (!found.every((one) => LOOPBACK.check(one.address, one.family === 6 ? "ipv6" : "ipv4"))) {
+    throw unusable(host, "others can reach it there: add --tls-cert, --tls-key and --tls-client-ca, or listen on localhost or a unix socket");
+  }
+  const hosts = [...new Set(found.map((one) => one.address))];
+  const own = Object.values(networkInterfaces()).flatMap((addresses) => addresses?.map((one) => one.address) ?? []);
+  const bindable = hosts.filter((one) => one !== "::1" || own.includes(one)); // the name has it also where IPv6 is off
+  return bindable.length === 0 ? hosts : bindable;
 }
 
 /**
- * Makes way for a unix socket and binds it, closed to others until it has its mode. A socket that nobody listens on is removed.
+ * Makes way for a unix socket and binds it, with its mode from the first moment. A socket that nobody listens on is removed.
  *
  * @throws KeystoreError `usage` if a server listens there, or something else than a socket is there
  */
 export async function bindSocket<T>(path: string, mode: number, bind: () => Promise<T>): Promise<T> {
   return await withLock(`${path}.lock`, async () => {
     await removeStaleSocket(path);
-    const before = process.umask(0o177);
+    const before = process.umask(0o777 & ~mode); // no chmod, which would follow what somebody put in its place
     try {
-      const bound = await bind();
-      chmodSync(path, mode);
-      return bound;
+      return await bind();
     } finally {
       process.umask(before);
     }

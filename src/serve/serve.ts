@@ -11,7 +11,7 @@ import { answerRequest, type Answer } from "../protocol/answer.ts";
 import { providerName, type ProviderHints } from "../protocol/recipients.ts";
 import { parseRequest, type Request } from "../protocol/request.ts";
 import { decodeMessage, encodeMessage, MAX_MESSAGE, SERVICE } from "../transport/grpc.ts";
-import { bindSocket, mustBeLoopback, shownAddress, type Address } from "./address.ts";
+import { bindSocket, loopbackHosts, shownAddress, type Address } from "./address.ts";
 import { AuditFile, logLine } from "./log.ts";
 import { unlockedStore, watched } from "./store.ts";
 
@@ -71,7 +71,7 @@ const STATUS: Readonly<Record<ErrorCode, status>> = {
  */
 export async function serve(options: ServeOptions, tell: (line: string) => void): Promise<void> {
   const { dir, address, socketMode, tls } = options;
-  if (tls === undefined) await mustBeLoopback(address);
+  const hosts = address.kind === "unix" ? [] : tls === undefined ? await loopbackHosts(address.host) : [address.host];
   const credentials = tls === undefined ? ServerCredentials.createInsecure() : mutualTls(tls);
   mustExist(dir);
   const audit = options.audit === undefined ? undefined : new AuditFile(options.audit);
@@ -87,8 +87,10 @@ export async function serve(options: ServeOptions, tell: (line: string) => void)
     UnWrapKey: (call: Call, done: Done) => void handler.handle("keyunwrap", call, done),
   });
   const bind = async (): Promise<Address> => {
-    const port = await bound(server, address, credentials);
-    return address.kind === "tcp" ? { ...address, port } : address;
+    if (address.kind === "unix") await bound(server, address, credentials);
+    let actual = address;
+    for (const host of hosts) if (actual.kind === "tcp") actual = { ...actual, port: await bound(server, { ...actual, host }, credentials) };
+    return actual;
   };
   const actual = address.kind === "unix" ? await bindSocket(address.path, socketMode, bind) : await bind();
   const stopped = new Promise<void>((stop) => {

@@ -1,11 +1,13 @@
 // Where serve may listen: what is refused with its reason, and how it takes a unix socket.
 
+import { spawnSync } from "node:child_process";
 import { chmodSync, existsSync, lstatSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
+import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { assertFailure, makeStore, OPTSDATA, run, succeed, temporaryFolder } from "../support.ts";
+import { assertFailure, makeStore, OPTSDATA, run, succeed, temporaryFolder, testWith } from "../support.ts";
 import { grpcUnwrap, grpcWrap, startServer } from "./support.ts";
 
 const store = makeStore("alice");
@@ -47,6 +49,28 @@ test("a port that is taken is said", async () => {
   const port = await new Promise<number>((resolve) => taken.listen(0, "127.0.0.1", () => resolve((taken.address() as { port: number }).port)));
   assert.match(assertFailure(run(["serve", "--keystore", store, "--listen", `127.0.0.1:${port}`]), 1), /cannot listen on 127\.0\.0\.1:\d+: EADDRINUSE/);
   taken.close();
+});
+
+const hosts = join(temporaryFolder(), "hosts");
+writeFileSync(hosts, "127.0.0.1 localhost\n::1 localhost\n");
+const withHosts = ["unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', hosts];
+const both = spawnSync(withHosts[0] ?? "", [...withHosts.slice(1), "true"]).status === 0 && Object.values(networkInterfaces()).flat().some((one) => one?.address === "::1");
+
+testWith(both || undefined, "the right to mount, and IPv6", "of localhost's addresses each is bound, or none: another user's program must not get what clients send there", async () => {
+  const options = { prefix: withHosts, env: { PATH: process.env["PATH"] } };
+  const server = await startServer(store, { listen: "localhost:0", ...options });
+  for (const host of ["127.0.0.1", "[::1]"]) await grpcWrap(server.address.replace("localhost", host), ["alice"]);
+  await server.stop();
+  for (const host of ["127.0.0.1", "::1"]) {
+    const squatter = createServer();
+    const port = await new Promise<number>((resolve) => squatter.listen(0, host, () => resolve((squatter.address() as { port: number }).port)));
+    const outcome = await startServer(store, { listen: `localhost:${port}`, ...options }).then(
+      async (started) => `it served, and ended with ${await started.stop()}`,
+      String,
+    );
+    squatter.close();
+    assert.match(outcome, /cannot listen on (127\.0\.0\.1|\[::1\]):\d+: EADDRINUSE/);
+  }
 });
 
 test("a unix socket is its owner's, or has the mode that was asked for, and goes when the server ends", async () => {
