@@ -191,6 +191,7 @@ class Handler {
   /** Answers one request: logged, and on the audit file's disk, before the client gets it. */
   async handle(op: Operation, call: Call, done: Done): Promise<void> {
     const started = performance.now();
+    const client = clientName(call); // now: later the connection may be gone
     const seen: { kids: string[]; provider: string | undefined } = { kids: [], provider: this.#hints.provider };
     let answer: Answer | undefined;
     let failure: KeystoreError | undefined;
@@ -206,7 +207,7 @@ class Handler {
       kids: op === "keyunwrap" && answer !== undefined ? seen.kids.slice(-1) : [...new Set(seen.kids)].slice(0, LIMITS.recipients),
       result: failure?.code ?? "ok",
       ms: performance.now() - started,
-      client: clientName(call),
+      client,
     } as const;
     try {
       await this.#audit?.append(entry);
@@ -229,10 +230,14 @@ class Handler {
   }
 }
 
-/** What the client's certificate calls it. */
+/** What the client's certificate calls it; undefined where there is none, or the connection is gone already. */
 function clientName(call: Call): string | undefined {
-  const certificate = call.getAuthContext().sslPeerCertificate;
-  return certificate && ([certificate.subject.CN ?? []].flat()[0] ?? certificate.fingerprint256);
+  try {
+    const certificate = call.getAuthContext().sslPeerCertificate;
+    return certificate && ([certificate.subject.CN ?? []].flat()[0] ?? certificate.fingerprint256);
+  } catch {
+    return undefined; // the library does not expect a socket that is closed
+  }
 }
 
 /** The Rust client reads bytes as a list of integers only, the Go client both. */

@@ -7,11 +7,12 @@ import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
-import { status } from "@grpc/grpc-js";
+import { credentials, status } from "@grpc/grpc-js";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { encodeMessage, MAX_MESSAGE } from "../../src/transport/grpc.ts";
-import { endurance, makeStore, OPTSDATA, recorded, ROOT, succeed, temporaryFolder, unwrapRequest, wrap, wrapRequest } from "../support.ts";
+import { endurance, makeStore, OPTSDATA, recorded, ROOT, succeed, temporaryFolder, testWith, unwrapRequest, wrap, wrapRequest } from "../support.ts";
+import { makeAuthority, openssl } from "./certificates.ts";
 import { callRaw, grpcUnwrap, grpcWrap, refused, startServer, type TestServer } from "./support.ts";
 
 const FULL = process.env["ENDURANCE"] !== undefined; // what takes a minute of waiting
@@ -189,6 +190,23 @@ test("a client killed in the middle of its requests, and then the server: both c
     server = await startServer(store, { listen });
     await works(server);
   }
+  assert.is(await server.stop(), 0);
+});
+
+testWith(openssl, "openssl", "clients whose TLS connection breaks in the middle of their requests", async () => {
+  const authority = makeAuthority();
+  const [serverPair, clientPair] = [authority.issue("server"), authority.issue("client")];
+  const server = await startServer(store, { listen: "localhost:0", args: ["--tls-cert", serverPair.cert, "--tls-key", serverPair.key, "--tls-client-ca", authority.ca] });
+  const [ca, key, cert] = [authority.ca, clientPair.key, clientPair.cert].map((path) => readFileSync(path));
+  const message = framed(encodeMessage(unwrapRequest(annotation)));
+  for (let count = 0; count < 120; count++) {
+    const session = connectHttp2(`https://${server.address}`, { ca, key, cert }).on("error", () => undefined);
+    for (let streams = 0; streams < 10; streams++) streamOf(session).end(message);
+    session.once("connect", () => setTimeout(() => session.destroy(), Math.random() * 8));
+    if (count % 4 === 3) await sleep(20);
+  }
+  await sleep(300);
+  assert.is(await grpcUnwrap(server.address, annotation, credentials.createSsl(ca, key, cert)), OPTSDATA, server.log());
   assert.is(await server.stop(), 0);
 });
 
