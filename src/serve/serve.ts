@@ -97,7 +97,7 @@ export async function serve(options: ServeOptions, tell: (line: string) => void)
     process.once("SIGTERM", stop);
     process.once("SIGINT", stop);
   });
-  tell(`listening on ${shownAddress(actual)}`);
+  tell(`listening on ${shownAddress(actual)}`); // who reads this may send a signal
   await stopped;
   await drain(server);
 }

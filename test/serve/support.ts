@@ -1,6 +1,7 @@
 // A running server of the built binary, and a real gRPC client for it.
 
 import { spawn, type ChildProcess } from "node:child_process";
+import type { Socket } from "node:net";
 import { join } from "node:path";
 import { Client, credentials, type ChannelCredentials, type ServiceError } from "@grpc/grpc-js";
 import * as assert from "uvu/assert";
@@ -45,11 +46,16 @@ export async function startServer(store: string, { listen = `unix:${join(tempora
     });
     void ended.then((code) => reject(new Error(`ended with ${code}: ${log}`)));
   });
+  // A test that fails leaves its server: this process is to end all the same, and takes it along.
+  child.unref();
+  (child.stderr as Socket).unref();
   return {
     child,
     address,
     log: () => log,
     stop: async (signal = "SIGTERM") => {
+      child.ref();
+      (child.stderr as Socket).ref();
       child.kill(signal);
       return await ended;
     },
