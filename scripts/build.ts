@@ -1,4 +1,4 @@
-// Builds dist/ocicrypt-keystore: bundles src/, makes the code cache of the exec bundle, and puts both into the base Node
+// Builds dist/ocicrypt-keystore: bundles src/, makes the code caches of its two bundles, and puts them into the base Node
 // with pkg, as a single executable application.
 
 import { execFileSync } from "node:child_process";
@@ -32,8 +32,15 @@ const assets: Plugin = {
   setup(plugin) {
     plugin.onResolve({ filter: /^(\.\/cli\/|@)/ }, ({ path }) => (path === COMMANDS || PACKAGES.has(path) ? { path, namespace: "asset" } : undefined));
     plugin.onLoad({ filter: /.*/, namespace: "asset" }, ({ path }) => ({
-      contents: `
-        const source = require("node:sea").getAsset("${PACKAGES.get(path)?.asset ?? "cli"}", "utf8");
+      contents:
+        path === COMMANDS
+          ? `
+        const { getRawAsset } = require("node:sea");
+        const [source, cachedData] = ["cli", "cli.cache"].map((asset) => Buffer.from(getRawAsset(asset)));
+        const script = new (require("node:vm").Script)(source.toString("latin1"), { cachedData, filename: "cli" });
+        script.runInThisContext()(module, module.exports, require);`
+          : `
+        const source = require("node:sea").getAsset("${PACKAGES.get(path)?.asset ?? ""}", "utf8");
         require("node:vm").compileFunction(source, ["module", "exports", "require"])(module, module.exports, require);`,
       loader: "js",
       resolveDir: ROOT,
@@ -57,7 +64,7 @@ const common: BuildOptions = {
 
 async function main(): Promise<void> {
   mkdirSync(WORK, { recursive: true });
-  const [loader, exec, cache, cli] = [join(WORK, "loader.js"), join(WORK, "exec.js"), join(WORK, "exec.cache"), join(WORK, "cli.js")];
+  const [loader, exec, cli] = [join(WORK, "loader.js"), join(WORK, "exec.js"), join(WORK, "cli.js")];
   await build({ ...common, entryPoints: [join(ROOT, "scripts/loader.ts")], outfile: loader });
   await build({
     ...common,
@@ -67,13 +74,21 @@ async function main(): Promise<void> {
     banner: { js: `(function (require) {${BANNER}` },
     footer: { js: "})" },
   });
-  await build({ ...common, entryPoints: [join(ROOT, "src/cli/main.ts")], outfile: cli, plugins: [assets, trim], mainFields: ["module", "main"] }); // jsonc-parser's main cannot be bundled
+  await build({
+    ...common,
+    entryPoints: [join(ROOT, "src/cli/main.ts")],
+    outfile: cli,
+    plugins: [assets, trim],
+    mainFields: ["module", "main"], // jsonc-parser's main cannot be bundled
+    banner: { js: `(function (module, exports, require) {${BANNER}` },
+    footer: { js: "})" },
+  });
   const packages = new Map<string, string>();
   for (const { asset, entry } of PACKAGES.values()) {
     packages.set(asset, join(WORK, `${asset}.js`));
     await build({ ...common, stdin: { contents: entry, resolveDir: ROOT }, outfile: join(WORK, `${asset}.js`) });
   }
-  execFileSync(baseNode, [join(ROOT, "scripts/warm.ts"), exec, cache], { stdio: ["ignore", "ignore", "inherit"] });
+  execFileSync(baseNode, [join(ROOT, "scripts/warm.ts"), exec, cli], { stdio: ["ignore", "ignore", "inherit"] });
 
   // pkg's own command line has no option for a local base Node in SEA mode; its module has.
   const { default: sea } = createRequire(import.meta.url)("pkg/lib-es5/sea") as {
@@ -88,7 +103,7 @@ async function main(): Promise<void> {
       disableExperimentalSEAWarning: true,
       execArgv: ["--v8-pool-size=1", "--disable-sigusr1"],
       execArgvExtension: "none", // a user's NODE_OPTIONS must not reach a program that holds keys
-      assets: { exec, "exec.cache": cache, cli, ...Object.fromEntries(packages) },
+      assets: { exec, "exec.cache": `${exec}.cache`, cli, "cli.cache": `${cli}.cache`, ...Object.fromEntries(packages) },
     },
   });
   renameSync(fresh, binary);

@@ -1,5 +1,5 @@
-// Makes the exec bundle's code cache: runs real requests through it, so that the functions they need are compiled, and
-// writes what V8 has by then. Run by build.ts with the base Node: warm.ts BUNDLE CACHE
+// Makes the bundles' code caches: runs real requests and commands through them, so that the functions they need are compiled, and
+// writes what V8 has by then, beside each. Run by build.ts with the base Node: warm.ts EXEC CLI
 
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -11,10 +11,11 @@ import { addKey } from "../src/keystore/change.ts";
 import { generateJwk } from "../src/keystore/generate.ts";
 import { secretFiles } from "../src/keystore/secrets.ts";
 
-const [, , bundle = "", cache = ""] = process.argv;
+const [, , bundle = "", cli = ""] = process.argv;
 setFlagsFromString("--no-sparkplug"); // a function marked as hot here would be compiled anew at each start, on V8's other thread
 const script = new Script(readFileSync(bundle, "latin1"), { filename: "ocicrypt-keystore" });
 const run = script.runInThisContext() as (load: NodeJS.Require) => void;
+const commands = new Script(readFileSync(cli, "latin1"), { filename: "cli" });
 const load = createRequire(import.meta.url);
 const exit = process.reallyExit.bind(process);
 const dir = mkdtempSync(join(tmpdir(), "ocicrypt-keystore-"));
@@ -52,7 +53,12 @@ for (const type of ["ec", "rsa", "oct"] as const) {
   const { annotation } = wrapped.keywrapresults;
   await request({ op: "keyunwrap", keyunwrapparams: { dc: { Parameters: null }, annotation } });
 }
+const module = { exports: {} as { run: (args: readonly string[]) => Promise<void> } };
+(commands.runInThisContext() as (module: object, exports: object, load: NodeJS.Require) => void)(module, module.exports, load);
+await module.exports.run(["keygen", "one", "--keystore", join(dir, "store")]);
+await module.exports.run(["list", "--keystore", join(dir, "store")]);
 rmSync(dir, { recursive: true });
 setFlagsFromString("--sparkplug"); // the cache is taken only by a V8 with the same flags
-writeFileSync(cache, script.createCachedData());
+writeFileSync(`${bundle}.cache`, script.createCachedData());
+writeFileSync(`${cli}.cache`, commands.createCachedData());
 exit(0);
