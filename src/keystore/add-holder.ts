@@ -9,7 +9,7 @@ import { bytesOf, kidOf, publicHalf, type Jwk } from "../jwk/jwk.ts";
 import { addNamed } from "./change.ts";
 import { locatePrivate, readPublicKey } from "./directory.ts";
 import { makeFolder, writeFileSafely } from "./files.ts";
-import { holderFile, holderKey, isOperation, OPERATIONS, readHolder, type Holder, type Operation } from "./holder.ts";
+import { holderFile, holderKey, isOperation, MAX_WORDS, OPERATIONS, readHolder, type Holder, type Operation } from "./holder.ts";
 import { layout } from "./layout.ts";
 
 const A256KW_BYTES = 32;
@@ -31,6 +31,7 @@ export async function addHolder(dir: string, name: string, jwk: Jwk, op: string,
   if (!isOperation(op)) throw new KeystoreError("usage", `no operation ${op}`, `use ${Object.keys(OPERATIONS).join(", ")}`);
   if (program === undefined) throw new KeystoreError("usage", "no command to ask the holder with", "end the line with -- COMMAND ARG…");
   if (!program.startsWith("/")) throw new KeystoreError("usage", "the holder's command is not an absolute path", "name it with its whole path: nothing is looked for in PATH");
+  if (command.length > MAX_WORDS) throw new KeystoreError("usage", `the holder's command has more than ${MAX_WORDS} words`, "put it into a script, and name that");
   refuseOtherKey(jwk, op);
 
   const added = new Map([[op, [program, ...args] as const]]);

@@ -31,8 +31,10 @@ export interface Holder {
   readonly timeout?: number;
 }
 
+/** Words that a command may have, its program included. */
+export const MAX_WORDS = 64;
+
 const TIMEOUT = { default: 30_000, max: 600_000 } as const; // ms
-const MAX_ARGS = 64;
 const JSON_DEPTH = 3; // the holder, its ops, a command
 const UNMAPPED = 65534; // proc(5), overflowuid: an owner whom a user namespace does not know
 const EXECUTABLE = 0o111;
@@ -70,7 +72,7 @@ function parseOps(ops: JsonObject, damaged: (reason: string) => KeystoreError): 
   return new Map(
     Object.entries(ops).map(([op, argv]) => {
       if (!isOperation(op)) throw damaged(`has an operation other than ${Object.keys(OPERATIONS).join(", ")}: "${printable(op, 32)}"`);
-      if (!Array.isArray(argv) || argv.length > MAX_ARGS || !argv.every((arg) => typeof arg === "string")) throw damaged(`has a command of ${op} that is not a list of at most ${MAX_ARGS} strings`);
+      if (!Array.isArray(argv) || argv.length > MAX_WORDS || !argv.every((arg) => typeof arg === "string")) throw damaged(`has a command of ${op} that is not a list of at most ${MAX_WORDS} strings`);
       const [program, ...args] = argv;
       if (program?.startsWith("/") !== true) throw damaged(`has a command of ${op} without an absolute path`);
       return [op, [program, ...args]] as const;

@@ -141,6 +141,7 @@ for (const [what, code, args, line] of [
   ["no command behind --", 2, ["import", "hsm", RSA.publicFile, "--holder", "rsa-oaep-256", "--"], "no command to ask the holder with"],
   ["a command without --", 2, ["import", "hsm", RSA.publicFile, "--holder", "rsa-oaep-256", logs], "unknown argument"],
   ["a relative command", 2, ["import", "hsm", RSA.publicFile, "--holder", "rsa-oaep-256", "--", "openssl"], "the holder's command is not an absolute path"],
+  ["a command of more words than a holder file may have", 2, ["import", "hsm", RSA.publicFile, "--holder", "rsa-oaep-256", "--", logs, ...Array.from({ length: 64 }, () => "x")], "the holder's command has more than 64 words"],
   ["an unknown operation", 2, ["import", "hsm", RSA.publicFile, "--holder", "decrypt", "--", logs], "invalid values"],
   ["an operation twice", 2, ["import", "hsm", RSA.publicFile, "--holder", "ecdh", "--holder", "ecdh", "--", logs], "--holder is given twice"],
   ["another type's operation", 2, ["import", "hsm", RSA.publicFile, "--holder", "ecdh", "--", logs], "ecdh is for EC keys, and this is one of type RSA"],
