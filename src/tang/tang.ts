@@ -35,7 +35,8 @@ export interface TangServer {
  * @throws KeystoreError `usage` if that is no URL, `key` (exit code 3) if the server fails
  */
 export async function meetServer(url: string, trust: (thumbprints: readonly string[]) => Promise<void>): Promise<TangServer> {
-  if (!isServerUrl(url)) throw new KeystoreError("usage", `"${printable(url, 256)}" is no Tang server's URL`, "use http://HOST[:PORT] or https://HOST[:PORT]");
+  const shown = url.replace(/^([a-z]+:\/\/)?.*@/is, "$1…@"); // a user and a password do not belong there, nor into a log
+  if (!isServerUrl(url)) throw new KeystoreError("usage", `"${printable(shown, 256)}" is no Tang server's URL`, "use http://HOST[:PORT] or https://HOST[:PORT]");
   const answer = await ask(url, "/adv");
   const fail = (reason: string): KeystoreError => serverError(url, `gives an advertisement that ${reason}`, "check that URL, and the server's keys: clevis would not take them either");
   const adv = verifyAdvertisement(answer, fail);

@@ -231,6 +231,14 @@ for (const url of ["", "127.0.0.1:80", "file:///etc/passwd", "ftp://host/", "htt
   });
 }
 
+test("shows no password of a URL", () => {
+  for (const url of ["http://user:secret@host/", "http://user:se/cret@host", "user:secret@host"]) {
+    const line = commands(makeStore("alice")).refuses(2, ["lock", "--tang", url, "--thumbprint", "x"]);
+    assert.match(line, /"(http:\/\/)?…@host\/?" is no Tang server's URL/);
+    assert.not.match(line, "cret");
+  }
+});
+
 test("a thumbprint without a server is wrong usage, and there must be a store", () => {
   assert.match(commands(makeStore("alice")).refuses(2, ["lock", "--thumbprint", "x"]), "name it with --tang URL");
   const dir = join(temporaryFolder(), "none");
