@@ -11,6 +11,9 @@ const SHOWN = 2; // lines: the last one of pkcs11-tool, tpm2-tools and openssl o
 const MAX_SHOWN = 300; // characters of each
 const GRACE = 200; // ms for the pipes to be closed once the command has ended: a child of its own may have kept them
 
+const SIGNALS = ["SIGHUP", "SIGINT", "SIGTERM"] as const; // what ends a client ends us, but not a group of its own
+const running = new Set<number>();
+
 /** How a command ended. */
 export interface Ending {
   /** All that it wrote to standard output, whatever else happened. */
@@ -23,7 +26,8 @@ export interface Ending {
 
 /**
  * Runs a program without a shell, in / and with this process's environment, in a process group of its own. The group
- * is killed when the time is over, when it writes too much, and when its pipes stay open after the program has ended.
+ * is killed when the time is over, when it writes too much, when its pipes stay open after the program has ended, and when
+ * a signal ends this process.
  *
  * @param timeLimit ms
  */
@@ -42,6 +46,7 @@ export async function runCommand(program: string, args: readonly string[], input
       clearTimeout(timer);
       clearTimeout(grace);
       if (kill) killGroup(child?.pid);
+      if (child?.pid !== undefined) running.delete(child.pid);
       for (const stream of [child?.stdin, child?.stdout, child?.stderr]) stream?.destroy();
       child?.unref(); // what cannot be killed is not waited for
       resolve({ answer: Buffer.concat(answer), failure, lastLines: lastLines(tail) });
@@ -56,6 +61,8 @@ export async function runCommand(program: string, args: readonly string[], input
     }
     child.on("error", cannotStart);
     if (child.pid === undefined) return undefined; // the error comes as an event; where file descriptors ran out there are not even pipes
+    running.add(child.pid);
+    for (const signal of SIGNALS) if (process.listenerCount(signal) === 0) process.once(signal, endAll); // who listens already, as a server does, ends in its own time
     child.stdout.on("data", (chunk: Buffer) => {
       answer.push(chunk);
       answered += chunk.length;
@@ -78,6 +85,12 @@ export async function runCommand(program: string, args: readonly string[], input
 function failureOf(code: number | null, signal: NodeJS.Signals | null): string | undefined {
   if (code === null) return `was ended by ${signal ?? "a signal"}`;
   return code === 0 ? undefined : `failed (exit code ${code})`;
+}
+
+/** Ends what runs, and this process as the signal would have. */
+function endAll(signal: NodeJS.Signals): void {
+  for (const pid of running) killGroup(pid);
+  process.kill(process.pid, signal);
 }
 
 function killGroup(pid: number | undefined): void {

@@ -1,6 +1,7 @@
 // Holders: real commands open what is wrapped for their keys, and whatever a command does wrong costs one line, in time.
 
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { dirname, join } from "node:path";
@@ -127,6 +128,22 @@ test("kills a command that hangs, with all that it started, once its time is ove
   await sleep(100);
   assert.is(linesOf(pids).length, 2);
   assert.equal(linesOf(pids).filter(isRunning), []);
+});
+
+test("takes a command that hangs along when a signal ends the client's process, as Ctrl-C does", async () => {
+  const pids = join(temporaryFolder(), "pids");
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    rmSync(pids, { force: true });
+    writeHolder(hsm.dir, hsm.kid, { "rsa-oaep-256": [script(`sleep 300 & echo $! > ${pids}; echo $$ >> ${pids}; wait`)] });
+    const child = spawn(BINARY, ["--keystore", hsm.dir], { env: {}, cwd: "/", stdio: ["pipe", "ignore", "inherit"] });
+    child.stdin.end(unwrapRequest(annotation));
+    for (let tries = 0; linesOf(pids).length < 2 && tries < 500; tries++) await sleep(20);
+    child.kill(signal);
+    assert.equal(await once(child, "exit"), [null, signal]);
+    await sleep(100);
+    assert.is(linesOf(pids).length, 2);
+    assert.equal(linesOf(pids).filter(isRunning), []);
+  }
 });
 
 test("does not wait for what a command leaves behind, and kills it if it keeps the pipes", async () => {
