@@ -18,7 +18,9 @@ export async function holderChecks(dir: string): Promise<Check[]> {
       const held = await attempt(fail, () => readHeld(dir, kid));
       if (held === undefined) continue;
       const { holder, jwk } = held;
-      for (const op of holder.ops.keys()) await attempt(fail, async () => (op === "a256kw" ? usableCommand(holder, op) : await tryHolder(holder, op, jwk)));
+      await attempt(fail, async () => {
+        for (const op of holder.ops.keys()) await (op === "a256kw" ? usableCommand(holder, op) : tryHolder(holder, op, jwk));
+      }); // one that failed is asked for nothing more: it may count wrong PINs
       ops.push(...holder.ops.keys());
     }
     const untried = ops.filter((op) => op === "a256kw").length;

@@ -38,6 +38,7 @@ export async function open(annotation: Buffer, keys: PrivateKeys): Promise<Buffe
   let unusable: KeystoreError | undefined;
   let trials = 0;
   const tried = new Set<string>();
+  const failed = new Set<string>(); // the kids of holders that failed for a recipient of theirs: they may count wrong PINs
 
   const note = (error: unknown): undefined => {
     if (!(error instanceof KeystoreError)) throw error;
@@ -48,10 +49,13 @@ export async function open(annotation: Buffer, keys: PrivateKeys): Promise<Buffe
     if (key === undefined) return undefined;
     for (const one of among) {
       const trial = `${candidates.indexOf(one)} ${kid}`;
-      if (trials >= MAX_TRIALS || tried.has(trial) || !compatible(key, one)) continue;
+      if (trials >= MAX_TRIALS || tried.has(trial) || failed.has(kid) || !compatible(key, one)) continue;
       tried.add(trial);
       trials += key.holder === undefined ? 1 : HOLDER_TRIALS;
-      const plaintext = await attempt(jwe, one, key).catch(note);
+      const plaintext = await attempt(jwe, one, key).catch((error: unknown) => {
+        if (one.kid === kid) failed.add(kid);
+        return note(error);
+      });
       if (plaintext !== undefined) return plaintext;
     }
     return undefined;

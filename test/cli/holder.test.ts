@@ -259,6 +259,15 @@ test("doctor gives a holder the environment and the time that it needs", () => {
   assert.equal(problems(examine(dir)), ["fail store.holders", "warn round-trip"]);
 });
 
+test("doctor asks a holder that has failed for nothing more: its token may count wrong PINs", () => {
+  const dir = heldStore();
+  const log = join(temporaryFolder(), "log");
+  const program = script(`echo asked >> ${log}; exit 1`);
+  writeHolder(dir, kidOf(dir, "hsm"), { "rsa-oaep-256": [program], "rsa-oaep": [program] });
+  assert.equal(problems(examine(dir)), ["fail store.holders", "warn round-trip"]);
+  assert.is(linesOf(log).length, 1);
+});
+
 for (const [what, damage, expected, line] of [
   ["a command that is not there", (dir: string) => writeHolder(dir, kidOf(dir, "hsm"), { "rsa-oaep-256": ["/nowhere/holder"] }), ["fail store.holders", "warn round-trip"], /\/nowhere\/holder, is not there; install it/],
   ["a command that holds another key", (dir: string) => writeHolder(dir, kidOf(dir, "hsm"), { "rsa-oaep-256": holds("rsa-oaep-256", OTHER) }), ["fail store.holders", "warn round-trip"], /failed \(exit code 1\)/],
