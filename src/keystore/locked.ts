@@ -1,7 +1,10 @@
 // Locking and unlocking all private keys of a store, the removed ones too.
 
+import { existsSync } from "node:fs";
+import { basename } from "node:path";
 import { KeystoreError } from "../errors.ts";
 import { sealAtRest, type SecretKind, type SecretSource } from "../jwe/at-rest.ts";
+import type { Jwk } from "../jwk/jwk.ts";
 import { lockedKind, mustExist, parseKeyFile, unlockKeyFile } from "./directory.ts";
 import { listFolder, MAX_FILE, readSmallFile, refuseOpenMode, removeFile, writeFileSafely } from "./files.ts";
 import { isKid, layout } from "./layout.ts";
@@ -73,6 +76,7 @@ export async function lockKeys(dir: string, locked: LockedWith, secrets: SecretS
       await unlockKeyFile(sample.path, sample.kid, bytes, secrets);
     }
     const open = files.filter((file) => !file.locked).map((file) => ({ ...file, bytes: mustCheck(file) }));
+    for (const { path, kid, bytes } of open) await refuseOther(path, parseKeyFile(path, kid, bytes), async (there) => await unlockKeyFile(there, kid, mustRead(there), secrets));
     const seal = await sealer(locked, secrets);
     for (const { path, bytes } of open) {
       writeFileSafely(path.replace(/jwk$/, "jwe"), await seal(bytes), SECRET, "replace");
@@ -93,7 +97,10 @@ export async function unlockKeys(dir: string, secrets: SecretSource): Promise<nu
   return await changeStore(dir, async () => {
     const opened = [];
     for (const { path, kid, locked } of keyFiles(dir)) {
-      if (locked) opened.push({ path, jwk: await unlockKeyFile(path, kid, mustRead(path), secrets) });
+      if (!locked) continue;
+      const jwk = await unlockKeyFile(path, kid, mustRead(path), secrets);
+      await refuseOther(path, jwk, (there) => parseKeyFile(there, kid, mustRead(there)));
+      opened.push({ path, jwk });
     }
     for (const { path, jwk } of opened) {
       writeFileSafely(path.replace(/jwe$/, "jwk"), `${JSON.stringify(jwk)}\n`, SECRET, "replace");
@@ -101,6 +108,15 @@ export async function unlockKeys(dir: string, secrets: SecretSource): Promise<nu
     }
     return opened.length;
   });
+}
+
+/** Two symmetric keys can have one kid, in removed/ too: neither is written over the other. @param read reads the file that would be written over */
+async function refuseOther(path: string, jwk: Jwk, read: (path: string) => Jwk | Promise<Jwk>): Promise<void> {
+  const there = path.replace(/jw[ke]$/, path.endsWith("k") ? "jwe" : "jwk");
+  if (jwk.kty !== "oct" || !existsSync(there)) return; // another type's kid says which key it is
+  const other = await read(there);
+  if (other.kty === "oct" && other.k === jwk.k) return;
+  throw new KeystoreError("store", `${path.replace(/e$/, "k")} and ${basename(path).replace(/k$/, "e")} are different keys`, "move one of the two away, then try again");
 }
 
 function mustCheck({ path, kid }: KeyFile): Buffer {

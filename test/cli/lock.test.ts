@@ -1,7 +1,7 @@
 // lock and unlock: private keys at rest, with a passphrase or a master key, and who finds the secret where.
 
 import { randomBytes } from "node:crypto";
-import { chmodSync, copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -289,6 +289,24 @@ test("there must be a store", () => {
   const dir = join(temporaryFolder(), "none");
   for (const command of ["lock", "unlock"]) assert.match(commands(dir).refuses(1, [command, ...withMasterKey]), `no key store at ${dir}`);
   assert.not.ok(existsSync(dir));
+});
+
+test("two symmetric keys of one kid, one locked and one not: neither takes the other's place", () => {
+  const dir = makeStore("alice");
+  const cli = commands(dir, "--master-key-file", masterKeyFile());
+  const kid = "A".repeat(22);
+  const removed = ["B", "C"].map((letter) => {
+    const k = Buffer.alloc(32, letter).toString("base64url");
+    cli("import", "aes", secretFile(JSON.stringify({ kty: "oct", kid, k })));
+    if (letter === "C") cli("lock");
+    cli("remove", "aes", "--force");
+    const path = join(dir, "removed", `${kid}.jw${letter === "C" ? "e" : "k"}`);
+    if (letter === "B") renameSync(path, `${path}.aside`); // as where lock was killed before it came to this one
+    return path;
+  });
+  renameSync(`${removed[0]}.aside`, removed[0] ?? "");
+  assert.equal(removed.map((path) => existsSync(path)), [true, true]);
+  for (const command of ["lock", "unlock"]) assert.match(cli.refuses(1, [command]), /removed\/A{22}\.jwk and A{22}\.jwe are different keys; move one of the two away, then try again/);
 });
 
 test.run();
