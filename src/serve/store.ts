@@ -44,34 +44,32 @@ export async function unlockedStore(dir: string, secrets: SecretSource, warn: (l
   return store;
 }
 
-/** A store that notes in `kids` which keys a request came to, and lets other requests go on before each key and each private operation. */
+const AT_A_STRETCH = 2; // a key and its private operation: what nearly every request needs
+
+/** A store for one request: it notes in `kids` which keys that came to, and lets others go on before each further key and private operation. */
 export function watched(store: KeyStore, kids: string[]): KeyStore {
-  return {
-    recipient: async (nameOrKid) => noted(await politely(async () => await store.recipient(nameOrKid)), kids),
-    defaultRecipient: async () => noted(await store.defaultRecipient(), kids),
-    privateKids: async () => await store.privateKids(),
-    privateKey: async (kid) => {
-      const key = await politely(async () => await store.privateKey(kid));
-      return key && politeKey(noted(key, kids));
-    },
+  let steps = 0;
+  const politely = async <T>(step: () => Promise<T>): Promise<T> => {
+    if (++steps > AT_A_STRETCH) await giveWay();
+    return await step();
   };
-}
-
-function noted<T extends { readonly kid: string }>(key: T, kids: string[]): T {
-  kids.push(key.kid);
-  return key;
-}
-
-async function politely<T>(operation: () => Promise<T>): Promise<T> {
-  await giveWay();
-  return await operation();
-}
-
-function politeKey(key: PrivateKey): PrivateKey {
-  return {
+  const noted = <T extends { readonly kid: string }>(key: T): T => {
+    kids.push(key.kid);
+    return key;
+  };
+  const politeKey = (key: PrivateKey): PrivateKey => ({
     ...key,
     rsaOaep: async (encryptedKey, hash) => await politely(async () => await key.rsaOaep(encryptedKey, hash)),
     ecdh: async (epk) => await politely(async () => await key.ecdh(epk)),
     aesKeyUnwrap: async (encryptedKey) => await politely(async () => await key.aesKeyUnwrap(encryptedKey)),
+  });
+  return {
+    recipient: async (nameOrKid) => noted(await politely(async () => await store.recipient(nameOrKid))),
+    defaultRecipient: async () => noted(await store.defaultRecipient()),
+    privateKids: async () => await store.privateKids(),
+    privateKey: async (kid) => {
+      const key = await politely(async () => await store.privateKey(kid));
+      return key && politeKey(noted(key));
+    },
   };
 }
