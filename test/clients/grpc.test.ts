@@ -15,7 +15,7 @@ import { findGoClient } from "./go.ts";
 
 const skopeo = findSkopeo({ download: false, say: () => {} });
 const go = findGoClient();
-const GO = "a go that builds test/clients/go";
+const GO = "the Go client: run test/clients/go.ts";
 
 /** The file that `config` prints for an address. */
 function configFile(address: string, ...args: readonly string[]): string {
