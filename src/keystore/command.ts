@@ -54,6 +54,7 @@ export async function runCommand(program: string, args: readonly string[], input
     const timer = setTimeout(() => end(`did not answer within ${timeLimit / 1000} s`, true), timeLimit);
     const cannotStart = (error: unknown): void => end(`cannot be started (${errorCode(error) ?? "unknown error"})`, false);
 
+    for (const signal of SIGNALS) if (process.listenerCount(signal) === 0) process.once(signal, endAll); // who listens already, as a server does, ends in its own time
     try {
       child = process.getBuiltinModule("node:child_process").spawn(program, args, { cwd: "/", detached: true, stdio: ["pipe", "pipe", "pipe"] });
     } catch (error) {
@@ -62,7 +63,6 @@ export async function runCommand(program: string, args: readonly string[], input
     child.on("error", cannotStart);
     if (child.pid === undefined) return undefined; // the error comes as an event; where file descriptors ran out there are not even pipes
     running.add(child.pid);
-    for (const signal of SIGNALS) if (process.listenerCount(signal) === 0) process.once(signal, endAll); // who listens already, as a server does, ends in its own time
     child.stdout.on("data", (chunk: Buffer) => {
       answer.push(chunk);
       answered += chunk.length;

@@ -140,8 +140,8 @@ test("takes a command that hangs along when a signal ends the client's process, 
     for (let tries = 0; linesOf(pids).length < 2 && tries < 500; tries++) await sleep(20);
     child.kill(signal);
     assert.equal(await once(child, "exit"), [null, signal]);
-    await sleep(100);
     assert.is(linesOf(pids).length, 2);
+    for (let tries = 0; linesOf(pids).some(isRunning) && tries < 250; tries++) await sleep(20);
     assert.equal(linesOf(pids).filter(isRunning), []);
   }
 });
