@@ -74,7 +74,8 @@ export async function runCommand(program: string, args: readonly string[], input
       if (complained > MAX_COMPLAINT) end(`wrote more than ${MAX_COMPLAINT} bytes to standard error`, true);
     });
     child.on("exit", (code, signal) => {
-      if (!ended) grace = setTimeout(() => end(failureOf(code, signal), true), GRACE);
+      // Once more round the loop: where it was busy for as long, what the command wrote is there and not read yet.
+      if (!ended) grace = setTimeout(() => setImmediate(() => end(failureOf(code, signal), true)), GRACE);
     });
     child.on("close", (code, signal) => end(failureOf(code, signal), false));
     child.stdin.on("error", () => undefined); // it may end without reading
