@@ -4,9 +4,10 @@ import { readFileSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { Client, credentials, setLogVerbosity, logVerbosity, status, type ChannelCredentials, type ServiceError } from "@grpc/grpc-js";
 import { errorCode, KeystoreError, printable } from "../errors.ts";
-import { isObject, member, parseJson, type JsonObject } from "../json.ts";
+import { member, type JsonObject } from "../json.ts";
 import { decodeMessage, encodeMessage, SERVICE } from "../transport/grpc.ts";
 import { attempt, check, type Check } from "./check.ts";
+import { resultIn, unwrapRequest, wrapRequest } from "./exchange.ts";
 
 /** An entry of `key-providers` with a `grpc`. */
 export interface GrpcProvider {
@@ -32,19 +33,17 @@ export async function grpcChecks(providers: readonly GrpcProvider[]): Promise<Ch
 
 async function roundTrip(provider: GrpcProvider): Promise<void> {
   const optsdata = randomBytes(32).toString("base64");
-  const wrap = { op: "keywrap", keywrapparams: { ec: { Parameters: { [provider.name]: [""] } }, optsdata } };
-  const annotation = await call(provider, "WrapKey", wrap, "keywrapresults", "annotation");
-  // A server that only unwraps is asked for what it must refuse.
-  const unwrap = { op: "keyunwrap", keyunwrapparams: { dc: { Parameters: null }, annotation: annotation ?? "AAAA" } };
+  const annotation = await call(provider, "WrapKey", wrapRequest(provider.name, "", optsdata), "keywrapresults", "annotation");
+  const unwrap = unwrapRequest(annotation ?? "AAAA"); // a server that only unwraps is asked for what it must refuse
   const opened = await call(provider, "UnWrapKey", unwrap, "keyunwrapresults", "optsdata", annotation === undefined);
   if (opened !== undefined && opened !== optsdata) throw failure(provider, "what it unwraps is not what it wrapped");
 }
 
 /** A member of the answer, in base64; undefined if the server does not do this, or refused as it should. */
-async function call(provider: GrpcProvider, method: keyof typeof SERVICE, request: object, result: string, name: string, mayRefuse = false): Promise<string | undefined> {
+async function call(provider: GrpcProvider, method: keyof typeof SERVICE, request: string, result: string, name: string, mayRefuse = false): Promise<string | undefined> {
   let message: Buffer;
   try {
-    message = await unary(provider, method, encodeMessage(JSON.stringify(request)));
+    message = await unary(provider, method, encodeMessage(request));
   } catch (error) {
     if (!isServiceError(error)) throw error;
     const { code, details } = error;
@@ -52,9 +51,7 @@ async function call(provider: GrpcProvider, method: keyof typeof SERVICE, reques
     const hint = code === status.UNAVAILABLE ? "nobody answers there, or not with this TLS" : "it says";
     throw failure(provider, `${hint}: ${printable(details.replace(/^ocicrypt-keystore: /, ""), 600)}`);
   }
-  const answer = parseJson(decodeMessage(message), 4, (reason) => failure(provider, `its answer ${reason}`));
-  const results = isObject(answer) ? member(answer, result) : undefined;
-  const value = isObject(results) ? member(results, name) : undefined;
+  const value = resultIn(decodeMessage(message), result, name, (reason) => failure(provider, `its answer ${reason}`));
   if (Array.isArray(value)) return Buffer.from(value.map(Number)).toString("base64");
   if (typeof value === "string") return value;
   throw failure(provider, `its answer has no ${result}.${name}`);

@@ -3,11 +3,11 @@
 import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { KeystoreError, printable } from "../errors.ts";
-import { isObject, member, parseJson } from "../json.ts";
 import { locatePrivate, nameList, readDefault, readHeld, readName, readPublicKey } from "../keystore/directory.ts";
 import { timeLimit } from "../keystore/holder.ts";
 import { check, type Check } from "./check.ts";
 import type { Provider } from "./config-file.ts";
+import { resultIn, unwrapRequest, wrapRequest } from "./exchange.ts";
 
 const TIME_LIMIT = 10_000; // ms for one start, beside what a holder may take
 
@@ -26,11 +26,10 @@ export async function roundTrip(provider: Provider, dir: string, askHolders: boo
     }
     const held = readHeld(dir, currentKid(dir, name));
     const limits = held === undefined ? { env: scarceEnvironment(), timeout: TIME_LIMIT } : { env: process.env, timeout: TIME_LIMIT + timeLimit(held.holder) };
-    const optsdata = randomBytes(32);
-    const parameters = { [provider.name]: [Buffer.from(name).toString("base64")] };
-    const annotation = ask(provider, { op: "keywrap", keywrapparams: { ec: { Parameters: parameters }, optsdata: optsdata.toString("base64") } }, "keywrapresults", "annotation", limits);
-    const opened = ask(provider, { op: "keyunwrap", keyunwrapparams: { dc: { Parameters: null }, annotation } }, "keyunwrapresults", "optsdata", limits);
-    if (opened !== optsdata.toString("base64")) fail(`${name}: what was unwrapped is not what was wrapped`, "please report it");
+    const optsdata = randomBytes(32).toString("base64");
+    const annotation = ask(provider, wrapRequest(provider.name, name, optsdata), "keywrapresults", "annotation", limits);
+    const opened = ask(provider, unwrapRequest(annotation), "keyunwrapresults", "optsdata", limits);
+    if (opened !== optsdata) fail(`${name}: what was unwrapped is not what was wrapped`, "please report it");
     return `wrapped for ${name} and unwrapped, by ${provider.path}`;
   });
 }
@@ -57,15 +56,13 @@ interface Limits {
 }
 
 /** One request to the provider: a member of the result it answers with. */
-function ask({ path, args }: Provider, request: object, result: string, name: string, limits: Limits): string {
-  const { error, status, stdout, stderr } = spawnSync(path, args, { ...limits, input: JSON.stringify(request), cwd: "/", killSignal: "SIGKILL", encoding: "utf8" });
+function ask({ path, args }: Provider, request: string, result: string, name: string, limits: Limits): string {
+  const { error, status, stdout, stderr } = spawnSync(path, args, { ...limits, input: request, cwd: "/", killSignal: "SIGKILL", encoding: "utf8" });
   if (status !== 0) {
     const line = /.+/.exec(stderr ?? "")?.[0]?.replace(/^ocicrypt-keystore: /, "") ?? error?.message ?? `killed after ${limits.timeout / 1000} s`;
     throw failure(`${path} failed (exit code ${status}): ${printable(line, 600)}`);
   }
-  const answer = parseJson(Buffer.from(stdout), 3, (reason) => failure(`${path} gave an answer that ${reason}`));
-  const results = isObject(answer) ? member(answer, result) : undefined;
-  const value = isObject(results) ? member(results, name) : undefined;
+  const value = resultIn(Buffer.from(stdout), result, name, (reason) => failure(`${path} gave an answer that ${reason}`));
   if (typeof value !== "string") throw failure(`${path} gave an answer without ${result}.${name}`);
   return value;
 }
