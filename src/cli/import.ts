@@ -1,10 +1,8 @@
 // import NAME FILE: a key that others made.
 
-import { KeystoreError } from "../errors.ts";
 import { isPrivate } from "../jwk/jwk.ts";
 import { parseKey } from "../keystore/import.ts";
 import { addKey } from "../keystore/change.ts";
-import { readSmallFile } from "../keystore/files.ts";
 import { OPERATIONS } from "../keystore/holder.ts";
 import { addHolder } from "../keystore/add-holder.ts";
 import { mustBeName } from "../keystore/layout.ts";
@@ -13,7 +11,7 @@ import { readPassphrase } from "../keystore/secrets.ts";
 import { readStandardInput } from "../transport/stdio.ts";
 import { askSecret } from "./prompt.ts";
 import { cliSecrets } from "./secrets.ts";
-import { print, tell, type Cli } from "./shared.ts";
+import { mustReadFile, print, tell, type Cli } from "./shared.ts";
 
 /** Adds the command. It prints the key's kid. */
 export function importKey(cli: Cli, command: readonly string[]): void {
@@ -49,7 +47,5 @@ export function importKey(cli: Cli, command: readonly string[]): void {
 /** The bytes of a key file, - being standard input. @throws KeystoreError `io` if it is not there */
 export function readKeyFile(path: string): Buffer {
   if (path === "-" || path === "") return readStandardInput(); // yargs makes "" of a positional "-"
-  const file = readSmallFile(path);
-  if (file === undefined) throw new KeystoreError("io", `there is no file ${path}`, "name a file with a key, or - for standard input");
-  return file.bytes;
+  return mustReadFile(path, "name a file with a key, or - for standard input").bytes;
 }

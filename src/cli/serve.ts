@@ -1,11 +1,13 @@
 // serve: the key provider over gRPC.
 
 import { KeystoreError } from "../errors.ts";
-import { readSmallFile, refuseOpenMode } from "../keystore/files.ts";
+import { refuseOpenMode } from "../keystore/files.ts";
 import { storeLocation } from "../keystore/location.ts";
 import type { ServeOptions } from "../serve/serve.ts";
 import { cliSecrets } from "./secrets.ts";
-import { tell, type Cli } from "./shared.ts";
+import { mustReadFile, tell, type Cli } from "./shared.ts";
+
+const PEM = "name a PEM file";
 
 /** Adds the command. It ends with exit code 0 after SIGTERM or SIGINT. */
 export function serve(cli: Cli): void {
@@ -58,15 +60,9 @@ function tlsFiles({ tlsCert, tlsKey, tlsClientCa }: Readonly<Record<"tlsCert" | 
   if (tlsCert === undefined || tlsKey === undefined || tlsClientCa === undefined) {
     throw usage("TLS without all of certificate, key and client CA", "give --tls-cert, --tls-key and --tls-client-ca: without the last, anybody may call");
   }
-  const key = mustRead(tlsKey);
+  const [cert, key, clientCa] = [mustReadFile(tlsCert, PEM), mustReadFile(tlsKey, PEM), mustReadFile(tlsClientCa, PEM)];
   refuseOpenMode(tlsKey, "TLS key", key);
-  return { cert: mustRead(tlsCert).bytes, key: key.bytes, clientCa: mustRead(tlsClientCa).bytes };
-}
-
-function mustRead(path: string): NonNullable<ReturnType<typeof readSmallFile>> {
-  const file = readSmallFile(path);
-  if (file === undefined) throw new KeystoreError("io", `there is no file ${path}`, "name a PEM file");
-  return file;
+  return { cert: cert.bytes, key: key.bytes, clientCa: clientCa.bytes };
 }
 
 function usage(message: string, hint: string): KeystoreError {

@@ -1,6 +1,8 @@
 // What the commands share: the parser's type, and how they print.
 
 import type { Argv } from "yargs";
+import { KeystoreError } from "../errors.ts";
+import { readSmallFile, type SmallFile } from "../keystore/files.ts";
 import { writeStandardOutput } from "../transport/stdio.ts";
 
 /** The parser a command adds itself to, with the options every command has. */
@@ -26,4 +28,11 @@ export function printTable(heading: readonly string[], rows: readonly (readonly 
   const table = [heading, ...rows];
   const widths = heading.map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0)));
   print(table.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ").trimEnd()).join("\n"));
+}
+
+/** Reads a file that the command line names. @throws KeystoreError `io` if it is not there */
+export function mustReadFile(path: string, hint: string): SmallFile {
+  const file = readSmallFile(path);
+  if (file === undefined) throw new KeystoreError("io", `there is no file ${path}`, hint);
+  return file;
 }

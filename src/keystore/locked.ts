@@ -6,7 +6,7 @@ import { KeystoreError } from "../errors.ts";
 import { sealAtRest, type SecretKind, type SecretSource } from "../jwe/at-rest.ts";
 import type { Jwk } from "../jwk/jwk.ts";
 import { lockedKind, mustExist, parseKeyFile, unlockKeyFile } from "./directory.ts";
-import { listFolder, MAX_FILE, readSmallFile, refuseOpenMode, removeFile, writeFileSafely } from "./files.ts";
+import { listFolder, MAX_FILE, readSmallFile, refuseOpenMode, removeFile, writeFileSafely, type SmallFile } from "./files.ts";
 import { isKid, layout } from "./layout.ts";
 import { changeStore } from "./lock.ts";
 import { isSameServer, sealForTang, tangServer, type TangServer } from "../tang/tang.ts";
@@ -29,10 +29,14 @@ function keyFiles(dir: string): KeyFile[] {
   );
 }
 
-function mustRead(path: string): Buffer {
+function mustReadFile(path: string): SmallFile {
   const file = readSmallFile(path);
   if (file === undefined) throw new KeystoreError("store", `${path} is gone`, "somebody else changes the store by hand: try again");
-  return file.bytes;
+  return file;
+}
+
+function mustRead(path: string): Buffer {
+  return mustReadFile(path).bytes;
 }
 
 /** What keys are locked with: a secret of a kind, or a Tang server. */
@@ -120,8 +124,7 @@ async function refuseOther(path: string, jwk: Jwk, read: (path: string) => Jwk |
 }
 
 function mustCheck({ path, kid }: KeyFile): Buffer {
-  const file = readSmallFile(path);
-  if (file === undefined) throw new KeystoreError("store", `${path} is gone`, "somebody else changes the store by hand: try again");
+  const file = mustReadFile(path);
   refuseOpenMode(path, "private key", file);
   parseKeyFile(path, kid, file.bytes);
   if (file.bytes.length > MAX_FILE / 2) throw new KeystoreError("store", `${path} would be too large to be read again when it is locked`, "take the members out of it that a key does not need");
