@@ -34,11 +34,7 @@ const assets: Plugin = {
     plugin.onLoad({ filter: /.*/, namespace: "asset" }, ({ path }) => ({
       contents:
         path === COMMANDS
-          ? `
-        const { getRawAsset } = require("node:sea");
-        const [source, cachedData] = ["cli", "cli.cache"].map((asset) => Buffer.from(getRawAsset(asset)));
-        const script = new (require("node:vm").Script)(source.toString("latin1"), { cachedData, filename: "cli" });
-        script.runInThisContext()(module, module.exports, require);`
+          ? 'require("./scripts/cached.ts").evaluate("cli")(module, module.exports, require);'
           : `
         const source = require("node:sea").getAsset("${PACKAGES.get(path)?.asset ?? ""}", "utf8");
         require("node:vm").compileFunction(source, ["module", "exports", "require"])(module, module.exports, require);`,
