@@ -25,3 +25,8 @@ export async function answerRequest(request: Request, store: KeyStore, hints: Pr
   }
   return { op: "keywrap", annotation: await seal(request.optsdata, recipients) };
 }
+
+/** An answer as clients read it. @param encode how the transport writes bytes in JSON */
+export function wireForm(answer: Answer, encode: (bytes: Buffer) => unknown): string {
+  return JSON.stringify(answer.op === "keywrap" ? { keywrapresults: { annotation: encode(answer.annotation) } } : { keyunwrapresults: { optsdata: encode(answer.optsdata) } });
+}

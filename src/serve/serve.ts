@@ -7,7 +7,7 @@ import type { SecretSource } from "../jwe/at-rest.ts";
 import { LIMITS } from "../jwe/gate.ts";
 import { mustExist } from "../keystore/directory.ts";
 import type { KeyStore } from "../keystore/keystore.ts";
-import { answerRequest, type Answer } from "../protocol/answer.ts";
+import { answerRequest, wireForm, type Answer } from "../protocol/answer.ts";
 import { providerName, type ProviderHints } from "../protocol/recipients.ts";
 import { parseRequest, type Request } from "../protocol/request.ts";
 import { decodeMessage, encodeMessage, MAX_MESSAGE, SERVICE } from "../transport/grpc.ts";
@@ -86,13 +86,7 @@ export async function serve(options: ServeOptions, tell: (line: string) => void)
     WrapKey: (call: Call, done: Done) => void handler.handle("keywrap", call, done),
     UnWrapKey: (call: Call, done: Done) => void handler.handle("keyunwrap", call, done),
   });
-  const bind = async (): Promise<Address> => {
-    if (address.kind === "unix") await bound(server, address, credentials);
-    let actual = address;
-    for (const host of hosts) if (actual.kind === "tcp") actual = { ...actual, port: await bound(server, { ...actual, host }, credentials) };
-    return actual;
-  };
-  const actual = address.kind === "unix" ? await bindSocket(address.path, socketMode, bind) : await bind();
+  const actual = await listen(server, address, hosts, socketMode, credentials);
   const stopped = new Promise<void>((stop) => {
     process.once("SIGTERM", stop);
     process.once("SIGINT", stop);
@@ -110,6 +104,17 @@ function mutualTls({ cert, key, clientCa }: NonNullable<ServeOptions["tls"]>): S
     throw new KeystoreError("usage", `the TLS certificate, key and client CA cannot be used: ${reason}`, "give PEM files with --tls-cert, --tls-key (of that certificate) and --tls-client-ca");
   }
   return ServerCredentials.createSsl(clientCa, [{ cert_chain: cert, private_key: key }], true);
+}
+
+/** @returns the address with the port that was taken */
+async function listen(server: Server, address: Address, hosts: readonly string[], socketMode: number, credentials: ServerCredentials): Promise<Address> {
+  if (address.kind === "unix") {
+    await bindSocket(address.path, socketMode, async () => await bound(server, address, credentials));
+    return address;
+  }
+  let { port } = address; // 0 is any: the further hosts get the one that the first got
+  for (const host of hosts) port = await bound(server, { ...address, host, port }, credentials);
+  return { ...address, port };
 }
 
 async function bound(server: Server, address: Address, credentials: ServerCredentials): Promise<number> {
@@ -217,7 +222,7 @@ class Handler {
     this.#underWay--;
     logLine({ ...entry, result: failure?.code ?? "ok" });
     if (failure !== undefined || answer === undefined) done({ code: STATUS[failure?.code ?? "io"], details: errorLine(failure) });
-    else done(null, encodeMessage(JSON.stringify(wireForm(answer))));
+    else done(null, encodeMessage(wireForm(answer, (bytes) => [...bytes]))); // the Rust client reads bytes as a list of integers only, the Go client both
   }
 
   async #answer(op: Operation, message: Buffer, seen: { kids: string[]; provider: string | undefined }): Promise<Answer> {
@@ -238,9 +243,4 @@ function clientName(call: Call): string | undefined {
   } catch {
     return undefined; // the library does not expect a socket that is closed
   }
-}
-
-/** The Rust client reads bytes as a list of integers only, the Go client both. */
-function wireForm(answer: Answer): object {
-  return answer.op === "keywrap" ? { keywrapresults: { annotation: [...answer.annotation] } } : { keyunwrapresults: { optsdata: [...answer.optsdata] } };
 }

@@ -6,7 +6,7 @@ import { errorCode, errorLine, asKeystoreError, KeystoreError } from "../errors.
 import { directoryKeyStore } from "../keystore/directory.ts";
 import { storeLocation } from "../keystore/location.ts";
 import { secretFiles } from "../keystore/secrets.ts";
-import { answerRequest, type Answer } from "../protocol/answer.ts";
+import { answerRequest, wireForm } from "../protocol/answer.ts";
 import { parseRequest } from "../protocol/request.ts";
 
 const MAX_REQUEST = 8 * 1024 * 1024; // bytes
@@ -46,7 +46,7 @@ export async function exec(options: ExecOptions): Promise<never> {
   try {
     const store = directoryKeyStore(storeLocation(options.keystore), secretFiles(options));
     const answer = await answerRequest(parseRequest(readStandardInput()), store, { provider: options.provider, startedAs: process.argv0 });
-    writeStandardOutput(`${JSON.stringify(wireForm(answer))}\n`);
+    writeStandardOutput(`${wireForm(answer, (bytes) => bytes.toString("base64"))}\n`); // Go decodes padded standard base64
     return process.reallyExit(0);
   } catch (error) {
     return fail(error);
@@ -70,13 +70,6 @@ export function writeStandardOutput(text: string): void {
   } catch (error) {
     throw new KeystoreError("io", `cannot write to standard output: ${errorCode(error) ?? "unknown error"}`, "check what reads it, or the disk it goes to");
   }
-}
-
-/** Go decodes padded standard base64. */
-function wireForm(answer: Answer): object {
-  return answer.op === "keywrap"
-    ? { keywrapresults: { annotation: answer.annotation.toString("base64") } }
-    : { keyunwrapresults: { optsdata: answer.optsdata.toString("base64") } };
 }
 
 /** Reads standard input to its end. @throws KeystoreError `request` beyond 8 MiB */
