@@ -146,7 +146,7 @@ const PRIVATE_FILE = /^(.*)\.(?:jwk|jwe|holder)$/;
 export function privateKids(dir: string): string[] {
   const files = listFolder(layout.privateDir(dir));
   const held = files.filter((file) => file.endsWith(".holder"));
-  const kids = [...files.filter((file) => !held.includes(file)), ...held].map((file) => PRIVATE_FILE.exec(file)?.[1] ?? "");
+  const kids = [...files.filter((file) => !file.endsWith(".holder")), ...held].map((file) => PRIVATE_FILE.exec(file)?.[1] ?? "");
   return [...new Set(kids)].filter(isKid);
 }
 
