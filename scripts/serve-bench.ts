@@ -4,8 +4,9 @@ import { spawn } from "node:child_process";
 import { openSync, closeSync, readFileSync } from "node:fs";
 import { Client, credentials } from "@grpc/grpc-js";
 import { encodeMessage, SERVICE } from "../src/transport/grpc.ts";
+import { startServer } from "../test/serve/support.ts";
 import { binary } from "./build.ts";
-import { at, median, rows } from "./measure.ts";
+import { median, rows } from "./measure.ts";
 
 const CONNECTIONS = 64;
 const TURNS = 10;
@@ -17,24 +18,6 @@ const SAMPLES = 50;
 interface Turn {
   readonly rate: number;
   readonly latencies: readonly number[];
-}
-
-/** A server of a store on a unix socket. */
-export async function startServer(store: string): Promise<{ address: string; pid: number; stop(): Promise<void> }> {
-  const child = spawn(binary, ["serve", "--keystore", store, "--listen", `unix:${at("socket")}`], { env: {}, stdio: ["ignore", "ignore", "pipe"] });
-  const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
-  await new Promise<void>((resolve, reject) => {
-    child.stderr.on("data", (text: Buffer) => text.includes("listening on") && resolve());
-    void ended.then(() => reject(new Error("the server ended")));
-  });
-  return {
-    address: `unix://${at("socket")}`,
-    pid: child.pid ?? 0,
-    stop: async () => {
-      child.kill("SIGTERM");
-      await ended;
-    },
-  };
 }
 
 /** Calls of one kind, as many at once as there are workers, until `goesOn` says no. Latencies in ms. */
@@ -86,7 +69,7 @@ export async function load(store: string, unwrap: string): Promise<void> {
   const memory: number[] = [];
   for (let sample = 0; sample < SAMPLES; sample++) {
     await hammer(overGrpc, countdown(REQUESTS / SAMPLES));
-    memory.push(residentBytes(server.pid));
+    memory.push(residentBytes(server.child.pid ?? 0));
   }
   const slope = slopeOf(memory) / (REQUESTS / SAMPLES);
   const mebibytes = (bytes: number | undefined): string => ((bytes ?? NaN) / 1024 / 1024).toFixed(0);

@@ -39,9 +39,10 @@ export async function startServer(store: string, { listen = `unix:${join(tempora
   let log = "";
   const ended = new Promise<number | null>((resolve) => child.once("close", resolve)).finally(() => running.delete(child));
   const address = await new Promise<string>((resolve, reject) => {
+    let found: string | undefined;
     child.stderr.setEncoding("utf8").on("data", (text: string) => {
       log += text;
-      const found = /^listening on (\S+)$/m.exec(log)?.[1];
+      found ??= /^listening on (\S+)$/m.exec(log)?.[1]; // once: the log may become long
       if (found !== undefined) resolve(found);
     });
     void ended.then((code) => reject(new Error(`ended with ${code}: ${log}`)));
