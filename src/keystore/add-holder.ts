@@ -86,8 +86,8 @@ function write(dir: string, jwk: Jwk, holder: Holder): void {
   const { alg, ...known } = readPublicKey(dir, kid) ?? { ...publicHalf(jwk), kid, created: new Date().toISOString().replace(/\.\d+/, "") };
   const sha1Only = ops.has("rsa-oaep") && !ops.has("rsa-oaep-256");
   const wraps = sha1Only ? "RSA-OAEP" : jwk.kty === "RSA" ? jwk.alg : alg;
-  const writePublic = (): void => writeFileSafely(layout.publicKey(dir, kid), `${JSON.stringify({ ...known, alg: wraps })}\n`, 0o644, "replace");
+  const writePublic = (): void => writeFileSafely(layout.publicKey(dir, kid), `${JSON.stringify({ ...known, alg: wraps })}\n`, "shared", "replace");
   if (sha1Only) writePublic();
-  writeFileSafely(layout.holder(dir, kid), holderFile(holder), 0o600, "replace");
+  writeFileSafely(layout.holder(dir, kid), holderFile(holder), "secret", "replace");
   if (!sha1Only) writePublic();
 }

@@ -11,9 +11,6 @@ import { isKid, isName, layout, mustBeName } from "./layout.ts";
 import { changeStore } from "./lock.ts";
 import { sealLikeTheOthers } from "./locked.ts";
 
-const SECRET = 0o600;
-const PUBLIC = 0o644;
-
 /**
  * Adds a key under a name, and makes it the default if there is none. A key that is there already only gets the name,
  * or the private half that was missing.
@@ -49,7 +46,7 @@ export async function addNamed(dir: string, name: string, kid: string, force: bo
     }
     await write();
     writeName(dir, name, [kid, ...(former ?? []).filter((one) => one !== kid)]);
-    if (formerDefault === undefined) writeFileSafely(layout.defaultName(dir), `${name}\n`, PUBLIC, "replace");
+    if (formerDefault === undefined) writeFileSafely(layout.defaultName(dir), `${name}\n`, "shared", "replace");
   });
 }
 
@@ -85,7 +82,7 @@ export async function setDefault(dir: string, name: string): Promise<void> {
   mustExist(dir);
   await changeStore(dir, () => {
     mustHaveName(dir, name);
-    writeFileSafely(layout.defaultName(dir), `${name}\n`, PUBLIC, "replace");
+    writeFileSafely(layout.defaultName(dir), `${name}\n`, "shared", "replace");
   });
 }
 
@@ -188,12 +185,12 @@ async function writeKey(dir: string, kid: string, jwk: Jwk, secrets: SecretSourc
   if (isPrivate(jwk) && !(await isThere(dir, kid, jwk, secrets))) {
     const plain = Buffer.from(json({ ...jwk, kid }));
     const sealed = await sealLikeTheOthers(dir, plain, secrets);
-    if (sealed === undefined) writeFileSafely(layout.privateKey(dir, kid), plain, SECRET, "replace");
-    else writeFileSafely(layout.lockedKey(dir, kid), sealed, SECRET, "replace");
+    if (sealed === undefined) writeFileSafely(layout.privateKey(dir, kid), plain, "secret", "replace");
+    else writeFileSafely(layout.lockedKey(dir, kid), sealed, "secret", "replace");
   }
   if (readPublicKey(dir, kid) === undefined) {
     const created = new Date().toISOString().replace(/\.\d+/, "");
-    writeFileSafely(layout.publicKey(dir, kid), json({ ...publicHalf(jwk), kid, created }), PUBLIC, "create");
+    writeFileSafely(layout.publicKey(dir, kid), json({ ...publicHalf(jwk), kid, created }), "shared", "create");
   }
 }
 
@@ -219,7 +216,7 @@ async function isThere(dir: string, kid: string, jwk: Jwk, secrets: SecretSource
 
 function writeName(dir: string, name: string, kids: readonly string[]): void {
   makeFolder(layout.namesDir(dir), 0o755);
-  writeFileSafely(layout.name(dir, name), `${kids.join("\n")}\n`, PUBLIC, "replace");
+  writeFileSafely(layout.name(dir, name), `${kids.join("\n")}\n`, "shared", "replace");
 }
 
 function json(value: object): string {

@@ -1,6 +1,10 @@
 // Reading and writing the small files of a key store, and an image's documents: bounded, never blocking, crash-safe.
 
-import { closeSync, constants, fstatSync, fsyncSync, linkSync, mkdirSync, openSync, readdirSync, readSync, renameSync, rmSync, unlinkSync, writeSync, type Stats } from "node:fs";
+import { AsyncLocalStorage } from "node:async_hooks";
+import {
+  closeSync, constants, existsSync, fchmodSync, fchownSync, fstatSync, fsyncSync, linkSync, lstatSync, mkdirSync,
+  openSync, readdirSync, readSync, renameSync, rmdirSync, statSync, unlinkSync, writeSync, type Stats,
+} from "node:fs";
 import { randomBytes } from "node:crypto";
 import { dirname, join } from "node:path";
 import { errorCode, KeystoreError } from "../errors.ts";
@@ -78,21 +82,37 @@ function unreadable(path: string, error: unknown): KeystoreError {
 export type WriteMode = "create" | "replace";
 
 /**
- * Writes a file so that a crash at any instant leaves the old one or the new one: temporary file beside it, fsync,
- * rename (or link), fsync of the folder.
+ * Who may read a file that is written. A number is the mode of a new file, less the umask. In a folder of the store
+ * the folder says it, whatever the umask: `shared` is as readable as the folder, `secret` is for the owner alone, and
+ * both belong to the folder's owner where the caller may give files away.
  */
-export function writeFileSafely(path: string, data: string | Buffer, permissions: number, mode: WriteMode, max = MAX_FILE): void {
+export type Access = number | "shared" | "secret";
+
+/** Called right before a file is put in place, moved or removed. It throws where that must not happen any longer. */
+export const writeGuard = new AsyncLocalStorage<() => void>();
+
+/**
+ * Writes a file so that a crash at any instant leaves the old one or the new one: temporary file beside it, fsync,
+ * rename (or link), fsync of the folder. A file that is replaced keeps its mode and owner, unless a number as `access`
+ * is for the owner alone.
+ */
+export function writeFileSafely(path: string, data: string | Buffer, access: Access, mode: WriteMode, max = MAX_FILE): void {
   const bytes = Buffer.from(data);
   if (bytes.length > max) throw new KeystoreError("store", `${path} would be larger than ${max / 1024} KiB, too large to be read again`, "it was not written");
   const temporary = join(dirname(path), `.tmp-${process.pid}-${randomBytes(8).toString("hex")}`);
+  const former = mode === "replace" ? lstatSync(path, { throwIfNoEntry: false }) : undefined;
   try {
-    const fd = openSync(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, permissions);
+    const fd = openSync(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, typeof access === "number" ? access : 0o600);
     try {
-      for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
-      fsyncSync(fd);
+      naming(path, () => {
+        for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
+        setAccess(fd, path, access, former?.isFile() === true ? former : undefined);
+        fsyncSync(fd);
+      });
     } finally {
       closeSync(fd);
     }
+    writeGuard.getStore()?.();
     if (mode === "replace") {
       renameSync(temporary, path);
     } else {
@@ -100,40 +120,103 @@ export function writeFileSafely(path: string, data: string | Buffer, permissions
       unlinkSync(temporary);
     }
   } catch (error) {
-    try {
-      unlinkSync(temporary);
-    } catch {
-      // it was not made, or is in place
-    }
+    quietly(() => unlinkSync(temporary)); // it was not made, or is in place
     throw error;
   }
-  syncFolder(dirname(path));
+  try {
+    syncFolder(dirname(path));
+  } catch (error) {
+    if (former === undefined) quietly(() => unlinkSync(path)); // what is reported as failed can be done again
+    throw error;
+  }
 }
 
-/** Removes a file and lets the disk know of it; none there is fine. */
+/** Gives a new file the mode and owner that {@link writeFileSafely} promises, as far as the caller may. */
+function setAccess(fd: number, path: string, access: Access, former: Stats | undefined): void {
+  const secret = access === "secret" || (typeof access === "number" && (access & 0o077) === 0);
+  const folder = typeof access === "string" ? statSync(dirname(path)) : undefined;
+  const model = secret && typeof access === "number" ? undefined : (former ?? folder);
+  if (model === undefined) return;
+  const isModels = (made = fstatSync(fd)): boolean => made.uid === model.uid && made.gid === model.gid;
+  if (!isModels() && !permitted(() => fchownSync(fd, model.uid, model.gid))) permitted(() => fchownSync(fd, -1, model.gid));
+  const fresh = folder === undefined ? fstatSync(fd).mode & 0o777 : secret ? 0o600 : (folder.mode & 0o644) | 0o600;
+  const wanted = former === undefined ? fresh : former.mode & 0o777;
+  // The caller's own secret is refused where others can read it; another owner's is as an administrator left it.
+  const given = isModels() && model.uid !== process.geteuid?.();
+  const allowed = secret && !given ? wanted & 0o700 : wanted;
+  if ((fstatSync(fd).mode & 0o777) !== allowed) permitted(() => fchmodSync(fd, allowed));
+}
+
+/** Whether a change of owner or mode was permitted, by the caller's rights and the file system. Another failure is thrown. */
+function permitted(change: () => void): boolean {
+  try {
+    change();
+    return true;
+  } catch (error) {
+    if (["EPERM", "EINVAL", "ENOTSUP", "EOPNOTSUPP"].includes(errorCode(error) ?? "")) return false;
+    throw error;
+  }
+}
+
+/** Removes a file and fsyncs its folder; none there is fine. */
 export function removeFile(path: string): void {
-  rmSync(path, { force: true });
+  writeGuard.getStore()?.();
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if (errorCode(error) !== "ENOENT") throw error;
+  }
   syncFolder(dirname(path));
 }
 
 /** Moves a file to another folder: in both for a moment, never in none. */
 export function moveFile(from: string, to: string): void {
+  writeGuard.getStore()?.();
   renameSync(from, to);
   syncFolder(dirname(to));
   syncFolder(dirname(from));
 }
 
-/** Makes a folder, parents included, and lets the disk know of it. One that is there stays as it is. */
+/** Makes a folder and the parents it lacks, and fsyncs the parent of each. One that is there stays as it is. */
 export function makeFolder(path: string, permissions: number): void {
-  if (mkdirSync(path, { recursive: true, mode: permissions }) !== undefined) syncFolder(dirname(path));
+  if (existsSync(path)) return;
+  makeFolder(dirname(path), permissions);
+  try {
+    mkdirSync(path, permissions);
+  } catch (error) {
+    if (errorCode(error) !== "EEXIST" || !existsSync(path)) throw error; // another writer made it just now
+  }
+  try {
+    syncFolder(dirname(path));
+  } catch (error) {
+    quietly(() => rmdirSync(path)); // or the next attempt would take it for durable
+    throw error;
+  }
 }
 
-/** Lets the disk know of what changed in a folder. */
+/** Makes what changed in a folder durable. */
 export function syncFolder(path: string): void {
   const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
-    fsyncSync(fd);
+    naming(path, () => fsyncSync(fd));
   } finally {
     closeSync(fd);
+  }
+}
+
+/** A system call on a descriptor does not say in its error which file it was. */
+function naming(path: string, work: () => void): void {
+  try {
+    work();
+  } catch (error) {
+    throw error instanceof Error && errorCode(error) !== undefined && !("path" in error) ? Object.assign(error, { path }) : error;
+  }
+}
+
+function quietly(cleanUp: () => void): void {
+  try {
+    cleanUp();
+  } catch {
+    // the error that led here is the one to tell
   }
 }

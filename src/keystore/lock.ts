@@ -46,7 +46,7 @@ async function acquire(path: string): Promise<void> {
   const mine = JSON.stringify(thisProcess());
   for (const deadline = Date.now() + PATIENCE; ; await sleep(PAUSE)) {
     try {
-      writeFileSafely(path, mine, 0o644, "create");
+      writeFileSafely(path, mine, "shared", "create");
       return;
     } catch (error) {
       if (errorCode(error) !== "EEXIST") throw error;

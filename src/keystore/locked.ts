@@ -11,8 +11,6 @@ import { isKid, layout } from "./layout.ts";
 import { changeStore } from "./lock.ts";
 import { isSameServer, sealForTang, tangServer, type TangServer } from "../tang/tang.ts";
 
-const SECRET = 0o600;
-
 interface KeyFile {
   readonly path: string;
   readonly kid: string;
@@ -83,7 +81,7 @@ export async function lockKeys(dir: string, locked: LockedWith, secrets: SecretS
     for (const { path, kid, bytes } of open) await refuseOther(path, parseKeyFile(path, kid, bytes), async (there) => await unlockKeyFile(there, kid, mustRead(there), secrets));
     const seal = await sealer(locked, secrets);
     for (const { path, bytes } of open) {
-      writeFileSafely(path.replace(/jwk$/, "jwe"), await seal(bytes), SECRET, "replace");
+      writeFileSafely(path.replace(/jwk$/, "jwe"), await seal(bytes), "secret", "replace");
       removeFile(path);
     }
     return open.length;
@@ -107,7 +105,7 @@ export async function unlockKeys(dir: string, secrets: SecretSource): Promise<nu
       opened.push({ path, jwk });
     }
     for (const { path, jwk } of opened) {
-      writeFileSafely(path.replace(/jwe$/, "jwk"), `${JSON.stringify(jwk)}\n`, SECRET, "replace");
+      writeFileSafely(path.replace(/jwe$/, "jwk"), `${JSON.stringify(jwk)}\n`, "secret", "replace");
       removeFile(path);
     }
     return opened.length;
