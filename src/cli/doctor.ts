@@ -1,5 +1,6 @@
 // doctor: what keeps images from being encrypted and decrypted here, and the way out.
 
+import { KeystoreError } from "../errors.ts";
 import { mend, examine } from "../doctor/doctor.ts";
 import type { Check } from "../doctor/check.ts";
 import { storeLocation } from "../keystore/location.ts";
@@ -13,12 +14,14 @@ export function doctor(cli: Cli): void {
     (yargs) =>
       yargs
         .option("fix", { type: "boolean", default: false, describe: "Mend what can be mended without losing anything" })
+        .option("force", { type: "boolean", default: false, describe: "With --fix: also remove the lock of a process that cannot be seen from here" })
         .option("json", { type: "boolean", default: false, describe: "As JSON, for programs" })
         .example("$0 doctor", "A line for each check; exit code 1 if one fails")
         .example("$0 doctor --fix", "Permissions, and what crashes left behind"),
-    async ({ keystore, fix, json, ...secrets }) => {
+    async ({ keystore, fix, force, json, ...secrets }) => {
+      if (force && !fix) throw new KeystoreError("usage", "--force is for --fix", "give both: ocicrypt-keystore doctor --fix --force");
       const dir = storeLocation(keystore);
-      if (fix) for (const mended of await mend(dir, secrets)) tell(mended);
+      if (fix) for (const mended of await mend(dir, secrets, force)) tell(mended);
       const checks = await examine(dir, secrets);
       if (json) printJson({ checks: checks.map(({ mend: _, ...check }) => check) });
       else print(checks.map(line).join("\n"));

@@ -3,7 +3,8 @@
 import { existsSync } from "node:fs";
 import { asKeystoreError } from "../errors.ts";
 import { storeLocation } from "../keystore/location.ts";
-import { changeStore } from "../keystore/lock.ts";
+import { changeStore, removeLock, storeLocks } from "../keystore/lock.ts";
+import { isLeftBehind, lockOwner } from "../keystore/lock-owner.ts";
 import type { SecretFiles } from "../keystore/secrets.ts";
 import type { Check } from "./check.ts";
 import { clientChecks } from "./clients.ts";
@@ -30,12 +31,18 @@ export async function examine(dir: string, given: SecretFiles): Promise<Check[]>
   ];
 }
 
-/** Mends what can be mended without losing anything. @returns a line for each thing */
-export async function mend(dir: string, given: SecretFiles): Promise<string[]> {
+/**
+ * Mends what can be mended without losing anything.
+ *
+ * @param force also the lock of a process that cannot be seen from here
+ * @returns a line for each thing
+ */
+export async function mend(dir: string, given: SecretFiles, force: boolean): Promise<string[]> {
   const secrets = secretsOf(given, ownProvider(configFile()));
   const lines = new Map<string, string>();
+  for (const path of storeLocks(dir)) await mendLock(path, force, lines);
   const fresh = async (): Promise<Check[]> => (await storeChecks(dir, secrets)).filter((check) => check.mend !== undefined && !lines.has(check.message));
-  if ((await fresh()).length === 0) return []; // nothing is written to a store that needs nothing
+  if ((await fresh()).length === 0) return [...lines.values()]; // nothing is written to a store that needs nothing
   await changeStore(dir, async () => {
     // One mended thing lets another be seen: a secret that can be used only now opens what is locked.
     for (let found = await fresh(); found.length > 0; found = await fresh()) {
@@ -50,6 +57,18 @@ export async function mend(dir: string, given: SecretFiles): Promise<string[]> {
     }
   });
   return [...lines.values()];
+}
+
+/** Removes a lock that is left behind. It is not taken for that: nobody could help where it is in the way. */
+async function mendLock(path: string, force: boolean, lines: Map<string, string>): Promise<void> {
+  try {
+    const owner = lockOwner(path);
+    if (owner.state === "none" || (!isLeftBehind(owner) && !(force && owner.state === "unknown"))) return;
+    await removeLock(path, owner);
+    lines.set(path, `mended: ${path} of ${owner.who} ${owner.where} is removed`);
+  } catch (error) {
+    lines.set(path, `not mended: ${asKeystoreError(error).message}`);
+  }
 }
 
 function configFile(): string | undefined {

@@ -1,16 +1,20 @@
 // The key store directory: who may read it, what crashes left behind, and whether its names lead to keys.
 
-import { chmodSync, existsSync, statSync, type Stats } from "node:fs";
-import { basename, join } from "node:path";
+import { accessSync, chmodSync, constants, existsSync, realpathSync, statSync, type Stats } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { errorCode } from "../errors.ts";
 import { nameList, readDefault, readName } from "../keystore/directory.ts";
-import { listFolder, readSmallFile, refuseOpenMode, removeFile, shownMode } from "../keystore/files.ts";
+import { listFolder, refuseOpenMode, removeFile, shownMode } from "../keystore/files.ts";
 import { isKid, isName, layout } from "../keystore/layout.ts";
+import { storeLocks } from "../keystore/lock.ts";
+import { isLeftBehind, isRunning, lockOwner } from "../keystore/lock-owner.ts";
 import { secretFile, type SecretFiles } from "../keystore/secrets.ts";
 import { attempt, check, type Check } from "./check.ts";
 import { keyChecks } from "./keys.ts";
 
 const SLOW = 10 * 60_000; // ms; a temporary file is in place after a few
+const STICKY = 0o1000; // only its owner may replace what is in such a folder
+const NEXT_CHANGE = "the next change takes it over; or run ocicrypt-keystore doctor --fix";
 const NONE = "not looked at";
 
 /** Checks of the store in `dir`. `secrets` says where the secret of locked keys is. */
@@ -38,10 +42,19 @@ export async function storeChecks(dir: string, secrets: SecretFiles): Promise<Ch
         const stat = statSync(path, { throwIfNoEntry: false });
         if (stat?.isFile() === true) await attempt(fail, () => refuseOpenMode(path, what, { bytes: Buffer.alloc(0), stat }), () => chmodSync(path, 0o600));
       }
+      for (const { path, stat } of [{ path: dir, stat: statSync(dir) }, ...files(dir)]) {
+        if (isOpen(stat) && !isReadOnly(path)) warn(`others can write to ${path} (mode ${shownMode(stat)})`, `run chmod go-w ${path}`);
+      }
+      for (let at = dirname(realpathSync(dir)); ; at = dirname(at)) {
+        const stat = statSync(at);
+        if (isOpen(stat) && (stat.mode & STICKY) === 0) warn(`others can replace the store: they can write to ${at} (mode ${shownMode(stat)})`, `run chmod go-w ${at}, or chmod +t ${at}`);
+        if (at === dirname(at)) break;
+      }
       return "private keys are for their owner alone";
     })),
     ...(await look("store.owners", (warn) => {
       const { uid } = statSync(dir);
+      if (uid !== 0 && uid !== process.geteuid?.()) warn(`${dir} belongs to uid ${uid}, who can change every key in it`, `run this as that user, or run chown -R ${process.geteuid?.()} ${dir}`);
       for (const { path, stat } of files(dir)) {
         if (stat.uid !== uid) warn(`${path} belongs to uid ${stat.uid}, the store to uid ${uid}`, `run chown ${uid} ${path}, unless an administrator put it there`);
       }
@@ -56,14 +69,17 @@ export async function storeChecks(dir: string, secrets: SecretFiles): Promise<Ch
       return "no half-written files";
     })),
     ...(await look("store.lock", (warn) => {
-      for (const path of [layout.lock(dir), `${layout.lock(dir)}-takeover`]) {
-        const owner = readSmallFile(path)?.bytes.toString("latin1");
-        if (owner === undefined) continue;
-        const pid = Number(/"pid":(\d+)/.exec(owner)?.[1] ?? 0);
-        if (pid > 0 && isRunning(pid)) return `process ${pid} is changing the store`;
-        warn(`${path} is of a process that does not run here`, "the next change takes it over, after 10 minutes where it is another machine's; or run ocicrypt-keystore doctor --fix", () => removeFile(path));
+      let busy = "nobody is changing the store";
+      for (const path of storeLocks(dir)) {
+        const owner = lockOwner(path);
+        if (owner.state === "none") continue;
+        const { who, where } = owner;
+        if (owner.state === "alive" && !owner.silent) busy = `${who} is changing the store (${where})`;
+        else if (owner.state === "alive") warn(`${path} is of ${who} ${where}, which has not touched it for 10 minutes`, NEXT_CHANGE);
+        else if (isLeftBehind(owner)) warn(`${path} is of a process that does not run here: ${who} ${where}`, NEXT_CHANGE);
+        else warn(`${path} is of a process that does not run here, and perhaps elsewhere: ${who} ${where}`, "if it is gone, run ocicrypt-keystore doctor --fix --force; after 10 minutes without a sign of it the next change takes the lock over");
       }
-      return "nobody is changing the store";
+      return busy;
     })),
     ...(await look("store.names", async (warn, fail) => {
       for (const file of listFolder(layout.namesDir(dir))) {
@@ -101,11 +117,17 @@ function files(dir: string): { path: string; folder: string; stat: Stats }[] {
   );
 }
 
-function isRunning(pid: number): boolean {
+/** Whether others than its owner and root may write to it. */
+function isOpen({ mode, gid }: Stats): boolean {
+  return (mode & 0o002) !== 0 || ((mode & 0o020) !== 0 && gid !== 0);
+}
+
+/** Whether it is on a read-only mount, such as a secret of Kubernetes, whose modes say nothing. */
+function isReadOnly(path: string): boolean {
   try {
-    process.kill(pid, 0);
-    return true;
+    accessSync(path, constants.W_OK);
+    return false;
   } catch (error) {
-    return errorCode(error) !== "ESRCH";
+    return errorCode(error) === "EROFS";
   }
 }

@@ -1,38 +1,42 @@
-// One writer at a time. A lock whose owner died is taken over; readers never look at it.
+// One writer at a time. Readers never look at the lock. Whoever lost it, stopped for long, notices and writes no more.
 
-import { readFileSync, readlinkSync, rmSync, statSync, unlinkSync, utimesSync } from "node:fs";
+import { randomUUID } from "node:crypto";
+import { utimesSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { errorCode, KeystoreError } from "../errors.ts";
-import { isObject, member, parseJson } from "../json.ts";
-import { makeFolder, readSmallFile, writeFileSafely } from "./files.ts";
+import { makeFolder, readSmallFile, removeFile, writeFileSafely, writeGuard } from "./files.ts";
 import { layout } from "./layout.ts";
+import { isLeftBehind, lockOwner, thisProcess, type HeldLock, type LockOwner } from "./lock-owner.ts";
 
 const PATIENCE = 30_000; // ms to wait for another writer
 const PAUSE = 20; // ms between two looks
+const TAKEOVER = "-takeover"; // what the path of the lock of a lock ends with
 const HEARTBEAT = 60_000; // ms between two touches of a lock that is held long
-const UNKNOWN_OWNER = 10 * 60_000; // ms after which the lock of a process that cannot be seen from here counts as left behind
 
 /**
- * Runs `work` while holding the lock file at `path`.
+ * Runs `work` while holding the lock file at `path`. Node has no flock, so the lock is a file, and another writer may
+ * take it over: when its owner is dead, or has not touched it for 10 minutes. So each file that `work` writes, moves
+ * or removes by files.ts is preceded by a look at the lock. Between that look and the one system call after it nothing
+ * protects: a process that is stopped there for 10 minutes makes that one change when it wakes.
  *
- * @throws KeystoreError `store` if another writer keeps it for 30 s
+ * @throws KeystoreError `store` if another writer keeps the lock for 30 s, or if it was taken over
  */
 export async function withLock<T>(path: string, work: () => T | Promise<T>): Promise<T> {
-  await acquire(path);
-  const heartbeat = setInterval(() => touch(path), HEARTBEAT);
+  const mine = JSON.stringify({ ...thisProcess(), since: new Date().toISOString(), id: randomUUID() });
+  await acquire(path, mine);
+  const outer = writeGuard.getStore();
+  const mustHold = (): void => {
+    outer?.();
+    if (!isMine(path, mine)) throw takenOver(path);
+  };
+  const heartbeat = setInterval(() => touch(path, mine), HEARTBEAT);
   try {
-    return await work();
+    const result = await writeGuard.run(mustHold, work);
+    mustHold(); // it may have been lost right before the last change
+    return result;
   } finally {
     clearInterval(heartbeat);
-    rmSync(path, { force: true }); // gone already if somebody removed it by hand: the work is done all the same
-  }
-}
-
-function touch(path: string): void {
-  try {
-    utimesSync(path, new Date(), new Date());
-  } catch {
-    // removed by hand; nothing to keep alive
+    release(path, mine);
   }
 }
 
@@ -42,82 +46,67 @@ export async function changeStore<T>(dir: string, work: () => T | Promise<T>): P
   return await withLock(layout.lock(dir), work);
 }
 
-async function acquire(path: string): Promise<void> {
-  const mine = JSON.stringify(thisProcess());
+/** The locks that can be in a store, in the order in which they are removed. */
+export function storeLocks(dir: string): readonly string[] {
+  return [`${layout.lock(dir)}${TAKEOVER}`, layout.lock(dir)];
+}
+
+/** Removes a lock that was judged, unless it was touched or replaced since. @throws KeystoreError `store` if others keep at it for 30 s */
+export async function removeLock(path: string, judged: HeldLock): Promise<void> {
+  // A second lock serializes the removal: without it, a writer could remove the lock that another has just taken.
+  await withLock(`${path}${TAKEOVER}`, () => {
+    const now = lockOwner(path);
+    if (now.state !== "none" && now.identity === judged.identity) removeFile(path);
+  });
+}
+
+async function acquire(path: string, mine: string): Promise<void> {
   for (const deadline = Date.now() + PATIENCE; ; await sleep(PAUSE)) {
-    try {
-      writeFileSafely(path, mine, "shared", "create");
-      return;
-    } catch (error) {
-      if (errorCode(error) !== "EEXIST") throw error;
-    }
-    const found = readSmallFile(path)?.bytes.toString("latin1");
-    if (found === undefined) continue; // released just now
-    if (isLeftBehind(path, found)) {
-      // Only who holds the lock's own lock may remove it, and only if it is still the one that was judged.
-      await withLock(`${path}-takeover`, () => {
-        if (readSmallFile(path)?.bytes.toString("latin1") === found) unlinkSync(path);
-      });
-    } else if (Date.now() > deadline) {
-      throw new KeystoreError("store", `another process is changing the store (${path}: ${found.slice(0, 200)})`, "try again when it is done");
-    }
+    const owner = lockOwner(path);
+    if (owner.state === "none" && create(path, mine)) return;
+    if (owner.state !== "none" && isLeftBehind(owner)) await removeLock(path, owner);
+    if (Date.now() > deadline) throw busy(path, owner);
   }
 }
 
-interface Owner {
-  readonly pid: number;
-  /** When the process started, in clock ticks since boot: a pid is used again. */
-  readonly start: string;
-  /** The running system and the pid namespace: only within both does a pid say anything. */
-  readonly system: string;
-}
-
-function thisProcess(): Owner {
-  return { pid: process.pid, start: processState(process.pid)?.start ?? "", system: thisSystem() };
-}
-
-function thisSystem(): string {
+function create(path: string, mine: string): boolean {
   try {
-    return `${readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim()} ${readlinkSync("/proc/self/ns/pid")}`;
-  } catch {
-    return "";
-  }
-}
-
-function isLeftBehind(path: string, content: string): boolean {
-  const owner = parseOwner(content);
-  if (owner === undefined || owner.system !== thisSystem()) {
-    const age = statSync(path, { throwIfNoEntry: false })?.mtimeMs;
-    return age !== undefined && Date.now() - age > UNKNOWN_OWNER;
-  }
-  try {
-    process.kill(owner.pid, 0);
+    writeFileSafely(path, mine, "shared", "create");
+    return true;
   } catch (error) {
-    if (errorCode(error) === "ESRCH") return true; // EPERM: another user's process, which may have got the pid since
-  }
-  const state = processState(owner.pid);
-  return state !== undefined && (state.start !== owner.start || state.zombie);
-}
-
-function parseOwner(content: string): Owner | undefined {
-  try {
-    const value = parseJson(Buffer.from(content, "latin1"), 1, (reason) => new Error(reason));
-    if (!isObject(value)) return undefined;
-    const [pid, start, system] = [member(value, "pid"), member(value, "start"), member(value, "system")];
-    if (typeof pid !== "number" || !Number.isSafeInteger(pid) || pid <= 0) return undefined;
-    return typeof start === "string" && typeof system === "string" ? { pid, start, system } : undefined;
-  } catch {
-    return undefined;
+    if (errorCode(error) === "EEXIST") return false; // another writer was faster
+    throw error;
   }
 }
 
-/** proc(5), /proc/PID/stat: field 3 is the state, field 22 the start time; field 2 may hold spaces and brackets. */
-function processState(pid: number): { start: string; zombie: boolean } | undefined {
+function busy(path: string, owner: LockOwner): KeystoreError {
+  if (owner.state === "none") return new KeystoreError("store", `others hold ${path} one after another`, "try again later");
+  const gone = "if that process is gone, run ocicrypt-keystore doctor --fix --force, or remove that file";
+  const hint = owner.state === "alive" ? "try again when it is done" : `try again when it is done; ${gone}`;
+  return new KeystoreError("store", `another process is changing the store: ${path} is held by ${owner.who} ${owner.where}`, hint);
+}
+
+function takenOver(path: string): KeystoreError {
+  return new KeystoreError("store", `the lock ${path} was lost while this process stood still: another one may be writing`, "nothing more was written; see what is there, then try again");
+}
+
+function isMine(path: string, mine: string): boolean {
+  return readSmallFile(path)?.bytes.toString() === mine;
+}
+
+function touch(path: string, mine: string): void {
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    return { start: fields[19] ?? "", zombie: fields[0] === "Z" || fields[0] === "X" };
+    if (isMine(path, mine)) utimesSync(path, new Date(), new Date());
   } catch {
-    return undefined;
+    // lost or unreadable: the next write says so
+  }
+}
+
+/** The work is done and durable: a lock that cannot be removed is that of an ended process soon, and taken over. */
+function release(path: string, mine: string): void {
+  try {
+    if (isMine(path, mine)) removeFile(path);
+  } catch {
+    // see above
   }
 }

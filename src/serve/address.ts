@@ -1,11 +1,12 @@
 // Where serve listens, and who can reach it there: a unix socket by its mode, TCP on loopback alone, else by mutual TLS.
 
-import { lstatSync, unlinkSync } from "node:fs";
+import { lstatSync } from "node:fs";
 import { lookup } from "node:dns/promises";
 import { BlockList, connect, isIP } from "node:net";
 import { networkInterfaces } from "node:os";
 import { resolve } from "node:path";
 import { errorCode, KeystoreError, printable } from "../errors.ts";
+import { removeFile, writeGuard } from "../keystore/files.ts";
 import { withLock } from "../keystore/lock.ts";
 
 /** An address to listen on. */
@@ -65,6 +66,7 @@ export async function loopbackHosts(host: string): Promise<string[]> {
 export async function bindSocket<T>(path: string, mode: number, bind: () => Promise<T>): Promise<T> {
   return await withLock(`${path}.lock`, async () => {
     await removeStaleSocket(path);
+    writeGuard.getStore()?.(); // bind puts a file in place too
     const before = process.umask(0o777 & ~mode); // no chmod, which would follow what somebody put in its place
     try {
       return await bind();
@@ -79,7 +81,7 @@ async function removeStaleSocket(path: string): Promise<void> {
   if (found === undefined) return;
   if (!found.isSocket()) throw unusable(`unix://${path}`, "there is a file, and it is no socket: move it away or take another path");
   if (await isLive(path)) throw unusable(`unix://${path}`, "another server listens there: stop that one first");
-  unlinkSync(path);
+  removeFile(path);
 }
 
 async function isLive(path: string): Promise<boolean> {

@@ -82,8 +82,16 @@ const broken: [string, string, "warn" | "fail", RegExp, (dir: string) => void][]
   ["a private folder that others may enter", "store.modes", "warn", /others may enter .*private \(mode 0755\).*chmod 700/, (dir) => chmodSync(join(dir, "private"), 0o755)],
   ["a half-written file of a dead process", "store.leftovers", "warn", /is half written.*doctor --fix/, (dir) => writeFileSync(temporary(join(dir, "private")), "")],
   ["a half-written file that is old, whatever its pid is now", "store.leftovers", "warn", /half written/, (dir) => (writeFileSync(temporary(dir, process.pid), ""), utimesSync(temporary(dir, process.pid), 1, 1))],
-  ["a lock of a dead process", "store.lock", "warn", /\.lock is of a process that does not run here/, (dir) => writeFileSync(join(dir, ".lock"), JSON.stringify({ pid: deadPid(), start: "1", system: "" }))],
+  ["a lock of a dead process", "store.lock", "warn", /\.lock is of a process that does not run here: process \d+ since \S+; the next change takes it over; or run .*doctor --fix/, (dir) => writeFileSync(join(dir, ".lock"), JSON.stringify({ pid: deadPid(), start: "1" }))],
+  ["a lock of a process that cannot be seen", "store.lock", "warn", /\.lock is of a process that does not run here, and perhaps elsewhere: process \d+ since \S+; if it is gone, run .*doctor --fix --force/, (dir) => writeFileSync(join(dir, ".lock"), JSON.stringify({ pid: deadPid(), start: "1", system: "" }))],
   ["a takeover that died", "store.lock", "warn", /\.lock-takeover is of/, (dir) => writeFileSync(join(dir, ".lock-takeover"), "")],
+  ["a lock that its live owner does not touch", "store.lock", "warn", /\.lock is of process \d+ since \S+, which has not touched it for 10 minutes/, (dir) => (writeFileSync(join(dir, ".lock"), JSON.stringify({ pid: process.pid })), utimesSync(join(dir, ".lock"), 1, 1))],
+  ["a lock that is a symlink", "store.lock", "fail", /\.lock is in the way of the lock: it is not a regular file; move it away/, (dir) => symlinkSync(join(dir, "default"), join(dir, ".lock"))],
+  ["a store that everybody can write to", "store.modes", "warn", /others can write to \S+store \(mode 0757\); run chmod go-w/, (dir) => chmodSync(dir, 0o757)],
+  ["a folder that everybody can write to, sticky or not", "store.modes", "warn", /others can write to \S+names \(mode 1777\); run chmod go-w/, (dir) => chmodSync(join(dir, "names"), 0o1777)],
+  ["a public key that everybody can write to", "store.modes", "warn", /others can write to \S+public\S+jwk \(mode 0646\); run chmod go-w/, (dir) => chmodSync(publicKey(dir), 0o646)],
+  ["a default that everybody can write to", "store.modes", "warn", /others can write to \S+default \(mode 0666\); run chmod go-w/, (dir) => chmodSync(join(dir, "default"), 0o666)],
+  ["a parent that everybody can write to", "store.modes", "warn", /others can replace the store: they can write to \S+ \(mode 0777\); run chmod go-w \S+, or chmod \+t/, (dir) => chmodSync(join(dir, ".."), 0o777)],
   ["a damaged name", "store.names", "fail", /names\/bob is damaged/, (dir) => writeFileSync(name(dir, "bob"), "../x\n")],
   ["a name whose key is missing", "store.names", "fail", /the name alice points to \S+, which is missing.*backup/, (dir) => (rmSync(publicKey(dir)), rmSync(privateKey(dir)))],
   ["a name that is the kid of another key", "store.names", "warn", /is also the kid of another key/, (dir) => copyFileSync(name(dir, "bob"), name(dir, kidOf(dir, "alice")))],
@@ -145,6 +153,48 @@ test("knows a lock that is held and a file that is being written, and touches ne
   assert.equal(problems(checks), []);
   assertCheck(checks, "store.lock", "ok", new RegExp(`process ${process.pid} is changing the store`));
   for (const path of held) assert.ok(existsSync(path));
+});
+
+test("takes a store as it is where its parent is sticky, as /tmp", () => {
+  const dir = makeStore("alice");
+  chmodSync(join(dir, ".."), 0o1777);
+  assert.equal(problems(examine(dir)), []);
+});
+
+testWith(root, "root, to give files away", "warns where a group or another user can change the store", () => {
+  const dir = makeStore("alice");
+  chownSync(name(dir), 0, 1234);
+  chmodSync(name(dir), 0o664);
+  assertCheck(examine(dir), "store.modes", "warn", /others can write to \S+names.alice \(mode 0664\)/);
+  chmodSync(name(dir), 0o644);
+  for (const path of ["", ...readdirSync(dir, { recursive: true, encoding: "utf8" })]) chownSync(join(dir, path), 65534, 65534);
+  const checks = examine(dir);
+  assertCheck(checks, "store.owners", "warn", /store belongs to uid 65534, who can change every key in it; run this as that user, or run chown -R 0/);
+  assert.equal(problems(checks), ["warn store.owners"]);
+  chownSync(join(dir, "names"), 1234, 1234);
+  assertCheck(examine(dir), "store.owners", "warn", /names belongs to uid 1234, the store to uid 65534/);
+});
+
+test("--fix removes a dead lock without needing it, --fix --force one of which nothing is known, and none that is held", () => {
+  const dir = makeStore("alice");
+  const [path, takeover] = [join(dir, ".lock"), join(dir, ".lock-takeover")];
+  const doctor = (...args: readonly string[]): string => run(["doctor", ...args, "--keystore", dir], { env: { PATH: "" } }).stderr;
+  const began = performance.now();
+  for (const held of [path, takeover]) writeFileSync(held, JSON.stringify({ pid: deadPid() }));
+  assert.match(doctor("--fix"), /^mended: \S+takeover of process \d+ since \S+ is removed\nmended: \S+lock of process \d+ since \S+ is removed\n$/);
+  assert.not.ok(existsSync(path) || existsSync(takeover));
+  for (const content of [JSON.stringify({ pid: 7, system: "elsewhere" }), "no record", ""]) {
+    for (const held of [path, takeover]) writeFileSync(held, content);
+    assert.is(doctor("--fix"), "");
+    assert.ok(existsSync(path) && existsSync(takeover));
+    assert.match(doctor("--fix", "--force"), /^mended: .*\nmended: .*\n$/);
+    assert.not.ok(existsSync(path) || existsSync(takeover));
+  }
+  writeFileSync(path, JSON.stringify({ pid: process.pid }));
+  assert.is(doctor("--fix", "--force"), "");
+  assert.ok(existsSync(path));
+  assert.ok(performance.now() - began < 25_000, "and waits for none");
+  assert.match(assertFailure(run(["doctor", "--force", "--keystore", dir]), 2), /--force is for --fix/);
 });
 
 test("opens locked keys with the secret it is given, else tells that none is named", () => {

@@ -1,14 +1,19 @@
 // One writer at a time, and no lock that outlives its owner.
 
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
+import { randomUUID } from "node:crypto";
+import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { moveFile, removeFile, writeFileSafely } from "../../src/keystore/files.ts";
 import { withLock } from "../../src/keystore/lock.ts";
-import { BINARY, succeed, temporaryFolder } from "../support.ts";
+import { lockOwner } from "../../src/keystore/lock-owner.ts";
+import { masterKeyFile, tool, tree } from "../store.ts";
+import { assertFailure, BINARY, endurance, makeStore, ROOT, run, succeed, temporaryFolder, testWith } from "../support.ts";
 
+/** The lock record of this process, changed. */
 const owner = (changes: object): string => {
   let written = "";
   const path = join(temporaryFolder(), "lock");
@@ -57,23 +62,199 @@ test("is taken over when the one who took it over died in turn", async () => {
   assert.is(await withLock(path, () => "done"), "done");
 });
 
+const old = (path: string): void => utimesSync(path, Date.now() / 1000 - 700, Date.now() / 1000 - 700);
+const otherBoot = (changes = {}): string => owner({ ...changes, system: `0${randomUUID().slice(1)} pid:[4026531836]` });
+
+const machine = existsSync("/etc/machine-id") ? true : undefined;
+testWith(machine, "a machine id", "of another boot of this machine is dead, and taken over at once", async () => {
+  const path = join(temporaryFolder(), "lock");
+  writeFileSync(path, otherBoot());
+  assert.is(lockOwner(path).state, "dead");
+  assert.is(await withLock(path, () => "done"), "done");
+  assert.equal(readdirSync(join(path, "..")), []);
+});
+
 for (const [name, content] of [
-  ["another boot or pid namespace", () => owner({ pid: deadPid(), system: "elsewhere" })],
-  ["nobody who can be told", () => "damaged"],
+  ["another machine", () => otherBoot({ machine: "0123456789abcdef0123456789abcdef" })],
+  ["another host with this machine's id, as of a copied image", () => otherBoot({ host: "elsewhere" })],
+  ["a container without a machine id", () => otherBoot({ machine: "" })],
+  ["a pid namespace that is none", () => owner({ system: `${readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim()} net:[1]` })],
+  ["a system that tells nothing of itself", () => owner({ system: "" })],
+  ["no record", () => "damaged"],
+  ["an empty file", () => ""],
+  ["a record whose pid is none", () => owner({ pid: -1 })],
+  ["a list", () => "[1]"],
+  ["a file that is too large", () => " ".repeat(100_000)],
 ] as const) {
-  test(`of ${name} is taken over only when it is old`, async () => {
-    const path = join(temporaryFolder(), "lock");
-    writeFileSync(path, content());
-    let done = false;
-    const work = withLock(path, () => (done = true));
-    await sleep(300);
-    assert.not.ok(done);
-    const old = Date.now() / 1000 - 3600;
-    utimesSync(path, old, old);
-    await work;
-    assert.ok(done);
+  test(`of ${name} is obeyed until nobody touched it for 10 minutes, or where its time is in the future`, async () => {
+    for (const silent of [old, (file: string): void => utimesSync(file, 4e9, 4e9)]) {
+      const path = join(temporaryFolder(), "lock");
+      writeFileSync(path, content());
+      assert.is(lockOwner(path).state, "unknown");
+      let done = false;
+      const work = withLock(path, () => (done = true));
+      await sleep(100);
+      assert.not.ok(done);
+      silent(path);
+      await work;
+      assert.ok(done);
+    }
   });
 }
+
+test("of a live process is obeyed, and not for ever where that does not touch it", async () => {
+  const path = join(temporaryFolder(), "lock");
+  writeFileSync(path, owner({}));
+  assert.is(lockOwner(path).state, "alive");
+  old(path);
+  assert.is(await withLock(path, () => "done"), "done");
+});
+
+/** Statements with the lock's functions at hand, in a process of its own. */
+const script = (statements: string): string[] => [
+  process.execPath,
+  "--input-type=module",
+  "-e",
+  `import { withLock } from "${ROOT}/src/keystore/lock.ts"; import { lockOwner } from "${ROOT}/src/keystore/lock-owner.ts"; ${statements}`,
+];
+const ask = (path: string): string[] => script(`console.log(lockOwner("${path}").state)`);
+const unshare = (...options: readonly string[]): string[] | undefined => {
+  const command = ["unshare", "--pid", "--fork", "--kill-child", ...options];
+  return spawnSync("unshare", [...command.slice(1), "true"]).status === 0 ? command : undefined;
+};
+const output = ([file = "", ...args]: readonly string[]): string => spawnSync(file, args, { encoding: "utf8" }).stdout.trim();
+
+for (const [proc, namespace] of [["its own /proc", unshare("--mount-proc")], ["the host's /proc", unshare()]] as const) {
+  testWith(namespace, "the right to make pid namespaces", `of a pid namespace with ${proc} is alive while its process runs, unknown from a third one, dead when it has ended`, async (command) => {
+    const path = join(temporaryFolder(), "lock");
+    const child = spawn(command[0] ?? "", [...command.slice(1), ...script(`await withLock("${path}", () => new Promise((done) => setTimeout(done, 60_000)))`)]);
+    const closed = new Promise((resolve) => child.once("close", resolve));
+    while (!existsSync(path)) await sleep(20);
+    assert.is((JSON.parse(readFileSync(path, "utf8")) as { pid: number }).pid, 1);
+    assert.is(lockOwner(path).state, "alive");
+    assert.is(output([...command, "--mount-proc", ...ask(path)]), "unknown", "from beside it nothing is seen");
+    const copy = `${path}2`; // of a process that has ended, in a namespace that lives
+    writeFileSync(copy, readFileSync(path, "utf8").replace('"pid":1,', '"pid":2,'));
+    assert.is(lockOwner(copy).state, "dead");
+    child.kill("SIGKILL");
+    await closed;
+    while (lockOwner(path).state === "alive") await sleep(20);
+    assert.is(lockOwner(path).state, "dead");
+    assert.is(output([...command, "--mount-proc", ...ask(path)]), "unknown");
+    assert.is(await withLock(path, () => "done"), "done");
+  });
+}
+
+const setpriv = process.geteuid?.() === 0 ? tool("setpriv") : undefined;
+const namespaces = setpriv === undefined ? undefined : unshare("--mount-proc");
+testWith(namespaces, "root, setpriv and pid namespaces", "of an ended pid namespace is dead for every user of the host, and unknown to whom /proc hides others", (command: readonly string[]) => {
+  const path = join(temporaryFolder(), "lock");
+  chmodSync(join(path, ".."), 0o755); // the lock is as readable as its folder
+  output([...command, ...script(`await withLock("${path}", () => process.exit())`)]);
+  const asNobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", ...ask(path)];
+  assert.is(output(asNobody), "dead");
+  const hiding = ["unshare", "--mount", "sh", "-c", 'mount -t proc -o hidepid=2 proc /proc && exec "$0" "$@"'];
+  assert.is(output([...hiding, ...asNobody]), "unknown");
+});
+
+// What may be in the lock's place, and must be neither read, removed nor waited for.
+const inTheWay: [string, (path: string) => unknown][] = [
+  ["a symlink to a file with secrets", (path) => (writeFileSync(`${path}-secret`, '{"pid":1,"k":"c2VjcmV0"}'), symlinkSync(`${path}-secret`, path))],
+  ["a dangling symlink", (path) => symlinkSync("nowhere", path)],
+  ["a symlink to itself", (path) => symlinkSync(".lock", path)],
+  ["a FIFO", (path) => spawnSync("mkfifo", [path])],
+  ["a folder", (path) => mkdirSync(path)],
+  ["a socket", (path) => spawnSync(process.execPath, ["-e", `require("net").createServer().listen(${JSON.stringify(path)}, () => process.reallyExit())`])],
+];
+
+for (const [what, put] of inTheWay) {
+  test(`${what} in the place of the lock is refused at once, and stays`, () => {
+    const dir = makeStore("alice");
+    const path = join(dir, ".lock");
+    put(path);
+    for (const args of [["keygen", "bob"], ["lock", "--master-key-file", masterKeyFile()]]) {
+      const before = tree(dir);
+      const began = performance.now();
+      const result = run([...args, "--keystore", dir]);
+      const line = assertFailure(result, 1);
+      assert.is(line, `ocicrypt-keystore: ${path} is in the way of the lock: it is not a regular file; move it away, then try again`);
+      assert.ok(performance.now() - began < 5000);
+      assert.equal(tree(dir), before);
+    }
+    const { code, stdout, stderr } = run(["doctor", "--fix", "--force", "--keystore", dir], { env: { PATH: "" } });
+    assert.is(code, 1);
+    assert.match(stdout, /fail {2}store.lock: .*is in the way of the lock/);
+    assert.not.match(stdout + stderr, "c2VjcmV0");
+    assert.ok(lstatSync(path));
+  });
+}
+
+test("an error names whose the lock is and since when, and quotes nothing of it", async () => {
+  const path = join(temporaryFolder(), "lock");
+  const record = (content: object): string => otherBoot({ machine: "", host: "build7", since: "2026-01-02T03:04:05.678Z", ...content });
+  for (const [content, line] of [
+    [record({ pid: 4711 }), "process 4711 on build7 since 2026-01-02T03:04:05.678Z"],
+    [record({ pid: 4711, host: "\u001b[31m", since: "now\n" }), "process 4711 on \\u001b[31m since TOUCHED"],
+    ["secret", "an unknown process since TOUCHED"],
+  ] as const) {
+    writeFileSync(path, content);
+    utimesSync(path, 1e9, new Date("2026-05-06T07:08:09Z"));
+    const owned = lockOwner(path);
+    assert.is(owned.state === "none" ? "" : `${owned.who} ${owned.where}`, line.replace("TOUCHED", "2026-05-06T07:08:09.000Z"));
+  }
+});
+
+test("whoever was taken over writes no more, and leaves the other's lock alone", async () => {
+  const dir = temporaryFolder();
+  const path = join(dir, "lock");
+  const lost = withLock(path, () => {
+    writeFileSafely(join(dir, "first"), "", "shared", "create");
+    rmSync(path);
+    writeFileSync(path, "another's");
+    for (const change of [
+      (): void => writeFileSafely(join(dir, "second"), "", "shared", "replace"),
+      (): void => writeFileSafely(join(dir, "second"), "", "shared", "create"),
+      (): void => removeFile(join(dir, "first")),
+      (): void => moveFile(join(dir, "first"), join(dir, "third")),
+    ]) assert.throws(change, /lock .* was lost while this process stood still/);
+  });
+  assert.match(String(await lost.catch((error: unknown) => error)), "was lost");
+  assert.equal(readdirSync(dir), ["first", "lock"]);
+  assert.is(readFileSync(path, "utf8"), "another's");
+});
+
+test("a lock that somebody removed by hand is told at the end", async () => {
+  const path = join(temporaryFolder(), "lock");
+  assert.match(String(await withLock(path, () => rmSync(path)).catch((error: unknown) => error)), "was lost");
+});
+
+const strace = tool("strace");
+testWith(strace, "strace", "a writer that is stopped and taken over writes nothing more, and no key stays unlocked in a store just locked", async (program) => {
+  const secret = masterKeyFile();
+  for (let turn = 3, last = 9; turn < last; turn += Math.max(1, Math.floor(12 / endurance(300)))) {
+    const dir = makeStore("alice");
+    const trace = join(temporaryFolder(), "trace");
+    const stopped = spawn(program, ["-qq", "-o", trace, "-e", "trace=fsync", "-e", `inject=fsync:signal=SIGSTOP:when=${turn}`, BINARY, "keygen", "bob", "--keystore", dir], { env: {} });
+    let [stdout, stderr] = ["", ""];
+    stopped.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
+    stopped.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
+    const ended = new Promise<number | null>((resolve) => stopped.once("close", resolve));
+    const path = join(dir, ".lock");
+    while (!existsSync(trace) || !readFileSync(trace, "utf8").includes("stopped by SIGSTOP")) await sleep(5);
+    const { pid } = JSON.parse(readFileSync(path, "utf8")) as { pid: number };
+    old(path);
+    succeed(["lock", "--keystore", dir, "--master-key-file", secret]);
+    const before = tree(dir);
+    process.kill(pid, "SIGCONT");
+    assertFailure({ code: await ended, stdout, stderr }, 1);
+    assert.match(stderr, /the lock \S+ was lost while this process stood still/);
+    const after = tree(dir);
+    const kept = Object.fromEntries(Object.entries(before).filter(([file]) => !file.includes(".tmp-")));
+    assert.equal(after, kept, `stopped at fsync ${turn}`);
+    assert.equal(readdirSync(join(dir, "private")).filter((file) => file.endsWith(".jwk")), []);
+    succeed(["keygen", "carol", "--keystore", dir, "--master-key-file", secret]);
+  }
+});
 
 test("keeps eight writers from losing each other's keys", async () => {
   const dir = join(temporaryFolder(), "store");

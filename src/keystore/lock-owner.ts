@@ -1,0 +1,166 @@
+// Whose a lock file is, and whether its owner still runs: the one rule for writers, for doctor and for tests.
+
+import { lstatSync, readdirSync, readFileSync, readlinkSync, type Stats } from "node:fs";
+import { hostname } from "node:os";
+import { errorCode, KeystoreError, printable } from "../errors.ts";
+import { isObject, member, parseJson } from "../json.ts";
+import { readSmallFile } from "./files.ts";
+
+const SILENCE = 10 * 60_000; // ms after which a lock that nobody touched is left behind, whoever its owner is
+const HOST_NAMESPACE = "pid:[4026531836]"; // PROC_PID_INIT_INO of the kernel: every process of the machine is seen from it
+
+/** A lock that is there. `unknown`: of a process that cannot be seen from here, or a file that is no lock record. */
+export interface HeldLock {
+  readonly state: "alive" | "dead" | "unknown";
+  /** For people: `process 7`. */
+  readonly who: string;
+  /** For people: its host, and since when. */
+  readonly where: string;
+  /** Nobody touched the lock for so long that it is obeyed no longer. */
+  readonly silent: boolean;
+  /** Changes when the lock is touched or replaced. */
+  readonly identity: string;
+}
+
+/** Who holds a lock. */
+export type LockOwner = HeldLock | { readonly state: "none" };
+
+/** A process as its lock file names it. */
+export interface Process {
+  readonly pid: number;
+  /** When it started, in clock ticks since boot: a pid is used again. */
+  readonly start: string;
+  /** The boot id and the pid namespace: only within both does a pid say anything. */
+  readonly system: string;
+  /** The machine id: two boots of one machine are never at the same time. Empty in most containers. */
+  readonly machine: string;
+  readonly host: string;
+}
+
+/** This process. */
+export function thisProcess(): Process {
+  const boot = read("/proc/sys/kernel/random/boot_id").trim();
+  const namespace = link("/proc/self/ns/pid");
+  const start = processState("self")?.start ?? "";
+  return { pid: process.pid, start, system: `${boot} ${namespace ?? ""}`.trim(), machine: read("/etc/machine-id").trim(), host: hostname() };
+}
+
+/**
+ * The owner of the lock at `path`.
+ *
+ * @throws KeystoreError `store` if something is there that cannot be a lock, such as a symlink
+ */
+export function lockOwner(path: string): LockOwner {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) return { state: "none" };
+  if (!stat.isFile()) throw new KeystoreError("store", `${path} is in the way of the lock: it is not a regular file`, "move it away, then try again");
+  const content = contentOf(path);
+  const owner = parseOwner(content);
+  return {
+    state: owner === undefined ? "unknown" : stateOf(owner),
+    who: owner === undefined ? "an unknown process" : `process ${owner.pid}`,
+    where: whereAndSince(owner, stat),
+    silent: Math.abs(Date.now() - stat.mtimeMs) > SILENCE, // a time in the future is nobody's touch either
+    identity: `${stat.ino} ${stat.mtimeMs} ${content}`,
+  };
+}
+
+/** Whether the next writer may take the lock over. */
+export function isLeftBehind({ state, silent }: HeldLock): boolean {
+  return state === "dead" || silent;
+}
+
+/** Whether a process of this pid namespace runs, and is the one that started at `start` if that is given. */
+export function isRunning(pid: number, start?: string): boolean {
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    if (errorCode(error) === "ESRCH") return false; // EPERM: another user's process, which may have got the pid since
+  }
+  if (link("/proc/self") !== String(process.pid)) return true; // /proc is of another pid namespace, or not mounted
+  const state = processState(pid);
+  return state === undefined || (!state.ended && (start === undefined || state.start === start));
+}
+
+type Owner = Partial<Process> & { readonly pid: number; readonly since?: string };
+
+function stateOf(owner: Owner): "alive" | "dead" | "unknown" {
+  const here = thisProcess();
+  const [boot = "", namespace = ""] = (owner.system ?? here.system).split(" ");
+  const [bootHere = "", namespaceHere = ""] = here.system.split(" ");
+  if (boot === "" || bootHere === "") return "unknown";
+  if (boot !== bootHere) return owner.machine === here.machine && here.machine !== "" && owner.host === here.host ? "dead" : "unknown";
+  if (!namespace.startsWith("pid:")) return "unknown";
+  if (namespace === namespaceHere) return isRunning(owner.pid, owner.start) ? "alive" : "dead";
+  return searched(namespace, owner);
+}
+
+/** A process of another pid namespace of this kernel: those below our own are seen from here, all of them from the host. */
+function searched(namespace: string, { pid, start }: Owner): "alive" | "dead" | "unknown" {
+  let complete = link("/proc/self/ns/pid") === HOST_NAMESPACE;
+  const seen = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  if (!seen.includes("1")) complete = false; // /proc is mounted with hidepid
+  for (const other of seen) {
+    const status = read(`/proc/${other}/status`);
+    const state = processState(other);
+    if (state === undefined && lstatSync(`/proc/${other}`, { throwIfNoEntry: false }) !== undefined) complete = false;
+    if (state === undefined || state.ended || (start !== undefined && state.start !== start)) continue;
+    const [, inside] = /^NSpid:.*\s\d+\s+(\d+)$/m.exec(status) ?? []; // proc(5): the innermost is the last
+    if (inside !== String(pid)) continue;
+    const there = link(`/proc/${other}/ns/pid`);
+    if (there === namespace) return "alive";
+    if (there === undefined) complete = false; // another user's process, and perhaps the one
+  }
+  return complete ? "dead" : "unknown";
+}
+
+function whereAndSince(owner: Owner | undefined, { mtime }: Stats): string {
+  const touched = Number.isNaN(mtime.getTime()) ? "unknown" : mtime.toISOString();
+  if (owner === undefined) return `since ${touched}`;
+  const since = owner.since !== undefined && /^[\d:.TZ-]{20,24}$/.test(owner.since) ? owner.since : touched;
+  return `${owner.host === undefined ? "" : `on ${printable(owner.host, 64)} `}since ${since}`;
+}
+
+function contentOf(path: string): string {
+  try {
+    return readSmallFile(path)?.bytes.toString("latin1") ?? "";
+  } catch {
+    return ""; // unreadable or too large: no record either
+  }
+}
+
+function parseOwner(content: string): Owner | undefined {
+  try {
+    const value = parseJson(Buffer.from(content, "latin1"), 1, (reason) => new Error(reason));
+    if (!isObject(value)) return undefined;
+    const pid = member(value, "pid");
+    if (typeof pid !== "number" || !Number.isSafeInteger(pid) || pid <= 0 || pid > 2 ** 31) return undefined;
+    const texts = ["start", "system", "machine", "host", "since"].map((name) => [name, member(value, name)]);
+    return { pid, ...Object.fromEntries(texts.filter(([, text]) => typeof text === "string")) };
+  } catch {
+    return undefined;
+  }
+}
+
+/** proc(5), /proc/PID/stat: field 3 is the state, field 22 the start time; field 2 may hold spaces and brackets. */
+function processState(pid: number | string): { start: string; ended: boolean } | undefined {
+  const stat = read(`/proc/${pid}/stat`);
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return stat === "" ? undefined : { start: fields[19] ?? "", ended: fields[0] === "Z" || fields[0] === "X" };
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, "latin1");
+  } catch {
+    return "";
+  }
+}
+
+function link(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+}
