@@ -24,6 +24,9 @@ export interface Command {
 /** A row of the table. */
 export type Row = readonly [what: string, against: string, ratio: string, goal: string];
 
+/** What discards output as a shell's `> /dev/null` does. Node's "ignore" looks to a program like a standard output that is closed. */
+export const DISCARD = openSync("/dev/null", "w");
+
 /** The table so far. */
 export const rows: Row[] = [];
 
@@ -33,7 +36,7 @@ function once({ argv, stdin = "/dev/null", env = {}, prepare, exitCode = 0 }: Co
   const [file = "", ...args] = argv;
   const input = openSync(stdin, "r");
   const start = process.hrtime.bigint();
-  const { status, stderr } = spawnSync(file, args, { env, stdio: [input, "ignore", "pipe"] });
+  const { status, stderr } = spawnSync(file, args, { env, stdio: [input, DISCARD, "pipe"] });
   const wall = Number(process.hrtime.bigint() - start) / 1e6;
   closeSync(input);
   if (status !== exitCode) throw new Error(`${argv.join(" ")} ended with ${status}: ${String(stderr)}`);

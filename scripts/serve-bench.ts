@@ -6,7 +6,7 @@ import { Client, credentials } from "@grpc/grpc-js";
 import { encodeMessage, SERVICE } from "../src/transport/grpc.ts";
 import { startServer } from "../test/serve/support.ts";
 import { binary } from "./build.ts";
-import { median, rows } from "./measure.ts";
+import { DISCARD, median, rows } from "./measure.ts";
 
 const CONNECTIONS = 64;
 const TURNS = 10;
@@ -46,7 +46,7 @@ export async function load(store: string, unwrap: string): Promise<void> {
   });
   const byExec = Array.from({ length: CONNECTIONS }, () => async () => {
     const input = openSync(unwrap, "r");
-    const child = spawn(binary, ["--keystore", store], { env: {}, stdio: [input, "ignore", "ignore"] });
+    const child = spawn(binary, ["--keystore", store], { env: {}, stdio: [input, DISCARD, "ignore"] });
     closeSync(input);
     const code = await new Promise((resolve) => child.once("exit", resolve));
     if (code !== 0) throw new Error(`exec mode ended with ${String(code)}`);

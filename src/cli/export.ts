@@ -9,7 +9,7 @@ import { readPrivateKey } from "../keystore/directory.ts";
 import { entriesOf } from "../keystore/entries.ts";
 import { writeFileSafely } from "../keystore/files.ts";
 import { storeLocation } from "../keystore/location.ts";
-import { writeStandardOutput } from "../transport/stdio.ts";
+import { writeAnswer } from "../transport/stdio.ts";
 import { cliSecrets } from "./secrets.ts";
 import type { Cli } from "./shared.ts";
 
@@ -52,7 +52,7 @@ function formatted(jwk: Jwk, secret: boolean, format: "jwk" | "pem"): string {
 function write(text: string, output: string, secret: boolean, force: boolean): void {
   if (output === "-") {
     if (secret && isatty(1) && !force) throw new KeystoreError("usage", "this would print a private key to the terminal", "name a file with -o, or add --force");
-    return writeStandardOutput(text);
+    return writeAnswer(text);
   }
   const path = resolve(output);
   const there = lstatSync(path, { throwIfNoEntry: false });

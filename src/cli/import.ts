@@ -11,7 +11,7 @@ import { readPassphrase } from "../keystore/secrets.ts";
 import { readStandardInput } from "../transport/stdio.ts";
 import { askSecret } from "./prompt.ts";
 import { cliSecrets } from "./secrets.ts";
-import { mustReadFile, print, tell, type Cli } from "./shared.ts";
+import { mustReadFile, printKid, tell, type Cli } from "./shared.ts";
 
 /** Adds the command. It prints the key's kid. */
 export function importKey(cli: Cli, command: readonly string[]): void {
@@ -36,10 +36,10 @@ export function importKey(cli: Cli, command: readonly string[]): void {
           : readPassphrase(pemPassphraseFile, "name it with --pem-passphrase-file FILE");
       const jwk = await parseKey(readKeyFile(FILE), passphrase);
       const dir = storeLocation(keystore);
-      if (holder === undefined) return print(await addKey(dir, NAME, jwk, cliSecrets(secrets), force));
+      if (holder === undefined) return printKid(await addKey(dir, NAME, jwk, cliSecrets(secrets), force));
       const kid = await addHolder(dir, NAME, jwk, holder, command, force);
       if (isPrivate(jwk)) tell(`the private part of ${FILE === "" ? "the key" : FILE} was not stored: its holder has it`);
-      return print(kid);
+      return printKid(kid);
     },
   );
 }

@@ -7,7 +7,7 @@ import { generateJwk, type KeyKind } from "../keystore/generate.ts";
 import { mustBeName } from "../keystore/layout.ts";
 import { storeLocation } from "../keystore/location.ts";
 import { cliSecrets } from "./secrets.ts";
-import { print, type Cli } from "./shared.ts";
+import { printKid, type Cli } from "./shared.ts";
 
 /** Adds the command. It prints the new key's kid. */
 export function keygen(cli: Cli): void {
@@ -24,7 +24,7 @@ export function keygen(cli: Cli): void {
         .example("$0 keygen build --type rsa --bits 4096", "RSA"),
     async ({ keystore, NAME, type, curve, bits, ...secrets }) => {
       mustBeName(NAME); // before a large key is made for nothing
-      print(await addKey(storeLocation(keystore), NAME, generateJwk(keyKind(type, curve, bits)), cliSecrets(secrets)));
+      printKid(await addKey(storeLocation(keystore), NAME, generateJwk(keyKind(type, curve, bits)), cliSecrets(secrets)));
     },
   );
 }

@@ -3,7 +3,7 @@
 import yargs from "yargs";
 import packageJson from "../../package.json" with { type: "json" };
 import { KeystoreError } from "../errors.ts";
-import { fail } from "../transport/stdio.ts";
+import { settle } from "../transport/stdio.ts";
 import { completion } from "./completion.ts";
 import { config } from "./config.ts";
 import { defaultKey } from "./default.ts";
@@ -18,6 +18,7 @@ import { remove } from "./remove.ts";
 import { rewrap } from "./rewrap.ts";
 import { rotate } from "./rotate.ts";
 import { serve } from "./serve.ts";
+import { print, tell } from "./shared.ts";
 import { show } from "./show.ts";
 
 const COMMANDS = [keygen, list, show, importKey, exportKey, rotate, defaultKey, remove, lock, unlock, doctor, inspect, rewrap, serve, config, completion];
@@ -32,14 +33,11 @@ without a command: then it answers the one request on standard input.`;
 
 /** Runs the command line. An error is shown as its one line and ends the process. */
 export async function run(args: readonly string[]): Promise<void> {
-  try {
-    await runCommand(args);
-  } catch (error) {
-    fail(error);
-  }
+  await settle(async () => await runCommand(args));
 }
 
 async function runCommand(args: readonly string[]): Promise<void> {
+  console.log = print; // yargs prints help, the version and completions with it; Node's own hides what cannot be written
   const parser = yargs([], "/") // it asks for the working directory otherwise, which may be gone
     .scriptName("ocicrypt-keystore")
     .usage(USAGE)
@@ -66,7 +64,7 @@ async function runCommand(args: readonly string[]): Promise<void> {
   const { own, holder } = split(args);
   for (const add of COMMANDS) add(parser, holder);
   if (args.length === 0) {
-    process.stderr.write(`${await parser.getHelp()}\n`);
+    tell(await parser.getHelp());
     process.exitCode = 2;
   } else {
     await parser.parseAsync(marked(own));

@@ -3,7 +3,7 @@
 import { rotateKey } from "../keystore/change.ts";
 import { storeLocation } from "../keystore/location.ts";
 import { cliSecrets } from "./secrets.ts";
-import { print, type Cli } from "./shared.ts";
+import { printKid, type Cli } from "./shared.ts";
 
 /** Adds the command. It prints the new key's kid. */
 export function rotate(cli: Cli): void {
@@ -11,6 +11,6 @@ export function rotate(cli: Cli): void {
     "rotate NAME",
     "Make a new key under a name; the old one still unwraps",
     (yargs) => yargs.positional("NAME", { type: "string", demandOption: true, describe: "The key's name" }).example("$0 rotate alice", "Encrypt for a new key from now on"),
-    async ({ keystore, NAME, ...secrets }) => print(await rotateKey(storeLocation(keystore), NAME, cliSecrets(secrets))),
+    async ({ keystore, NAME, ...secrets }) => printKid(await rotateKey(storeLocation(keystore), NAME, cliSecrets(secrets))),
   );
 }

@@ -45,7 +45,7 @@ export function serve(cli: Cli): void {
         },
         tell,
       );
-      process.exit(0); // whatever a client left open
+      process.reallyExit(0); // whatever a client left open
     },
   );
 }

@@ -1,21 +1,41 @@
 // What the commands share: the parser's type, and how they print.
 
 import type { Argv } from "yargs";
-import { KeystoreError } from "../errors.ts";
+import { errorCode, KeystoreError } from "../errors.ts";
 import { readSmallFile, type SmallFile } from "../keystore/files.ts";
-import { writeStandardOutput } from "../transport/stdio.ts";
+import { outputError, writeStandardError, writeStandardOutput } from "../transport/stdio.ts";
 
 /** The parser a command adds itself to, with the options every command has. */
 export type Cli = Argv<{ keystore: string | undefined; "passphrase-file": string | undefined; "master-key-file": string | undefined }>;
 
 /** Tells a person something that is no data, on standard error. */
 export function tell(text: string): void {
-  process.stderr.write(`${text}\n`);
+  writeStandardError(`${text}\n`);
 }
 
-/** Prints data and a newline to standard output. */
+/**
+ * Prints a text to look at, and a newline, to standard output. A reader that has seen enough, such as head, may go away: that is told by the
+ * exit code alone, and the command goes on.
+ *
+ * @throws KeystoreError `io` if it cannot be written for another reason
+ */
 export function print(text: string): void {
-  writeStandardOutput(`${text}\n`);
+  try {
+    writeStandardOutput(`${text}\n`);
+  } catch (error) {
+    if (errorCode(error) !== "EPIPE") throw outputError(error);
+    process.exitCode = 1;
+  }
+}
+
+/** Prints the kid of a key that is in the store by now. @throws KeystoreError `io` that says so if it cannot be written */
+export function printKid(kid: string): void {
+  try {
+    writeStandardOutput(`${kid}\n`);
+  } catch (error) {
+    const { message } = outputError(error);
+    throw new KeystoreError("io", `the key ${kid} is in the store, but its kid was not printed: ${message}`, "see ocicrypt-keystore list");
+  }
 }
 
 /** Prints a value as JSON for programs. */

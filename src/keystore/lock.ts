@@ -29,7 +29,7 @@ export async function withLock<T>(path: string, work: () => T | Promise<T>): Pro
     outer?.();
     if (!isMine(path, mine)) throw takenOver(path);
   };
-  const heartbeat = setInterval(() => touch(path, mine), HEARTBEAT);
+  const heartbeat = setInterval(() => touch(path, mine), HEARTBEAT).unref(); // the work keeps the process alive, or nothing does
   try {
     const result = await writeGuard.run(mustHold, work);
     mustHold(); // it may have been lost right before the last change

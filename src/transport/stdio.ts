@@ -1,6 +1,6 @@
 // Exec mode: one request on standard input, one answer on standard output. No streams, no timers: only system calls.
 
-import { fstatSync, readSync, writeSync } from "node:fs";
+import { constants, fstatSync, readFileSync, readSync, writeSync } from "node:fs";
 
 import { errorCode, errorLine, asKeystoreError, KeystoreError } from "../errors.ts";
 import { directoryKeyStore } from "../keystore/directory.ts";
@@ -11,6 +11,8 @@ import { parseRequest } from "../protocol/request.ts";
 
 const MAX_REQUEST = 8 * 1024 * 1024; // bytes
 const FULL_PIPE_PAUSE = 5; // ms
+const NULL_DEVICE = 0x103; // the device number of /dev/null: major 1, minor 3 (null(4))
+const ACCESS_MODE = constants.O_WRONLY | constants.O_RDWR; // the bits of open(2)'s flags that hold it
 
 /** What `args` of ocicrypt.conf may hold. */
 export interface ExecOptions {
@@ -42,33 +44,80 @@ export function parseExecOptions(args: readonly string[]): ExecOptions | undefin
 }
 
 /** Answers the request on standard input and ends the process: exit code 0, or nothing on stdout and one line on stderr. */
-export async function exec(options: ExecOptions): Promise<never> {
-  try {
+export async function exec(options: ExecOptions): Promise<void> {
+  await settle(async () => {
     const store = directoryKeyStore(storeLocation(options.keystore), secretFiles(options));
     const answer = await answerRequest(parseRequest(readStandardInput()), store, { provider: options.provider, startedAs: process.argv0 });
-    writeStandardOutput(`${wireForm(answer, (bytes) => bytes.toString("base64"))}\n`); // Go decodes padded standard base64
-    return process.reallyExit(0);
+    writeAnswer(`${wireForm(answer, (bytes) => bytes.toString("base64"))}\n`); // Go decodes padded standard base64
+    process.reallyExit(0);
+  });
+}
+
+/**
+ * Runs the program's work. A failure ends the process with its one line, and so does an end before the work has settled: Node ends with
+ * exit code 0 as soon as nothing keeps it alive, whatever is still awaited.
+ */
+export async function settle(work: () => Promise<void>): Promise<void> {
+  const endedEarly = (): never =>
+    fail(new KeystoreError("io", "the program ended before its work was done", "run the same command again; if it ends so again, please report it"));
+  process.once("exit", endedEarly);
+  process.on("uncaughtException", fail); // also of a promise that nobody awaits
+  try {
+    await work();
   } catch (error) {
-    return fail(error);
+    fail(error);
   }
+  process.off("exit", endedEarly);
 }
 
 /** Shows an error as its one line and ends the process with its exit code. */
 export function fail(error: unknown): never {
-  try {
-    writeAll(2, Buffer.from(`${errorLine(error)}\n`));
-  } catch {
-    // nobody reads standard error: the exit code is left
-  }
+  writeStandardError(`${errorLine(error)}\n`);
   return process.reallyExit(asKeystoreError(error).exitCode);
 }
 
-/** Writes all of it to standard output. @throws KeystoreError `io` if the reader is gone or the disk is full */
-export function writeStandardOutput(text: string): void {
+/** Writes to standard error what is no data. If that cannot be written, nothing else changes: the exit code still tells how it went. */
+export function writeStandardError(text: string): void {
   try {
-    writeAll(1, Buffer.from(text));
+    writeAll(2, Buffer.from(text));
+  } catch {
+    // closed, full, or without a reader
+  }
+}
+
+/** Writes all of it to standard output. @throws a system error if the reader is gone or the disk is full */
+export function writeStandardOutput(text: string): void {
+  writeAll(1, Buffer.from(text));
+}
+
+/** Writes to standard output what must reach its reader. @throws KeystoreError `io` if it does not */
+export function writeAnswer(text: string): void {
+  if (standardOutputWasClosed()) {
+    throw new KeystoreError("io", "standard output is closed, or /dev/null open to read and write", "give it a reader or a file; > /dev/null discards the answer");
+  }
+  try {
+    writeStandardOutput(text);
   } catch (error) {
-    throw new KeystoreError("io", `cannot write to standard output: ${errorCode(error) ?? "unknown error"}`, "check what reads it, or the disk it goes to");
+    throw outputError(error);
+  }
+}
+
+/** What to say if standard output could not be written. */
+export function outputError(error: unknown): KeystoreError {
+  return new KeystoreError("io", `cannot write to standard output: ${errorCode(error) ?? "unknown error"}`, "check what reads it, or the disk it goes to");
+}
+
+/**
+ * Whether the program was started with a closed standard output. Node then opens /dev/null in its place, to read and write. A shell's
+ * `> /dev/null` is open to write only, but some programs that discard output (Python's DEVNULL) open it as Node does.
+ */
+function standardOutputWasClosed(): boolean {
+  try {
+    if (fstatSync(1).rdev !== NULL_DEVICE) return false;
+    const flags = /^flags:\s*(\d+)$/m.exec(readFileSync("/proc/self/fdinfo/1", "latin1"))?.[1] ?? "";
+    return (Number.parseInt(flags, 8) & ACCESS_MODE) === constants.O_RDWR;
+  } catch {
+    return false;
   }
 }
 
