@@ -1,5 +1,7 @@
 // Asks a Tang server over HTTP: bounded in size and time, no redirects, no connection kept. Loads node:http when it is asked to.
 
+import type { IncomingMessage } from "node:http";
+import type { Duplex } from "node:stream";
 import { errorCode, KeystoreError, printable } from "../errors.ts";
 
 const TIME_LIMIT = 10_000; // ms for one answer, from the look-up of its name to the last byte
@@ -32,18 +34,21 @@ export async function ask(server: string, path: string, jwk?: object): Promise<B
   const { request } = url.protocol === "https:" ? process.getBuiltinModule("node:https") : process.getBuiltinModule("node:http");
   const posted = { method: "POST", headers: { "content-type": "application/jwk+json" } };
   const options = { ...(url.protocol === "https:" && { ca: authorities() }), ...(jwk && posted), agent: false };
+  // Whatever comes over the wire must settle this. Events alone do not promise it: Node drops an upgrade that nobody listens for without one.
   return await new Promise((resolve, reject) => {
-    const failed = (error: Error): void => {
-      if (error.name !== "AbortError") return reject(noAnswer(server, errorCode(error) ?? "unknown error"));
-      const late = noAnswer(server, `nothing whole within ${TIME_LIMIT / 1000} s`);
-      silent.set(server, { error: late, until: Date.now() + TIME_LIMIT });
-      return reject(late);
-    };
-    const refuse = (what: string, hint: string): void => {
-      reject(serverError(server, what, hint));
+    const end = (settle: () => void): void => {
+      clearTimeout(limit);
+      settle();
       outgoing.destroy();
     };
-    const outgoing = request(url, { ...options, signal: AbortSignal.timeout(TIME_LIMIT) }, (answer) => {
+    const failed = (error?: Error): void => end(() => reject(noAnswer(server, errorCode(error) ?? "no whole answer")));
+    const refuse = (what: string, hint: string): void => end(() => reject(serverError(server, what, hint)));
+    const refuseStatus = ({ statusCode }: IncomingMessage): void => refuse(`answers HTTP ${statusCode}`, "check that URL, and the server's log");
+    const switched = (answer: IncomingMessage, socket: Duplex): void => {
+      socket.destroy(); // which the request no longer has
+      refuseStatus(answer);
+    };
+    const outgoing = request(url, options, (answer) => {
       const chunks: Buffer[] = [];
       let length = 0;
       answer.on("data", (chunk: Buffer) => {
@@ -51,12 +56,21 @@ export async function ask(server: string, path: string, jwk?: object): Promise<B
         length += chunk.length;
         if (length > MAX_ANSWER) refuse("answers with more than 64 KiB", "check that URL: no Tang server does that");
       });
-      answer.on("end", () => resolve(Buffer.concat(chunks)));
+      answer.on("end", () => end(() => resolve(Buffer.concat(chunks))));
       answer.on("error", failed);
       if (answer.statusCode === 404 && jwk !== undefined) refuse("has the key no more that this was locked with", "put the server's old key files back into its database");
-      else if (answer.statusCode !== 200) refuse(`answers HTTP ${answer.statusCode}`, "check that URL, and the server's log");
+      else if (answer.statusCode !== 200) refuseStatus(answer);
     });
+    // Not AbortSignal.timeout, which does not keep the process alive: it would end before this is settled.
+    const limit = setTimeout(() => {
+      const error = noAnswer(server, `nothing whole within ${TIME_LIMIT / 1000} s`);
+      silent.set(server, { error, until: Date.now() + TIME_LIMIT });
+      end(() => reject(error));
+    }, TIME_LIMIT);
     outgoing.on("error", failed);
+    outgoing.on("upgrade", switched);
+    outgoing.on("connect", switched);
+    outgoing.on("close", () => setImmediate(failed)); // an error of the answer comes right behind it
     outgoing.end(jwk && JSON.stringify(jwk));
   });
 }

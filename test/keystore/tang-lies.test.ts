@@ -6,11 +6,12 @@ import { once } from "node:events";
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { KeystoreError } from "../../src/errors.ts";
+import { errorLine, KeystoreError } from "../../src/errors.ts";
 import { lockKind } from "../../src/jwe/at-rest.ts";
 import { generateJwk } from "../../src/keystore/generate.ts";
 import { verifyAdvertisement } from "../../src/tang/advertisement.ts";
-import { tangServer } from "../../src/tang/tang.ts";
+import { meetServer, tangServer } from "../../src/tang/tang.ts";
+import { SLOW } from "../http.ts";
 import { assertClosed, assertOpens, commands, tree, wrapHere, type Members } from "../store.ts";
 import { assertFailure, endurance, makeStore, unwrapRequest } from "../support.ts";
 import { advertisement, encoded, freshPoint, header, lockedFile, LyingTang, pointOf, runBeside, serverOf, type Lie } from "../tang.ts";
@@ -159,6 +160,13 @@ test("waits 10 s in all for a server that hangs, whatever it does meanwhile and 
   }));
   const { port } = silent.address() as { port: number };
   await Promise.all([
+    ...Object.entries(SLOW).map(async ([name, behave]) => {
+      const tang = await LyingTang.started();
+      tang.adv = (_request, response, right) => response.socket && behave(response.socket, right);
+      const [started, error] = [Date.now(), await meetServer(tang.url, async () => undefined).catch((reason: unknown) => reason)];
+      assert.match(errorLine(error), "does not answer: nothing whole within 10 s", name);
+      assert.ok(Date.now() - started > 9_500 && Date.now() - started < 13_000, name);
+    }),
     ...stores.map(async ({ dir, input }) => await timed(["--keystore", dir], input, 3)),
     timed(["lock", "--tang", `http://127.0.0.1:${port}`, "--keystore", makeStore("alice")], "", 3),
   ]);
