@@ -2,7 +2,7 @@
 
 import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { existsSync, lstatSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, lstatSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import * as assert from "uvu/assert";
 import { errorLine, KeystoreError } from "../src/errors.ts";
@@ -28,10 +28,11 @@ export function tree(dir: string): Record<string, string> {
   return found;
 }
 
-/** A file for its owner alone, in a folder of its own. */
+/** A file for its owner alone, or of another mode whatever the umask is, in a folder of its own. */
 export function secretFile(content: string | Buffer, mode = 0o600): string {
   const path = join(temporaryFolder(), "file");
   writeFileSync(path, content, { mode });
+  chmodSync(path, mode);
   return path;
 }
 

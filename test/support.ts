@@ -1,7 +1,7 @@
 // What the tests share: the built binary as a client starts it, stores of their own, and what runs only where it can.
 
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
@@ -63,9 +63,45 @@ export function temporaryFolder(): string {
   return dir;
 }
 
+/** A new folder that every user can enter, whatever TMPDIR and the umask are. It goes with the process. */
+export function sharedFolder(): string {
+  const dir = mkdtempSync("/tmp/ocicrypt-keystore-test-");
+  temporary.push(dir);
+  chmodSync(dir, 0o755);
+  return dir;
+}
+
+let shared: string | undefined;
+/** A copy of the binary that every user can start: the clone may be where only its owner can go. */
+export function sharedBinary(): string {
+  if (shared !== undefined) return shared;
+  const copy = join(sharedFolder(), "ocicrypt-keystore");
+  copyFileSync(BINARY, copy);
+  chmodSync(copy, 0o755);
+  return (shared = copy);
+}
+
 /** A key store with a key of each name, made by the binary. `NAME:ARGS` gives keygen's options. */
 export function makeStore(...keys: readonly string[]): string {
-  const dir = join(temporaryFolder(), "store");
+  return fillStore(join(temporaryFolder(), "store"), keys);
+}
+
+/** The same where every user can read what keygen leaves readable under the usual umask. */
+export function makeSharedStore(...keys: readonly string[]): string {
+  return withUmask(0o022, () => fillStore(join(sharedFolder(), "store"), keys));
+}
+
+/** Does something under a umask, which what it starts gets too. */
+export function withUmask<T>(umask: number, body: () => T): T {
+  const former = process.umask(umask);
+  try {
+    return body();
+  } finally {
+    process.umask(former);
+  }
+}
+
+function fillStore(dir: string, keys: readonly string[]): string {
   for (const key of keys) {
     const [name = "", options = ""] = key.split(":");
     succeed(["keygen", name, ...options.split(" ").filter((word) => word !== ""), "--keystore", dir]);
@@ -76,6 +112,11 @@ export function makeStore(...keys: readonly string[]): string {
 /** The kid of a name. */
 export function kidOf(dir: string, name: string): string {
   return readFileSync(join(dir, "names", name), "utf8").split("\n")[0] ?? "";
+}
+
+/** A line of these words for sh. */
+export function shellLine(words: readonly string[]): string {
+  return words.map((word) => `'${word.replaceAll("'", String.raw`'\''`)}'`).join(" ");
 }
 
 /** A request that a real client sent, from test/protocol. */

@@ -1,11 +1,13 @@
 // doctor and the key store: everything that can be wrong with it is found under its id, and mended where nothing can be lost.
 
 import { spawnSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { chmodSync, chownSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { assertFailure, BINARY, kidOf, makeStore, run, succeed, temporaryFolder, testWith, unwrap, wrap } from "../support.ts";
+import { masterKeyFile, secretFile } from "../store.ts";
+import { assertFailure, kidOf, makeSharedStore, makeStore, run, sharedBinary, succeed, temporaryFolder, testWith, unwrap, wrap } from "../support.ts";
 import { assertCheck, configFile, entry, examine, problems } from "./doctor-support.ts";
 
 const IDS = [
@@ -20,12 +22,7 @@ const privateKey = (dir: string, name = "alice", ending = "jwk"): string => join
 const publicKey = (dir: string, name = "alice"): string => join(dir, "public", `${kidOf(dir, name)}.jwk`);
 const name = (dir: string, key = "alice"): string => join(dir, "names", key);
 const temporary = (dir: string, pid = deadPid()): string => join(dir, `.tmp-${pid}-0123456789abcdef`);
-const masterKey = (mode = 0o600): string => {
-  const path = join(temporaryFolder(), "master.key");
-  writeFileSync(path, Buffer.alloc(32, path), { mode });
-  return path;
-};
-const lock = (dir: string, secret = masterKey()): string => {
+const lock = (dir: string, secret = masterKeyFile()): string => {
   succeed(["lock", "--keystore", dir, "--master-key-file", secret]);
   return secret;
 };
@@ -138,9 +135,8 @@ testWith(root, "root, to give files away", "tells of files of another owner, and
 });
 
 testWith(root, "root, to become another user", "fails for a user who may not read the store", () => {
-  const dir = makeStore("alice");
-  chmodSync(join(dir, ".."), 0o755);
-  const { status, stdout } = spawnSync("setpriv", ["--reuid", "65534", "--clear-groups", BINARY, "doctor", "--keystore", dir], { encoding: "utf8", env: { PATH: "/usr/bin:/bin" } });
+  const args = ["--reuid", "65534", "--clear-groups", sharedBinary(), "doctor", "--keystore", makeSharedStore("alice")];
+  const { status, stdout } = spawnSync("setpriv", args, { encoding: "utf8", env: { PATH: "/usr/bin:/bin" } });
   assert.is(status, 1);
   assert.match(stdout, /^fail {2}store: cannot read \S+private: EACCES; let this user read it/);
 });
@@ -212,9 +208,9 @@ test("opens locked keys with the secret it is given, else tells that none is nam
 test("tells of a secret that does not open the keys, is missing, or can be read by others", () => {
   const dir = makeStore("alice");
   lock(dir);
-  assertCheck(examine(dir, ["--master-key-file", masterKey()]), "store.locked", "fail", /does not open: wrong master key, or the file is damaged/);
+  assertCheck(examine(dir, ["--master-key-file", masterKeyFile()]), "store.locked", "fail", /does not open: wrong master key, or the file is damaged/);
   assertCheck(examine(dir, ["--master-key-file", "/none"]), "store.locked", "fail", /master key file \/none is missing/);
-  const open = masterKey(0o644);
+  const open = secretFile(randomBytes(32), 0o644);
   assertCheck(examine(dir, ["--master-key-file", open]), "store.modes", "fail", /master key \S+ can be read by others/);
 });
 
@@ -278,7 +274,8 @@ test("--fix never removes a private key without a name, and works on a removed k
   succeed(["remove", "alice", "--force", "--keystore", dir]);
   const open = readFileSync(join(dir, "removed", `${removed}.jwk`));
   const secret = lock(dir);
-  writeFileSync(join(dir, "removed", `${removed}.jwk`), open, { mode: 0o644 });
+  writeFileSync(join(dir, "removed", `${removed}.jwk`), open);
+  chmodSync(join(dir, "removed", `${removed}.jwk`), 0o644);
   rmSync(name(dir, "bob"));
   const checks = examine(dir, ["--fix", "--master-key-file", secret]);
   assert.equal(problems(checks), ["warn store.unnamed", "warn round-trip"]);

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { assertOpens, commands, masterKeyFile, readJson, secretFile, secretsOf, tool, use, wrapHere, type Members } from "../store.ts";
-import { assertFailure, BINARY, kidOf, makeStore, temporaryFolder, testWith } from "../support.ts";
+import { assertFailure, BINARY, kidOf, makeStore, shellLine, temporaryFolder, testWith, withUmask } from "../support.ts";
 
 const KINDS = ["", "--curve P-384", "--curve P-521", "--type rsa --bits 2048"] as const;
 const mode = (path: string): string => (statSync(path).mode & 0o777).toString(8);
@@ -56,15 +56,15 @@ test("a symmetric key is exported whole, as JWK, or not at all", async () => {
 
 test("writes a file: a private one for the owner alone, and none twice without --force", () => {
   const folder = temporaryFolder();
-  for (const [options, permissions] of [[["--private"], "600"], [[], "644"]] as const) {
+  for (const [options, umask, permissions] of [[["--private"], 0o022, "600"], [[], 0o022, "644"], [[], 0o027, "640"]] as const) {
     const path = join(folder, permissions);
-    assert.is(cli("export", "key0", ...options, "-o", path), "");
+    assert.is(withUmask(umask, () => cli("export", "key0", ...options, "-o", path)), "");
     assert.is(mode(path), permissions);
     const first = readFileSync(path, "utf8");
     assert.match(cli.refuses(1, ["export", "key1", ...options, "-o", path]), `${path} exists; name another file, or add --force to overwrite it`);
     assert.is(readFileSync(path, "utf8"), first);
     chmodSync(path, 0o666);
-    cli("export", "key1", ...options, "-o", path, "--force");
+    withUmask(umask, () => cli("export", "key1", ...options, "-o", path, "--force"));
     assert.is.not(readFileSync(path, "utf8"), first);
     assert.is(mode(path), permissions, "also where another one lay open");
   }
@@ -90,7 +90,7 @@ test("- is standard output", () => {
 
 testWith(tool("script"), "script", "prints a private key to a terminal only with --force", (script) => {
   const onTerminal = (...args: readonly string[]): { code: number | null; screen: string } => {
-    const line = [BINARY, "export", "key0", "--keystore", dir, ...args].join(" ");
+    const line = shellLine([BINARY, "export", "key0", "--keystore", dir, ...args]);
     const { status, stdout } = spawnSync(script, ["-qec", line, "/dev/null"], { env: { PATH: "/usr/bin:/bin", SHELL: "/bin/sh" }, stdio: ["ignore", "pipe", "pipe"] });
     return { code: status, screen: stdout.toString().replaceAll("\r", "") };
   };

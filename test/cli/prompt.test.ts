@@ -8,7 +8,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { secretFiles } from "../../src/keystore/secrets.ts";
 import { assertOpens, commands, masterKeyFile, secretFile, tool, tree, use, wrapHere } from "../store.ts";
-import { assertFailure, BINARY, kidOf, makeStore, run, temporaryFolder, testWith } from "../support.ts";
+import { assertFailure, BINARY, kidOf, makeStore, run, shellLine, temporaryFolder, testWith } from "../support.ts";
 import { LyingTang } from "../tang.ts";
 
 const PASSPHRASE = "kein Öl, 7 Ave";
@@ -36,9 +36,9 @@ interface Session {
  */
 async function onTerminal(script: string, args: readonly string[], answers: readonly (readonly [question: string, answer: string])[], before = "", echoed = false): Promise<Session> {
   const folder = temporaryFolder();
-  const line = [BINARY, ...args].map((word) => `'${word}'`).join(" ");
-  const shell = secretFile(`cd ${folder}; stty -a > before; ${before} ${line} > stdout 2> stderr; code=$?; stty -a > after; exit $code\n`);
-  const child = spawn(script, ["-qec", `/bin/sh ${shell}`, "/dev/null"], { env: ENV, stdio: ["pipe", "pipe", "inherit"] });
+  const line = shellLine([BINARY, ...args]);
+  const shell = secretFile(`cd ${shellLine([folder])}; stty -a > before; ${before} ${line} > stdout 2> stderr; code=$?; stty -a > after; exit $code\n`);
+  const child = spawn(script, ["-qec", shellLine(["/bin/sh", shell]), "/dev/null"], { env: ENV, stdio: ["pipe", "pipe", "inherit"] });
   const timer = setTimeout(() => child.kill("SIGKILL"), TIME_LIMIT);
   let screen = "";
   let at = 0; // of the screen, behind the last question that was answered

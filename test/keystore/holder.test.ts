@@ -4,7 +4,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { open } from "../../src/jwe/open.ts";
@@ -12,7 +12,7 @@ import { runCommand } from "../../src/keystore/command.ts";
 import { directoryKeyStore } from "../../src/keystore/directory.ts";
 import { exec, holds, isRunning, linesOf, newEc, newRsa, openssl, script, writeHolder, type Outside } from "../holders.ts";
 import { commands, noSecrets, readJson, wrapHere } from "../store.ts";
-import { assertFailure, BINARY, kidOf, OPTSDATA, temporaryFolder, testWith, unwrap, unwrapRequest, wrap } from "../support.ts";
+import { assertFailure, BINARY, kidOf, OPTSDATA, sharedBinary, sharedFolder, temporaryFolder, testWith, unwrap, unwrapRequest, wrap } from "../support.ts";
 
 const root = process.geteuid?.() === 0 ? true : undefined;
 const RSA = newRsa();
@@ -20,8 +20,8 @@ const OPENS = holds("rsa-oaep-256", RSA);
 const STRANGER = 54321;
 
 /** A store with the public key under the name hsm, and no holder yet. */
-function storeOf({ publicFile }: Outside, name = "hsm"): { dir: string; kid: string } {
-  const dir = join(temporaryFolder(), "store");
+function storeOf({ publicFile }: Outside, name = "hsm", folder = temporaryFolder()): { dir: string; kid: string } {
+  const dir = join(folder, "store");
   commands(dir)("import", name, publicFile);
   mkdirSync(join(dir, "private"), { recursive: true, mode: 0o700 });
   return { dir, kid: kidOf(dir, name) };
@@ -109,12 +109,13 @@ testWith(root, "root", "is one line, exit code 3: the program or the holder file
 
 const namespaces = root && spawnSync("setpriv", ["--reuid", String(STRANGER), "--clear-groups", "unshare", "-r", "true"]).status === 0 ? true : undefined;
 testWith(namespaces, "root, setpriv and user namespaces", "the root of a user namespace may use the programs of the host's root, as rootless podman does", () => {
-  const { dir, kid } = storeOf(RSA);
-  const folder = dirname(dir);
+  const folder = sharedFolder();
+  const { dir, kid } = storeOf(RSA, "hsm", folder);
   writeFileSync(join(folder, "key.pem"), readFileSync(RSA.privateFile), { mode: 0o600 });
   writeHolder(dir, kid, { "rsa-oaep-256": OPENS.map((arg) => (arg === RSA.privateFile ? join(folder, "key.pem") : arg)) });
   for (const path of ["", ...readdirSync(folder, { recursive: true, encoding: "utf8" })]) chownSync(join(folder, path), STRANGER, STRANGER);
-  const { stdout, stderr } = spawnSync("setpriv", ["--reuid", String(STRANGER), "--clear-groups", "unshare", "-r", BINARY, "--keystore", dir], { input: unwrapRequest(wrap(dir, ["hsm"])), encoding: "utf8", cwd: "/" });
+  const args = ["--reuid", String(STRANGER), "--clear-groups", "unshare", "-r", sharedBinary(), "--keystore", dir];
+  const { stdout, stderr } = spawnSync("setpriv", args, { input: unwrapRequest(wrap(dir, ["hsm"])), encoding: "utf8", cwd: "/" });
   assert.match(stdout, /^\{"keyunwrapresults"/, stderr);
 });
 
@@ -177,7 +178,7 @@ test("takes a command that reads none of a long input, and one that ends before 
 
 test("says so when this process has no file descriptors left for a command", () => {
   const body = `import { closeSync, openSync } from "node:fs";
-    import { runCommand } from ${JSON.stringify(join(import.meta.dirname, "../../src/keystore/command.ts"))};
+    import { runCommand } from "${new URL("../../src/keystore/command.ts", import.meta.url).href}";
     process.getBuiltinModule("node:child_process");
     const open = [];
     try { for (;;) open.push(openSync("/dev/null")); } catch {}

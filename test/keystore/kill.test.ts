@@ -5,6 +5,7 @@ import { randomInt } from "node:crypto";
 import { once } from "node:events";
 import { cpSync, existsSync, readFileSync, readlinkSync, rmSync, watch, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { open } from "../../src/jwe/open.ts";
@@ -15,7 +16,7 @@ import { entries } from "../../src/keystore/entries.ts";
 import { generateJwk } from "../../src/keystore/generate.ts";
 import { secretFiles } from "../../src/keystore/secrets.ts";
 import { assertOpens, masterKeyFile, secretFile, tool, tree, wrapHere } from "../store.ts";
-import { BINARY, endurance, OPTSDATA, ROOT, run, succeed, temporaryFolder, testWith, unwrap } from "../support.ts";
+import { BINARY, endurance, makeSharedStore, OPTSDATA, ROOT, run, sharedBinary, succeed, temporaryFolder, testWith, unwrap } from "../support.ts";
 import { serverOf, Tang, TANG_PARTS, tangParts } from "../tang.ts";
 
 const MAX_NAMES = 12;
@@ -266,7 +267,7 @@ test("eight writers at once lose nothing and leave nothing behind", async () => 
 
 /** Runs statements over and over in a process of its own, until `work` is done. */
 async function meanwhile(statements: string, work: () => Promise<void>): Promise<void> {
-  const imports = ["locked", "change", "generate"].map((file) => `import * as ${file} from "${ROOT}/src/keystore/${file}.ts";`).join("");
+  const imports = ["locked", "change", "generate"].map((file) => `import * as ${file} from "${pathToFileURL(join(ROOT, `src/keystore/${file}.ts`)).href}";`).join("");
   const code = `${imports} const secrets = async () => Buffer.alloc(32, 7); for (;;) { ${statements} }`;
   const child = spawn(process.execPath, ["--input-type=module", "-e", code], { stdio: ["ignore", "ignore", "inherit"] });
   try {
@@ -305,12 +306,11 @@ test("a reader lists the store at every instant while keys come and go", async (
 
 const setpriv = process.geteuid?.() === 0 ? tool("setpriv") : undefined;
 testWith(setpriv, "root and setpriv", "a lock is taken over when its pid is a process of another user by now", (path) => {
-  const dir = temporaryFolder();
-  succeed(["keygen", "alice", "--keystore", dir]);
+  const dir = makeSharedStore("alice");
   const system = `${readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim()} ${readlinkSync("/proc/self/ns/pid")}`;
   writeFileSync(join(dir, ".lock"), JSON.stringify({ pid: process.pid, start: "1", system }));
   assert.is(spawnSync("chown", ["-R", "65534", dir]).status, 0);
-  const { code } = run(["--reuid", "65534", "--clear-groups", BINARY, "default", "alice", "--keystore", dir], { binary: path, timeout: 8000 });
+  const { code } = run(["--reuid", "65534", "--clear-groups", sharedBinary(), "default", "alice", "--keystore", dir], { binary: path, timeout: 8000 });
   assert.is(code, 0);
 });
 

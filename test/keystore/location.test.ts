@@ -5,11 +5,11 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { assertFailure, BINARY, run, temporaryFolder, testWith, type Result } from "../support.ts";
+import { assertFailure, BINARY, run, sharedBinary, temporaryFolder, testWith, type Result } from "../support.ts";
 
 const root = process.getuid?.() === 0 ? true : undefined;
 const asNobody = (env: readonly string[], uid = "65534"): Result => {
-  const args = ["--reuid", uid, "--regid", uid, "--clear-groups", "env", "-i", ...env, BINARY, "config"];
+  const args = ["--reuid", uid, "--regid", uid, "--clear-groups", "env", "-i", ...env, sharedBinary(), "config"];
   const { status, stdout, stderr } = spawnSync("setpriv", args, { encoding: "utf8", cwd: "/" });
   return { code: status, stdout, stderr };
 };

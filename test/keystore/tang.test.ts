@@ -1,6 +1,6 @@
 // Private keys locked for a Tang server: real tangd and clevis, whether the server is the one that is meant, and TLS.
 
-import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { once } from "node:events";
 import { join } from "node:path";
 import { test } from "uvu";
@@ -151,7 +151,7 @@ withTang("a changed signing key is refused, keys that the server retired still o
   assert.is(unwrap(other.dir, other.annotation), OPTSDATA);
   assert.match(commands(other.dir).refuses(1, ["lock", ...second]), "is no signing key of the Tang server");
   assert.match(commands(other.dir).refuses(1, ["lock", ...serverOf(tang)]), "or it has other signing keys now; unlock them first");
-  for (const file of readdirSync(tang.db).filter((one) => one.startsWith("."))) writeFileSync(join(tang.db, file), "");
+  for (const file of readdirSync(tang.db).filter((one) => one.startsWith("."))) rmSync(join(tang.db, file));
   assert.match(assertFailure(exec(other.dir, other.annotation), 3), `the Tang server ${url} has the key no more that this was locked with; put the server's old key files back`);
   await assertOpens(dir, annotation);
 });

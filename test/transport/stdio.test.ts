@@ -5,7 +5,7 @@ import { chmodSync, chownSync, copyFileSync, mkdirSync, readdirSync, rmSync, sym
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { assertFailure, BINARY, kidOf, makeStore, OPTSDATA, recorded, ROOT, run, temporaryFolder, testWith, unwrap, unwrapRequest, wrap, wrapRequest, type Result } from "../support.ts";
+import { assertFailure, BINARY, kidOf, makeSharedStore, makeStore, OPTSDATA, recorded, ROOT, run, sharedBinary, sharedFolder, shellLine, temporaryFolder, testWith, unwrap, unwrapRequest, wrap, wrapRequest, type Result } from "../support.ts";
 
 const store = makeStore("alice", "bob:--type rsa --bits 2048", "carol:--type oct");
 const exec = (input: string | Buffer, args = ["--keystore", store]): Result => run(args, { input, timeout: 5000 });
@@ -142,15 +142,14 @@ test("ignores what NODE_OPTIONS says, and runs from its code cache", () => {
 });
 
 test("lets help to a terminal end with exit code 2, on stderr", () => {
-  const { status, stdout } = spawnSync("script", ["-qec", `${BINARY} 2>/dev/null`, "/dev/null"], { encoding: "utf8" });
+  const { status, stdout } = spawnSync("script", ["-qec", `${shellLine([BINARY])} 2>/dev/null`, "/dev/null"], { encoding: "utf8" });
   assert.is(status, 2);
   assert.is(stdout, "");
 });
 
 /** A copy of the store whose files belong to a user and can be read by it alone. */
 function storeOf(uid: number): string {
-  const dir = join(temporaryFolder(), "store");
-  chmodSync(join(dir, ".."), 0o755);
+  const dir = join(sharedFolder(), "store");
   for (const folder of ["", "public", "private", "names"]) {
     mkdirSync(join(dir, folder));
     for (const file of readdirSync(join(store, folder), { withFileTypes: true })) {
@@ -166,7 +165,7 @@ function storeOf(uid: number): string {
 }
 
 const asNobody = (dir: string, input: string): Result => {
-  const args = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "env", "-i", BINARY, "--keystore", dir];
+  const args = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "env", "-i", sharedBinary(), "--keystore", dir];
   const { status, stdout, stderr } = spawnSync("setpriv", args, { input, encoding: "utf8" });
   return { code: status, stdout, stderr };
 };
@@ -176,9 +175,9 @@ testWith(root, "root, to become another user", "unwraps for a user that can only
 });
 
 testWith(root, "root, to become another user", "says which file this user cannot read", () => {
-  chmodSync(join(store, ".."), 0o755);
-  assert.match(assertFailure(asNobody(store, unwrapRequest(annotation)), 3), /cannot read .*\/private\/.*\.jw[ek]: EACCES; let this user read it/);
-  assert.is(asNobody(store, wrapRequest(["alice"])).code, 0, "wrapping needs no private key");
+  const dir = makeSharedStore("alice");
+  assert.match(assertFailure(asNobody(dir, unwrapRequest(wrap(dir, ["alice"]))), 3), /cannot read .*\/private\/.*\.jw[ek]: EACCES; let this user read it/);
+  assert.is(asNobody(dir, wrapRequest(["alice"])).code, 0, "wrapping needs no private key");
 });
 
 testWith(root, "root, to own a file for another", "leaves another owner's file to the administrator: group-readable is taken", () => {
