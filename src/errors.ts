@@ -5,9 +5,9 @@
  * `usage` wrong command line · `io` reading or writing failed · `request` not a key provider request ·
  * `annotation` malformed or forbidden · `foreign` no key of the store opens it · `key` a key cannot be used ·
  * `recipient` nobody of that name · `store` the store is missing, damaged or refuses the change · `image` an image is damaged or refuses the change ·
- * `denied` a server does not do this · `busy` it has too much to do.
+ * `denied` a server does not do this · `busy` it has too much to do · `late` it took too long.
  */
-export type ErrorCode = "usage" | "io" | "request" | "annotation" | "foreign" | "key" | "recipient" | "store" | "image" | "denied" | "busy";
+export type ErrorCode = "usage" | "io" | "request" | "annotation" | "foreign" | "key" | "recipient" | "store" | "image" | "denied" | "busy" | "late";
 
 /** 1 any failure, 2 wrong usage, 3 a well-formed annotation that no usable key of the store opens. */
 export type ExitCode = 1 | 2 | 3;

@@ -1,5 +1,6 @@
 // serve: the key provider over gRPC.
 
+import { availableParallelism } from "node:os";
 import { KeystoreError } from "../errors.ts";
 import { refuseOpenMode } from "../keystore/files.ts";
 import { storeLocation } from "../keystore/location.ts";
@@ -8,8 +9,10 @@ import { cliSecrets } from "./secrets.ts";
 import { mustReadFile, tell, type Cli } from "./shared.ts";
 
 const PEM = "name a PEM file";
+const MAX_JOBS = 256; // more requests than that are not under way
+const DEFAULT_JOBS = Math.min(Math.max(availableParallelism(), 2), 4); // one may need 100 MiB, and README.md's unit allows 1 GiB
 
-/** Adds the command. It ends with exit code 0 after SIGTERM or SIGINT. */
+/** Adds the command. It ends with exit code 0 after SIGTERM or SIGINT; SIGHUP does not end it. */
 export function serve(cli: Cli): void {
   cli.command(
     "serve",
@@ -24,9 +27,11 @@ export function serve(cli: Cli): void {
         .option("allow", { choices: ["wrap", "unwrap"] as const, requiresArg: true, describe: "Only this operation" })
         .option("provider", { type: "string", requiresArg: true, describe: "The provider's name, where requests name several" })
         .option("audit", { type: "string", requiresArg: true, describe: "A file that gets a JSON line for each request, before it is answered" })
+        .option("holder-jobs", { type: "string", requiresArg: true, describe: `Holders' commands that run at the same time: ${DEFAULT_JOBS} if not said` })
+        .epilogue("SIGTERM and SIGINT end it once the requests under way are answered. SIGHUP does not end it.")
         .example("$0 serve --listen unix:/run/ocicrypt-keystore/socket", "For this machine's clients: see config --grpc")
         .example("$0 serve --listen 0.0.0.0:50051 --tls-cert C --tls-key K --tls-client-ca CA", "For clients with a certificate"),
-    async ({ keystore, listen, socketMode, tlsCert, tlsKey, tlsClientCa, allow, provider, audit, ...secrets }) => {
+    async ({ keystore, listen, socketMode, tlsCert, tlsKey, tlsClientCa, allow, provider, audit, holderJobs, ...secrets }) => {
       const [{ serve: start }, { parseAddress }] = await Promise.all([import("../serve/serve.ts"), import("../serve/address.ts")]);
       const address = parseAddress(listen);
       if (address.kind === "tcp" && socketMode !== undefined) throw usage("--socket-mode is for a unix socket", "leave it out, or listen on unix:PATH");
@@ -42,6 +47,7 @@ export function serve(cli: Cli): void {
           allow: allow === undefined ? ["keywrap", "keyunwrap"] : allow === "wrap" ? ["keywrap"] : ["keyunwrap"],
           provider,
           audit,
+          holderJobs: parseJobs(holderJobs ?? String(DEFAULT_JOBS)),
         },
         tell,
       );
@@ -53,6 +59,11 @@ export function serve(cli: Cli): void {
 function parseMode(text: string): number {
   if (/^0?[0-7]{3}$/.test(text)) return Number.parseInt(text, 8);
   throw usage(`--socket-mode ${text} is no mode`, "write it in octal, such as 0660");
+}
+
+function parseJobs(text: string): number {
+  if (/^[1-9]\d{0,2}$/.test(text) && Number(text) <= MAX_JOBS) return Number(text);
+  throw usage(`--holder-jobs ${text} is not a number of commands`, `give 1 to ${MAX_JOBS}`);
 }
 
 function tlsFiles({ tlsCert, tlsKey, tlsClientCa }: Readonly<Record<"tlsCert" | "tlsKey" | "tlsClientCa", string | undefined>>): ServeOptions["tls"] {

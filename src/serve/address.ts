@@ -1,10 +1,11 @@
 // Where serve listens, and who can reach it there: a unix socket by its mode, TCP on loopback alone, else by mutual TLS.
 
-import { lstatSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { linkSync, lstatSync, unlinkSync } from "node:fs";
 import { lookup } from "node:dns/promises";
 import { BlockList, connect, isIP } from "node:net";
 import { networkInterfaces } from "node:os";
-import { resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { errorCode, KeystoreError, printable } from "../errors.ts";
 import { removeFile, writeGuard } from "../keystore/files.ts";
 import { withLock } from "../keystore/lock.ts";
@@ -23,7 +24,7 @@ export function parseAddress(text: string): Address {
   const [, path] = /^unix:(?:\/\/(?=\/))?(.+)$/s.exec(text) ?? [];
   if (path !== undefined) {
     const absolute = resolve(path);
-    if (Buffer.byteLength(absolute) > MAX_SOCKET_PATH || absolute.includes("\0")) throw unusable(text, `a socket's path has at most ${MAX_SOCKET_PATH} bytes`);
+    if ([absolute, temporarySocket(absolute)].some((one) => Buffer.byteLength(one) > MAX_SOCKET_PATH) || absolute.includes("\0")) throw unusable(text, `a socket's path has at most ${MAX_SOCKET_PATH} bytes`);
     return { kind: "unix", path: absolute };
   }
   const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:[\]/]*)):(\d{1,5})$/.exec(text) ?? [];
@@ -58,22 +59,45 @@ export async function loopbackHosts(host: string): Promise<string[]> {
   return bindable.length === 0 ? hosts : bindable;
 }
 
+/** Where a socket is bound before it gets its name: short, since the whole path has a limit. */
+function temporarySocket(path: string): string {
+  return join(dirname(path), `.${randomBytes(3).toString("hex")}`);
+}
+
 /**
- * Makes way for a unix socket and binds it, with its mode from the first moment. A socket that nobody listens on is removed.
+ * Makes way for a unix socket and binds it, with its mode from the first moment. A socket that nobody listens on is removed. When a server closes
+ * a socket, Node deletes whatever has the name that it was bound with, perhaps the socket of the next server: hence it is bound with another name.
  *
+ * @param bind listens at the path that it is given
+ * @returns what removes the socket again, unless another one is there by now
  * @throws KeystoreError `usage` if a server listens there, or something else than a socket is there
  */
-export async function bindSocket<T>(path: string, mode: number, bind: () => Promise<T>): Promise<T> {
-  return await withLock(`${path}.lock`, async () => {
+export async function bindSocket(path: string, mode: number, bind: (path: string) => Promise<unknown>): Promise<() => Promise<void>> {
+  const temporary = temporarySocket(path);
+  const lock = `${path}.lock`;
+  return await withLock(lock, async () => {
     await removeStaleSocket(path);
     writeGuard.getStore()?.(); // bind puts a file in place too
     const before = process.umask(0o777 & ~mode); // no chmod, which would follow what somebody put in its place
     try {
-      return await bind();
+      await bind(temporary);
     } finally {
       process.umask(before);
     }
+    const bound = identity(temporary);
+    linkSync(temporary, path); // a rename would replace what is there by now
+    unlinkSync(temporary);
+    const remove = (): void => {
+      if (identity(path) === bound) unlinkSync(path);
+    };
+    return async () => await withLock(lock, remove).catch(() => undefined); // its folder may be gone, or no longer ours to write
   });
+}
+
+/** Two files that are there at the same time have the same one only if they are one. */
+function identity(path: string): string | undefined {
+  const found = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  return found && `${found.dev} ${found.ino}`;
 }
 
 async function removeStaleSocket(path: string): Promise<void> {

@@ -17,18 +17,21 @@ export interface Entry {
   readonly result: "ok" | ErrorCode;
   /** From the request to its answer, in ms. */
   readonly ms: number;
-  /** The common name in the client's certificate, else its SHA-256 fingerprint, where there is one. */
+  /** The common name in the client's certificate, cut and printable, else the certificate's whole SHA-256 fingerprint, where there is one. */
   readonly client?: string | undefined;
 }
 
-const MAX_NAME = 64; // characters of what a client or its certificate calls itself
+/** Characters of what a client or its certificate calls itself. */
+export const MAX_NAME = 64;
+
+const MAX_WAITING = 1024; // records in memory while the disk of the audit file hangs
 const MAX_UNREAD = 64 * 1024; // bytes of the log that wait in memory for a reader who stalls
 
 /** Writes the line to standard error, unless its reader is far behind: nobody is kept waiting for it, and the memory does not fill. */
 export function logLine({ op, provider = "-", kids, result, ms, client }: Entry): void {
   if (process.stderr.writableLength > MAX_UNREAD) return;
   const name = printable(provider, MAX_NAME).replaceAll(" ", "\\u0020"); // the words after it are ours
-  const words = [op, name, kids.join(",") || "-", result, `${ms.toFixed(1)} ms`, ...(client === undefined ? [] : [printable(client, MAX_NAME)])];
+  const words = [op, name, kids.join(",") || "-", result, `${ms.toFixed(1)} ms`, ...(client === undefined ? [] : [client])];
   process.stderr.write(`${words.join(" ")}\n`);
 }
 
@@ -48,8 +51,9 @@ export class AuditFile {
 
   /** Appends a record. @throws KeystoreError `io` if it is not on the disk */
   async append(entry: Entry): Promise<void> {
-    const [provider, client] = [entry.provider, entry.client].map((name) => name && printable(name, MAX_NAME));
-    this.#waiting.push(JSON.stringify({ time: new Date().toISOString(), ...entry, provider, client, ms: Number(entry.ms.toFixed(1)) }));
+    if (this.#waiting.length >= MAX_WAITING) throw new KeystoreError("io", `${MAX_WAITING} records wait to be written to ${this.#path}`, "nothing is answered without it: check its disk");
+    const provider = entry.provider && printable(entry.provider, MAX_NAME);
+    this.#waiting.push(JSON.stringify({ time: new Date().toISOString(), ...entry, provider, ms: Number(entry.ms.toFixed(1)) }));
     this.#next ??= this.#last = this.#last.catch(() => undefined).then(async () => await this.write());
     await this.#next;
   }

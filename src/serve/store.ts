@@ -1,7 +1,7 @@
 // The key store as a server reads it: from the disk for each request, so that a change counts at once; what was unlocked stays so.
 
 import { setImmediate as giveWay } from "node:timers/promises";
-import { asKeystoreError, errorLine } from "../errors.ts";
+import { asKeystoreError, errorLine, KeystoreError } from "../errors.ts";
 import type { SecretSource } from "../jwe/at-rest.ts";
 import type { PrivateKey } from "../jwe/key.ts";
 import type { Jwk } from "../jwk/jwk.ts";
@@ -9,21 +9,25 @@ import { directoryKeyStore, locatePrivate, privateKids, readPrivateKey } from ".
 import { readSmallFile } from "../keystore/files.ts";
 import type { KeyStore } from "../keystore/keystore.ts";
 import { layout } from "../keystore/layout.ts";
+import { shownTime, TIME_LIMITS, within, type Allowance, type Turns } from "./limits.ts";
 
 /**
  * The store in `dir`, with its locked keys unlocked now and kept in memory. One that is locked or made later is unlocked when it is first asked for.
+ * One that does not open in its time is tried again by the next request for it.
  *
  * @param warn gets a line for each key that does not open
+ * @param limit ms that unlocking a key may take
  * @throws KeystoreError (exit code 3) if none of the locked keys opens
  */
-export async function unlockedStore(dir: string, secrets: SecretSource, warn: (line: string) => void): Promise<KeyStore> {
+export async function unlockedStore(dir: string, secrets: SecretSource, warn: (line: string) => void, limit = TIME_LIMITS.unlock): Promise<KeyStore> {
   const kept = new Map<string, { readonly file: Buffer; readonly jwk: Promise<Jwk | undefined> }>();
   const read = async (kid: string): Promise<Jwk | undefined> => {
     const file = readSmallFile(layout.lockedKey(dir, kid))?.bytes;
     const known = kept.get(kid);
     if (file !== undefined && known?.file.equals(file) === true) return await known.jwk;
     kept.delete(kid);
-    const jwk = readPrivateKey(dir, kid, secrets);
+    const late = (): KeystoreError => new KeystoreError("key", `locked key ${layout.lockedKey(dir, kid)} did not open within ${shownTime(limit)}`, "check what it is locked for, such as its Tang server, and try again", 3);
+    const jwk = within(limit, readPrivateKey(dir, kid, secrets), late);
     if (file !== undefined) kept.set(kid, { file, jwk }); // at once: those who ask meanwhile wait for it, and do not unlock it again
     let found: Jwk | undefined;
     try {
@@ -46,23 +50,30 @@ export async function unlockedStore(dir: string, secrets: SecretSource, warn: (l
 
 const AT_A_STRETCH = 2; // a key and its private operation: what nearly every request needs
 
-/** A store for one request: it notes in `kids` which keys that came to, and lets others go on before each further key and private operation. */
-export function watched(store: KeyStore, kids: string[]): KeyStore {
+/**
+ * A store for one request: it notes in `kids` which keys that came to, lets others go on before each further key and private operation, has
+ * the commands of holders run in their turn, and starts nothing once the request is abandoned.
+ */
+export function watched(store: KeyStore, kids: string[], turns: Turns, allowance: Allowance): KeyStore {
   let steps = 0;
   const politely = async <T>(step: () => Promise<T>): Promise<T> => {
     if (++steps > AT_A_STRETCH) await giveWay();
+    allowance.abandoned.throwIfAborted();
     return await step();
   };
   const noted = <T extends { readonly kid: string }>(key: T): T => {
     kids.push(key.kid);
     return key;
   };
-  const politeKey = (key: PrivateKey): PrivateKey => ({
-    ...key,
-    rsaOaep: async (encryptedKey, hash) => await politely(async () => await key.rsaOaep(encryptedKey, hash)),
-    ecdh: async (epk) => await politely(async () => await key.ecdh(epk)),
-    aesKeyUnwrap: async (encryptedKey) => await politely(async () => await key.aesKeyUnwrap(encryptedKey)),
-  });
+  const politeKey = (key: PrivateKey): PrivateKey => {
+    const operate = async <T>(step: () => Promise<T>): Promise<T> => (key.holder === undefined ? await politely(step) : await turns.run(allowance, async () => await politely(step)));
+    return {
+      ...key,
+      rsaOaep: async (encryptedKey, hash) => await operate(async () => await key.rsaOaep(encryptedKey, hash)),
+      ecdh: async (epk) => await operate(async () => await key.ecdh(epk)),
+      aesKeyUnwrap: async (encryptedKey) => await operate(async () => await key.aesKeyUnwrap(encryptedKey)),
+    };
+  };
   return {
     recipient: async (nameOrKid) => noted(await politely(async () => await store.recipient(nameOrKid))),
     defaultRecipient: async () => noted(await store.defaultRecipient()),

@@ -1,13 +1,16 @@
 // Where serve may listen: what is refused with its reason, and how it takes a unix socket.
 
 import { spawnSync } from "node:child_process";
-import { chmodSync, existsSync, lstatSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { X509Certificate } from "node:crypto";
+import { chmodSync, existsSync, lstatSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { networkInterfaces } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import { credentials } from "@grpc/grpc-js";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { assertFailure, makeStore, OPTSDATA, run, succeed, temporaryFolder, testWith } from "../support.ts";
+import { makeAuthority, openssl } from "./certificates.ts";
 import { grpcUnwrap, grpcWrap, startServer } from "./support.ts";
 
 const store = makeStore("alice");
@@ -101,6 +104,57 @@ test("a socket that a killed server left is replaced; a live one, a file, a link
   symlinkSync(file, link);
   for (const there of [file, link]) assert.match(refuse(`unix:${there}`), /there is a file, and it is no socket/);
   assert.is(statSync(file).size, 4);
+});
+
+test("a server that ends leaves what has its socket's name by then: another server's socket, or a file", async () => {
+  const path = join(temporaryFolder(), "socket");
+  const first = await startServer(store, { listen: `unix:${path}` });
+  assert.equal(readdirSync(dirname(path)), ["socket"]);
+  rmSync(path);
+  const second = await startServer(store, { listen: `unix:${path}` });
+  assert.is(await first.stop(), 0);
+  assert.is(await grpcUnwrap(second.address, await grpcWrap(second.address, ["alice"])), OPTSDATA);
+  rmSync(path);
+  writeFileSync(path, "mine");
+  assert.is(await second.stop(), 0);
+  assert.is(readFileSync(path, "utf8"), "mine");
+  rmSync(path);
+  const third = await startServer(store, { listen: `unix:${path}` });
+  rmSync(dirname(path), { recursive: true });
+  assert.is(await third.stop(), 0, "its folder is gone");
+});
+
+testWith(openssl, "openssl", "a client CA without a certificate, or with one that cannot be read, is refused", async () => {
+  const dir = temporaryFolder();
+  const authorities = makeAuthority();
+  const { cert, key } = authorities.issue("server");
+  const [authority, other] = [authorities.ca, authorities.issue("other").cert].map((file) => readFileSync(file, "utf8")) as [string, string];
+  const start = async (content: string): Promise<string> => {
+    writeFileSync(join(dir, "ca"), content);
+    const args = ["--tls-cert", cert, "--tls-key", key, "--tls-client-ca", join(dir, "ca")];
+    return await startServer(store, { listen: "localhost:0", args }).then(async (server) => `ended with ${await server.stop()}`, String);
+  };
+  const none = ["", "\n", "no PEM", readFileSync(key, "utf8"), Buffer.from(authority).toString("base64"), "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n"];
+  for (const content of none) assert.match(await start(content), /with 2: ocicrypt-keystore: the file of --tls-client-ca has no certificate in PEM; name the certificate/);
+  const damaged = [["1", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"], ["1", authority.slice(0, 200)], ["1", authority.replace(/\n.{9}/, "\n!")], ["2", authority + other.slice(0, 200)], ["1", other.slice(0, 200) + authority]] as const;
+  for (const [place, content] of damaged) assert.match(await start(content), new RegExp(`with 2: ocicrypt-keystore: certificate ${place} in the file of --tls-client-ca is damaged; `));
+  for (const content of [authority, authority + other, `text\r\n${authority.replaceAll("\n", "\r\n")}`, readFileSync(key, "utf8") + authority]) assert.is(await start(content), "ended with 0");
+});
+
+testWith(openssl, "openssl", "a client is recorded with its common name, else with its certificate's whole fingerprint", async () => {
+  const authority = makeAuthority();
+  const server = authority.issue("server");
+  const audit = join(temporaryFolder(), "audit");
+  const started = await startServer(store, { listen: "localhost:0", args: ["--tls-cert", server.cert, "--tls-key", server.key, "--tls-client-ca", authority.ca, "--audit", audit] });
+  const expected: string[] = [];
+  for (const [index, subject] of ["/CN=node 7", "/O=nobody", "/", `/CN=${"x".repeat(64)}`, "/CN=first/CN=second"].entries()) {
+    const { cert, key } = authority.issue(`client${index}`, subject);
+    await grpcWrap(started.address, ["alice"], credentials.createSsl(...([authority.ca, key, cert].map((file) => readFileSync(file)) as [Buffer, Buffer, Buffer])));
+    expected.push(/CN=([^/]*)/.exec(subject)?.[1] ?? new X509Certificate(readFileSync(cert)).fingerprint256);
+  }
+  assert.is(await started.stop(), 0);
+  assert.equal(readFileSync(audit, "utf8").trimEnd().split("\n").map((line) => (JSON.parse(line) as { client: string }).client), expected);
+  assert.equal(started.log().match(/(?<=^keywrap .* ms ).*$/gm), expected);
 });
 
 test("of several that are started at once for one socket, one serves and the others say why not", async () => {

@@ -9,8 +9,8 @@ import { temporaryFolder } from "../support.ts";
 /** PEM files of an authority and of what it signed. */
 export interface Authority {
   readonly ca: string;
-  /** Makes a key and a certificate with this common name, for a server and a client alike. */
-  issue(name: string): { readonly cert: string; readonly key: string };
+  /** Makes a key and a certificate, for a server and a client alike. @param subject instead of the name as common name */
+  issue(name: string, subject?: string): { readonly cert: string; readonly key: string };
 }
 
 /** Whether openssl is here. */
@@ -25,9 +25,9 @@ export function makeAuthority(): Authority {
   writeFileSync(file("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1\n");
   return {
     ca: file("ca.pem"),
-    issue: (name) => {
+    issue: (name, subject = `/CN=${name}`) => {
       const [cert, secret, request] = [file(`${name}.pem`), file(`${name}.key`), file(`${name}.csr`)];
-      run("req", ...key, "-keyout", secret, "-out", request, "-subj", `/CN=${name}`);
+      run("req", ...key, "-keyout", secret, "-out", request, "-subj", subject);
       run("x509", "-req", "-in", request, "-CA", file("ca.pem"), "-CAkey", file("ca.key"), "-CAcreateserial", "-days", "2", "-extfile", file("names"), "-out", cert);
       return { cert, key: secret };
     },

@@ -1,10 +1,10 @@
 // What clients, the disk and the administrator may do to a server: it goes on answering the others, and ends when it is told to.
 
 import { spawn } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { connect as connectHttp2, type ClientHttp2Session, type ClientHttp2Stream } from "node:http2";
 import { connect, type Socket } from "node:net";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { credentials, status } from "@grpc/grpc-js";
@@ -220,16 +220,50 @@ test("SIGTERM: what is under way is answered, then it ends with exit code 0, and
   const slow = await grpcWrap(server.address, ["alice"]);
   const idle = handmade(server);
   idle.stream.close();
-  const answers = Array.from({ length: 6 }, async () => await grpcUnwrap(server.address, slow));
+  const answers = Promise.allSettled(Array.from({ length: 6 }, async () => await grpcUnwrap(server.address, slow)));
   await sleep(60);
   const started = performance.now();
   assert.is(await server.stop(), 0);
   assert.ok(performance.now() - started < 20_000, "idle clients held it");
-  const settled = await Promise.allSettled(answers);
+  const settled = await answers;
   const answered = settled.filter((one) => one.status === "fulfilled").length;
   assert.is(answered, server.log().match(/^keyunwrap/gm)?.length ?? 0, "one was begun and not answered");
   assert.ok(answered > 0, "none was under way");
   idle.session.destroy();
+});
+
+test("SIGHUP does not end it, and what is under way is answered", async () => {
+  const server = await startServer(store);
+  const answers = Array.from({ length: 20 }, async () => await grpcUnwrap(server.address, annotation));
+  for (let count = 0; count < 3; count++) {
+    server.child.kill("SIGHUP");
+    await works(server);
+  }
+  for (const answer of await Promise.all(answers)) assert.is(answer, OPTSDATA);
+  assert.match(server.log(), /^SIGHUP: nothing to reload, .*; restart the server for new TLS files$/m);
+  assert.is(await server.stop(), 0);
+});
+
+test("no text of an error ends it: half a character where the line is cut, control characters, other scripts", async () => {
+  for (const shift of ["", "x"]) {
+    const odd = join(temporaryFolder(), `${shift}${"\u0001".repeat(160)}`, "\u0001".repeat(160), "😀".repeat(60));
+    mkdirSync(dirname(odd), { recursive: true });
+    cpSync(store, odd, { recursive: true });
+    const server = await startServer(odd);
+    const details = await refused(grpcWrap(server.address, ["bob"]), status.NOT_FOUND);
+    assert.is(details.length, 2048);
+    assert.match(details, /😀.?…$/u);
+    for (const name of ["\u0000\u001b[2J\n", "é".repeat(100), "キー", "😀".repeat(2000), `a${"😀".repeat(2000)}`]) await refused(grpcWrap(server.address, [name]), status.NOT_FOUND);
+    for (const text of ['{"op":"\\ud800"}', '{"op":"keywrap","keywrapparams":{"ec":{"Parameters":{"\\ud800":[],"\\udfff":[]}},"optsdata":"AAAA"}}', '"\\ud800']) {
+      await refused(callRaw(server.address, "WrapKey", encodeMessage(text)), status.INVALID_ARGUMENT);
+    }
+    for (const header of [{ alg: "\ud800" }, { alg: "ECDH-ES+A256KW", kid: "\ud83d".repeat(64) }, { alg: `${"x".repeat(31)}😀` }]) {
+      const jwe = JSON.stringify({ ...(JSON.parse(annotation.toString()) as object), recipients: [{ header, encrypted_key: "AAAA" }] });
+      await refused(callRaw(server.address, "UnWrapKey", encodeMessage(unwrapRequest(jwe))), status.NOT_FOUND);
+    }
+    await works(server);
+    assert.is(await server.stop(), 0);
+  }
 });
 
 if (FULL) {

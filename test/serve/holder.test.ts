@@ -1,14 +1,16 @@
 // A server whose keys a command holds: a slow command keeps only its own requests waiting, and nothing that it answered is kept.
 
 import { spawnSync } from "node:child_process";
-import { closeSync, constants, existsSync, openSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, constants, existsSync, mkdirSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { status } from "@grpc/grpc-js";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { holds, linesOf, newRsa, openssl, script } from "../holders.ts";
-import { kidOf, makeStore, OPTSDATA, succeed, temporaryFolder, testWith } from "../support.ts";
-import { grpcUnwrap, grpcWrap, refused, startServer } from "./support.ts";
+import { encodeMessage } from "../../src/transport/grpc.ts";
+import { holds, linesOf, newRsa, openssl, script, writeHolder } from "../holders.ts";
+import { commands } from "../store.ts";
+import { assertFailure, kidOf, makeStore, OPTSDATA, run, succeed, temporaryFolder, testWith, unwrapRequest } from "../support.ts";
+import { callRaw, grpcUnwrap, grpcWrap, refused, startServer } from "./support.ts";
 
 /** A store with a key of its own, `alice`, and one that openssl holds, `hsm`; what its command does can be watched and stopped. */
 interface Held {
@@ -54,7 +56,7 @@ const env = { PATH: process.env["PATH"] };
 
 testWith(openssl, "openssl", "requests of others are answered while a command takes its time", async () => {
   const { store, starts, close, release } = held();
-  const server = await startServer(store, { env });
+  const server = await startServer(store, { env, args: ["--holder-jobs", "6"] });
   const [mine, hsm] = [await grpcWrap(server.address, ["alice"]), await grpcWrap(server.address, ["hsm"])];
   close();
   let answered = 0;
@@ -104,16 +106,74 @@ testWith(openssl, "openssl", "SIGTERM waits for a command that is under way", as
 
 testWith(openssl, "openssl", "more requests at once than 256 are refused at once, and the others answered", async () => {
   const { store, starts, close, release } = held();
-  const server = await startServer(store, { env });
-  const hsm = await grpcWrap(server.address, ["hsm"]);
+  const server = await startServer(store, { env, args: ["--holder-jobs", "8"] });
+  const [mine, hsm] = [await grpcWrap(server.address, ["alice"]), await grpcWrap(server.address, ["hsm"])];
   close();
-  const calls = Array.from({ length: 256 }, async () => await grpcUnwrap(server.address, hsm));
-  await until(() => starts() === 256);
+  const calls = Array.from({ length: 256 }, async () => await grpcUnwrap(server.address, hsm).catch(async (error: { details: string }) => {
+    assert.match(error.details, "256 requests are under way"); // one of the questions below had its place
+    return await grpcUnwrap(server.address, hsm);
+  }));
+  const opens = async (): Promise<boolean> => await grpcUnwrap(server.address, mine).then(() => true, () => false);
+  while (await opens()) await new Promise((resolve) => setTimeout(resolve, 20));
   assert.match(await refused(grpcUnwrap(server.address, hsm), status.RESOURCE_EXHAUSTED), /256 requests are under way; try again/);
+  assert.is(starts(), 8);
   release();
   for (const answer of await Promise.all(calls)) assert.is(answer, OPTSDATA);
   assert.is(await grpcUnwrap(server.address, hsm), OPTSDATA);
   await server.stop();
+});
+
+/** A store with a key, hsm, that openssl holds, and the greatest number of its commands that ran at the same time so far. */
+function counted(work: string, more: object = {}): { store: string; most: () => number } {
+  const [store, dir, key] = [makeStore("alice"), temporaryFolder(), newRsa()];
+  const [running, log] = [join(dir, "running"), join(dir, "log")];
+  mkdirSync(running);
+  const command = script(`: > ${running}/$$; ls ${running} | wc -l >> ${log}; ${work}; ${holds("rsa-oaep-256", key).join(" ")}; rm ${running}/$$`);
+  commands(store)("import", "hsm", key.publicFile);
+  writeHolder(store, kidOf(store, "hsm"), { "rsa-oaep-256": [command] }, more);
+  return { store, most: () => Math.max(...linesOf(log).map(Number)) };
+}
+
+for (const [what, args, limit, requests] of [["--holder-jobs 3", ["--holder-jobs", "3"], 3, 64], ["no --holder-jobs", [], 4, 16]] as const) {
+  testWith(openssl, "openssl", `${requests} requests at the same time with ${what}: never more than ${limit} commands run, and all are answered`, async () => {
+    const { store, most } = counted(":");
+    const server = await startServer(store, { env, args });
+    const hsm = await grpcWrap(server.address, ["hsm"]);
+    for (const answer of await Promise.all(Array.from({ length: requests }, async () => await grpcUnwrap(server.address, hsm)))) assert.is(answer, OPTSDATA);
+    assert.ok(most() > 1 && most() <= limit, `${most()} at the same time`);
+    assert.is(await server.stop(), 0);
+  });
+}
+
+testWith(openssl, "openssl", "a command's time limit counts from its own start", async () => {
+  const { store, most } = counted("sleep 0.3", { timeout_ms: 2000 });
+  const server = await startServer(store, { env, args: ["--holder-jobs", "1"] });
+  const hsm = await grpcWrap(server.address, ["hsm"]);
+  for (const answer of await Promise.all(Array.from({ length: 8 }, async () => await grpcUnwrap(server.address, hsm)))) assert.is(answer, OPTSDATA);
+  assert.is(most(), 1);
+  assert.is(await server.stop(), 0);
+});
+
+testWith(openssl, "openssl", "no command is started for a client that gave up while it waited for its turn", async () => {
+  const { store, starts, close, release } = held();
+  const server = await startServer(store, { env, args: ["--holder-jobs", "1"] });
+  const hsm = await grpcWrap(server.address, ["hsm"]);
+  close();
+  const first = grpcUnwrap(server.address, hsm);
+  await until(() => starts() === 1);
+  await refused(callRaw(server.address, "UnWrapKey", encodeMessage(unwrapRequest(hsm)), undefined, 200), status.DEADLINE_EXCEEDED);
+  await until(() => /^keyunwrap .* late \d/m.test(server.log()));
+  release();
+  assert.is(await first, OPTSDATA);
+  assert.is(await grpcUnwrap(server.address, hsm), OPTSDATA);
+  assert.is(starts(), 2);
+  await server.stop();
+});
+
+test("--holder-jobs is a number of commands", () => {
+  for (const jobs of ["0", "-1", "1.5", "257", "many", ""]) {
+    assertFailure(run(["serve", "--keystore", makeStore("alice"), "--listen", `unix:${temporaryFolder()}/s`, `--holder-jobs=${jobs}`]), 2);
+  }
 });
 
 test.run();

@@ -63,13 +63,13 @@ export async function startServer(store: string, { listen = `unix:${join(tempora
   };
 }
 
-/** One call with a connection of its own, as ocicrypt's clients make it. */
-export async function callRaw(address: string, method: keyof typeof SERVICE, message: Buffer, channel: ChannelCredentials = credentials.createInsecure()): Promise<Buffer> {
+/** One call with a connection of its own, as ocicrypt's clients make it. @param patience ms until it gives up */
+export async function callRaw(address: string, method: keyof typeof SERVICE, message: Buffer, channel: ChannelCredentials = credentials.createInsecure(), patience = 90_000): Promise<Buffer> {
   const client = new Client(address, channel, { "grpc.max_send_message_length": -1, "grpc.use_local_subchannel_pool": 1, "grpc.enable_retries": 0 });
   const { path, requestSerialize, responseDeserialize } = SERVICE[method];
   try {
     return await new Promise((resolve, reject) => {
-      client.makeUnaryRequest(path, requestSerialize, responseDeserialize, message, { deadline: Date.now() + 90_000 }, (error, answer) => (error === null && answer !== undefined ? resolve(answer) : reject(error ?? new Error("no answer"))));
+      client.makeUnaryRequest(path, requestSerialize, responseDeserialize, message, { deadline: Date.now() + patience }, (error, answer) => (error === null && answer !== undefined ? resolve(answer) : reject(error ?? new Error("no answer"))));
     });
   } finally {
     client.close();

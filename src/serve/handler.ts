@@ -1,0 +1,126 @@
+// One request of a client: answered within its time, logged, and in the audit file before the client has its answer.
+
+import { status, type sendUnaryData, type ServerUnaryCall } from "@grpc/grpc-js";
+import { asKeystoreError, errorLine, KeystoreError, printable, type ErrorCode } from "../errors.ts";
+import { LIMITS } from "../jwe/gate.ts";
+import type { KeyStore } from "../keystore/keystore.ts";
+import { answerRequest, wireForm, type Answer } from "../protocol/answer.ts";
+import { providerName, type ProviderHints } from "../protocol/recipients.ts";
+import { parseRequest, type Request } from "../protocol/request.ts";
+import { decodeMessage, encodeMessage } from "../transport/grpc.ts";
+import { Allowance, shownTime, TIME_LIMITS, Turns, within, type TimeLimits } from "./limits.ts";
+import { logLine, MAX_NAME, type AuditFile } from "./log.ts";
+import { watched } from "./store.ts";
+
+/** An operation of the protocol. */
+export type Operation = Request["op"];
+
+/** What the command line says of requests. */
+export interface HandlerOptions {
+  readonly allow: readonly Operation[];
+  readonly provider: string | undefined;
+  /** Commands of holders that run at the same time. */
+  readonly holderJobs: number;
+}
+
+export type Call = ServerUnaryCall<Buffer, Buffer>;
+export type Done = sendUnaryData<Buffer>;
+
+const MAX_AT_ONCE = 256; // requests under way, those that wait for a turn included
+
+const STATUS: Readonly<Record<ErrorCode, status>> = {
+  usage: status.INVALID_ARGUMENT,
+  request: status.INVALID_ARGUMENT,
+  annotation: status.INVALID_ARGUMENT,
+  image: status.INVALID_ARGUMENT,
+  foreign: status.NOT_FOUND,
+  recipient: status.NOT_FOUND,
+  key: status.FAILED_PRECONDITION,
+  store: status.FAILED_PRECONDITION,
+  denied: status.PERMISSION_DENIED,
+  busy: status.RESOURCE_EXHAUSTED,
+  late: status.DEADLINE_EXCEEDED,
+  io: status.INTERNAL,
+};
+
+/** Answers requests. */
+export class Handler {
+  readonly #store: KeyStore;
+  readonly #allow: readonly Operation[];
+  readonly #hints: ProviderHints;
+  readonly #audit: AuditFile | undefined;
+  readonly #turns: Turns;
+  readonly #limits: TimeLimits;
+  #underWay = 0;
+
+  constructor(store: KeyStore, { allow, provider, holderJobs }: HandlerOptions, audit?: AuditFile, limits = TIME_LIMITS) {
+    this.#store = store;
+    this.#allow = allow;
+    this.#hints = { provider, startedAs: "" };
+    this.#audit = audit;
+    this.#turns = new Turns(holderJobs);
+    this.#limits = limits;
+  }
+
+  /** Answers one request. Its place is free again at its time limit, whatever it waits for. */
+  async handle(op: Operation, call: Call, done: Done): Promise<void> {
+    const started = performance.now();
+    const client = clientName(call); // now: later the connection may be gone
+    const seen: { kids: string[]; provider: string | undefined } = { kids: [], provider: this.#hints.provider };
+    const allowance = new Allowance(this.#limits);
+    call.on("cancelled", () => allowance.abandon(new KeystoreError("late", "the client is gone", "it gave up before it had its answer")));
+    let answer: Answer | undefined;
+    let failure: KeystoreError | undefined;
+    this.#underWay++;
+    try {
+      answer = await allowance.until(this.#answer(op, call.request, seen, allowance));
+    } catch (error) {
+      failure = asKeystoreError(error);
+    }
+    allowance.end();
+    const entry = {
+      op,
+      provider: seen.provider,
+      kids: op === "keyunwrap" && answer !== undefined ? seen.kids.slice(-1) : [...new Set(seen.kids)].slice(0, LIMITS.recipients),
+      result: failure?.code ?? "ok",
+      ms: performance.now() - started,
+      client,
+    } as const;
+    try {
+      const { record } = this.#limits;
+      if (this.#audit !== undefined) await within(record, this.#audit.append(entry), () => new KeystoreError("io", `the audit file could not be written within ${shownTime(record)}`, "nothing is answered without it: check its disk"));
+    } catch (error) {
+      failure = asKeystoreError(error);
+    }
+    this.#underWay--;
+    logLine({ ...entry, result: failure?.code ?? "ok" });
+    if (failure !== undefined || answer === undefined) done(callError(failure));
+    else done(null, encodeMessage(wireForm(answer, (bytes) => [...bytes]))); // the Rust client reads bytes as a list of integers only, the Go client both
+  }
+
+  async #answer(op: Operation, message: Buffer, seen: { kids: string[]; provider: string | undefined }, allowance: Allowance): Promise<Answer> {
+    if (this.#underWay > MAX_AT_ONCE) throw new KeystoreError("busy", `${MAX_AT_ONCE} requests are under way`, "try again");
+    if (!this.#allow.includes(op)) throw new KeystoreError("denied", `this server does not ${op === "keywrap" ? "wrap" : "unwrap"}`, `it was started with --allow ${op === "keywrap" ? "unwrap" : "wrap"}`);
+    const request = parseRequest(decodeMessage(message));
+    if (request.op !== op) throw new KeystoreError("request", `the request's op is ${request.op}, and not what was called`, "ocicrypt's clients write it: WrapKey is for keywrap, UnWrapKey for keyunwrap");
+    if (request.op === "keywrap") seen.provider = providerName([...request.parameters.keys()], this.#hints);
+    return await answerRequest(request, watched(this.#store, seen.kids, this.#turns, allowance), this.#hints);
+  }
+}
+
+/** An error as a call ends with it. @param error undefined is a defect of ours */
+export function callError(error: KeystoreError | undefined): { readonly code: status; readonly details: string } {
+  // The library percent-encodes the details, which throws for half a character; nobody catches it, and the server would end.
+  return { code: STATUS[error?.code ?? "io"], details: errorLine(error).toWellFormed() };
+}
+
+/** How the log calls a client: the first common name in its certificate, else the certificate's fingerprint; undefined where there is none, or the connection is gone already. */
+function clientName(call: Call): string | undefined {
+  try {
+    const certificate = call.getAuthContext().sslPeerCertificate;
+    const [name] = [certificate?.subject?.CN ?? []].flat();
+    return name === undefined || name === "" ? certificate?.fingerprint256 : printable(name, MAX_NAME);
+  } catch {
+    return undefined; // the library does not expect a socket that is closed
+  }
+}

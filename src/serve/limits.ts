@@ -1,0 +1,133 @@
+// How long the parts of a request may take, and how many commands of holders run at the same time.
+
+import { KeystoreError } from "../errors.ts";
+
+/** ms that parts of a request may take. */
+export interface TimeLimits {
+  /** From a request's first byte to the end of its message. */
+  readonly message: number;
+  /** From the end of the message to the answer, without the time that the request waits for a turn. */
+  readonly work: number;
+  /** All that a request waits for its turn to run a holder's command. */
+  readonly turn: number;
+  /** Until a record is in the audit file. */
+  readonly record: number;
+  /** Until a locked key is open. */
+  readonly unlock: number;
+}
+
+/** The limits of `serve`. */
+export const TIME_LIMITS: TimeLimits = { message: 60_000, work: 60_000, turn: 120_000, record: 10_000, unlock: 30_000 };
+
+/** A limit as a message shows it. */
+export function shownTime(ms: number): string {
+  return `${ms / 1000} s`;
+}
+
+/** What `work` gives, unless that takes longer: whatever `work` does then is ignored, even if it never ends. */
+export async function within<T>(limit: number, work: Promise<T>, late: () => KeystoreError): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const over = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(late()), limit);
+  });
+  return await Promise.race([work, over]).finally(() => clearTimeout(timer));
+}
+
+type Phase = "work" | "turn";
+
+/** The time that one request has left: its clock for work stands still while it waits for a turn, which has a clock of its own. */
+export class Allowance {
+  readonly #abandoned = new AbortController();
+  readonly #limits: TimeLimits;
+  readonly #left: Record<Phase, number>;
+  #timer: NodeJS.Timeout | undefined;
+  #since = 0;
+  #phase: Phase = "work";
+
+  constructor(limits: TimeLimits) {
+    this.#limits = limits;
+    this.#left = { work: limits.work, turn: limits.turn };
+    this.#start("work");
+  }
+
+  /** Aborted once nobody waits for the answer any longer: nothing more is started for it. */
+  get abandoned(): AbortSignal {
+    return this.#abandoned.signal;
+  }
+
+  /** What `work` gives, or the reason for which the request was abandoned before. */
+  async until<T>(work: Promise<T>): Promise<T> {
+    const { signal } = this.#abandoned;
+    const over = new Promise<never>((_resolve, reject) => {
+      signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+    });
+    return await Promise.race([work, over]);
+  }
+
+  /** Waits for a turn. */
+  async waiting(turn: Promise<void>): Promise<void> {
+    this.#start("turn");
+    await turn.finally(() => this.#start("work"));
+  }
+
+  /** Gives the request up. */
+  abandon(reason: KeystoreError): void {
+    this.end();
+    this.#abandoned.abort(reason);
+  }
+
+  /** Stops the clocks: the request has its answer. */
+  end(): void {
+    clearTimeout(this.#timer);
+  }
+
+  #start(phase: Phase): void {
+    if (this.#abandoned.signal.aborted) return;
+    const now = performance.now();
+    if (this.#timer !== undefined) this.#left[this.#phase] -= now - this.#since;
+    clearTimeout(this.#timer);
+    this.#phase = phase;
+    this.#since = now;
+    this.#timer = setTimeout(() => this.abandon(this.#late()), this.#left[phase]);
+  }
+
+  #late(): KeystoreError {
+    const { work, turn } = this.#limits;
+    if (this.#phase === "turn") return new KeystoreError("busy", `the holder's command did not get its turn within ${shownTime(turn)}`, "try again, or start the server with more --holder-jobs");
+    return new KeystoreError("late", `the request took longer than ${shownTime(work)}`, "try again; if it happens again, look for what hangs: a Tang server, a holder's command or a disk");
+  }
+}
+
+/** Lets a number of holders' commands run at the same time. The others wait for their turn, in the order in which they came. */
+export class Turns {
+  readonly #waiting = new Set<() => void>(); // in the order of insertion
+  #free: number;
+
+  constructor(count: number) {
+    this.#free = count;
+  }
+
+  /** Runs `work` in its turn. */
+  async run<T>(allowance: Allowance, work: () => Promise<T>): Promise<T> {
+    if (this.#free > 0) this.#free--;
+    else await allowance.waiting(this.#turn(allowance.abandoned));
+    try {
+      return await work();
+    } finally {
+      const [next] = this.#waiting;
+      if (next === undefined) this.#free++;
+      else next();
+    }
+  }
+
+  async #turn(abandoned: AbortSignal): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      const begin = (): void => {
+        this.#waiting.delete(begin);
+        resolve();
+      };
+      this.#waiting.add(begin);
+      abandoned.addEventListener("abort", () => this.#waiting.delete(begin) && reject(abandoned.reason), { once: true });
+    });
+  }
+}
