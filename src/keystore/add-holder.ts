@@ -9,7 +9,7 @@ import { bytesOf, kidOf, publicHalf, type Jwk } from "../jwk/jwk.ts";
 import { addNamed } from "./change.ts";
 import { locatePrivate, readPublicKey } from "./directory.ts";
 import { makeFolder, writeFileSafely } from "./files.ts";
-import { holderFile, holderKey, isOperation, MAX_WORDS, OPERATIONS, readHolder, type Holder, type Operation } from "./holder.ts";
+import { holderFile, holderKey, isOperation, MAX_WORDS, OPERATIONS, readHolder, usableCommand, type Holder, type Operation } from "./holder.ts";
 import { layout } from "./layout.ts";
 
 const A256KW_BYTES = 32;
@@ -35,7 +35,7 @@ export async function addHolder(dir: string, name: string, jwk: Jwk, op: string,
   refuseOtherKey(jwk, op);
 
   const added = new Map([[op, [program, ...args] as const]]);
-  await tryHolder({ kid, ops: added }, op, jwk).catch((error: unknown) => {
+  await tryNew({ kid, ops: added }, op, jwk).catch((error: unknown) => {
     throw error instanceof KeystoreError ? new KeystoreError("key", error.message, `nothing was imported; ${error.hint}`) : error;
   });
   await addNamed(dir, name, kid, force, () => {
@@ -49,6 +49,14 @@ export async function addHolder(dir: string, name: string, jwk: Jwk, op: string,
     write(dir, jwk, holder);
   });
   return kid;
+}
+
+/** Tries a holder that is not in the store: what fails is to be looked for in its command. */
+async function tryNew(holder: Holder, op: Operation, jwk: Jwk): Promise<void> {
+  const [program] = usableCommand(holder, op);
+  await tryHolder(holder, op, jwk).catch((error: unknown) => {
+    throw error instanceof KeystoreError ? new KeystoreError("key", error.message, `run ${program} by hand with the same arguments to see why`) : error;
+  });
 }
 
 function refuseOtherKey(jwk: Jwk, op: Operation): void {

@@ -7,7 +7,7 @@ import { errorCode, printable } from "../errors.ts";
 const MAX_ANSWER = 4 * 1024; // bytes on standard output; the longest answer due has 66
 const MAX_COMPLAINT = 1024 * 1024; // bytes on standard error
 const TAIL = 4 * 1024; // bytes of it that are kept
-const SHOWN = 2; // lines: the last one of pkcs11-tool, tpm2-tools and openssl only says that they give up
+const SHOWN = 2; // lines, and before them the one with the reason: the last ones of many tools only say that they give up
 const MAX_SHOWN = 300; // characters of each
 const GRACE = 200; // ms for the pipes to be closed once the command has ended: a child of its own may have kept them
 
@@ -20,7 +20,7 @@ export interface Ending {
   readonly answer: Buffer;
   /** What went wrong, such as "failed (exit code 3)"; undefined for exit code 0. */
   readonly failure: string | undefined;
-  /** The last lines of its standard error as `: "LINE / LINE"`, or nothing. */
+  /** The last lines of its standard error as `: "REASON / LINE / LINE"`, or nothing. */
   readonly lastLines: string;
 }
 
@@ -104,5 +104,8 @@ function killGroup(pid: number | undefined): void {
 
 function lastLines(bytes: Buffer): string {
   const lines = bytes.toString().split(/[\r\n]+/).map((line) => line.trim()).filter((line) => line !== "");
-  return lines.length === 0 ? "" : `: "${lines.slice(-SHOWN).map((line) => printable(line, MAX_SHOWN)).join(" / ")}"`;
+  const earlier = lines.slice(0, -SHOWN);
+  const reason = earlier.findLast((line) => /^(?:error|denied|fail)/i.test(line)) ?? earlier.findLast((line) => /error|denied|fail/i.test(line));
+  const shown = [...(reason === undefined ? [] : [reason]), ...lines.slice(-SHOWN)];
+  return shown.length === 0 ? "" : `: "${shown.map((line) => printable(line, MAX_SHOWN)).join(" / ")}"`;
 }

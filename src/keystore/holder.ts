@@ -140,7 +140,7 @@ export function usableCommand({ kid, ops }: Holder, op: Operation): Command {
   } catch {
     // a folder of its path cannot be entered, or is none
   }
-  if (stat === undefined) throw unusable(kid, program, "is not there", "install it, or import the key again with a command that is: --force --holder OPERATION -- COMMAND");
+  if (stat === undefined) throw unusable(kid, program, "is not there", "install it, or import the key with another command: --holder OPERATION -- COMMAND");
   if (!stat.isFile() || (stat.mode & EXECUTABLE) === 0) throw unusable(kid, program, "is no program", "give its file the right to be executed, or name another");
   refuseForeign(program, `the holder of key ${kid}, ${program},`, stat);
   return [program, ...args.map(fill)];

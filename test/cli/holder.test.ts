@@ -173,6 +173,8 @@ for (const [what, command, line] of [
     const found = commands(dir).refuses(1, ["import", "hsm", RSA.publicFile, "--holder", "rsa-oaep-256", "--", ...command]);
     assert.match(found, line);
     assert.match(found, "; nothing was imported; ");
+    assert.not.match(found, /private\/|\.holder\b|doctor/, "what was not written");
+    if (!/is not there|can be written/.test(found)) assert.match(found, `run ${command[0]} by hand with the same arguments`);
     assert.not.ok(existsSync(dir), "not even the folder");
   });
 }
