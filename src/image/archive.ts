@@ -1,37 +1,47 @@
-// An image in a tar file of an OCI layout: oci-archive:FILE[:TAG]. It is read once, and written anew beside itself.
+// An image in a tar file of an OCI layout: oci-archive:FILE[:TAG]. A change writes a new file beside it and renames that.
 
 import { randomBytes } from "node:crypto";
-import { createReadStream, createWriteStream, realpathSync, renameSync, rmSync, statSync, type Stats } from "node:fs";
-import { dirname, posix } from "node:path";
+import { closeSync, createWriteStream, fchmodSync, fchownSync, fstatSync, openSync, readSync, realpathSync, renameSync, rmSync, statSync, type Stats } from "node:fs";
+import { open } from "node:fs/promises";
+import { dirname } from "node:path";
 import { pipeline } from "node:stream/promises";
-import { extract, pack, type Extract, type Header, type Pack } from "tar-stream";
+import { pack } from "tar-stream";
 import { KeystoreError } from "../errors.ts";
 import { syncFolder } from "../keystore/files.ts";
 import type { ImageStore } from "./image.ts";
 import { layoutRoot } from "./layout.ts";
 import { changedMeanwhile, damaged, LIMITS } from "./oci.ts";
+import { readTar, type TarEntry } from "./tar.ts";
 
-const DOCUMENT_START = Buffer.from("{ \t\r\n"); // no compressed layer starts with one of these
-const MAX_DOCUMENTS = 256 * 1024 * 1024; // bytes of all that may be a document
+const INDEX = "index.json";
+const SIGNALS = ["SIGHUP", "SIGINT", "SIGTERM"] as const;
+
+/** An archive as it was read. */
+interface Archive {
+  readonly file: string;
+  readonly stat: Stats;
+  readonly entries: readonly TarEntry[];
+}
 
 /** Opens the image `tag` of an archive, or all of its images. */
 export async function openArchive(path: string, tag: string | undefined): Promise<ImageStore> {
-  const stat = statSync(path, { throwIfNoEntry: false });
-  if (stat === undefined) throw new KeystoreError("image", `there is no archive ${path}`, "check the path");
-  if (!stat.isFile()) throw damaged(path, "is not a regular file");
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (found === undefined) throw new KeystoreError("image", `there is no archive ${path}`, "check the path");
+  if (!found.isFile()) throw damaged(path, "is not a regular file");
   const file = realpathSync(path); // a link to it stays one
-  const documents = await readDocuments(file);
-  const index = documents.get("index.json");
+  const archive = withFile(file, (fd) => ({ file, stat: fstatSync(fd), entries: readTar(fd, (reason) => badTar(file, reason)) }));
+  const files = new Map(archive.entries.filter(({ kind }) => kind === "file").map((entry) => [entry.name, entry]));
+  const index = files.get(INDEX);
   if (index === undefined) throw damaged(file, "has no index.json: it is no OCI archive");
   return {
-    root: async () => layoutRoot(index, tag, file),
-    read: async ({ digest }) => documents.get(blobName(digest)) ?? missing(file, digest),
+    root: async () => layoutRoot(readContent(archive, index), tag, file),
+    read: async ({ digest }) => readContent(archive, files.get(blobName(digest)) ?? missing(file, digest)),
     write: async (fresh, root) => {
-      const added = new Map([...fresh.map(({ digest, bytes }) => [blobName(digest), bytes] as const), ["index.json", Buffer.from(root)] as const]);
-      await rewriteArchive(file, stat, added, new Set());
+      const added = new Map([...fresh.map(({ digest, bytes }) => [blobName(digest), bytes] as const), [INDEX, Buffer.from(root)] as const]);
+      await rewriteArchive(archive, added, new Set());
     },
     prune: async (digests) => {
-      await rewriteArchive(file, stat, new Map(), new Set(digests.map(blobName)));
+      await rewriteArchive(archive, new Map(), new Set(digests.map(blobName)));
     },
   };
 }
@@ -44,78 +54,95 @@ function missing(file: string, digest: string): never {
   throw damaged(file, `has no document ${digest}`);
 }
 
-/** Everything in the archive that may be a document, by its normalized name: the last entry of a name counts, as for who unpacks it. */
-async function readDocuments(file: string): Promise<Map<string, Buffer>> {
-  const documents = new Map<string, Buffer>();
-  const entries = extract();
-  const reading = pipeline(createReadStream(file), entries).catch(() => {
-    throw damaged(file, "is no tar file, or is cut off");
-  });
-  let total = 0;
+function badTar(file: string, reason: string): KeystoreError {
+  return new KeystoreError("image", `${file} ${reason}`, "an OCI archive is a tar of plain files and folders, each of them once: fetch it again, or write it with skopeo copy");
+}
+
+function withFile<T>(file: string, work: (fd: number) => T): T {
+  const fd = openSync(file, "r");
   try {
-    for await (const entry of entries) {
-      const chunks: Buffer[] = [];
-      let wanted = isFile(entry.header) && (entry.header.size ?? 0) <= LIMITS.documentBytes;
-      for await (const chunk of entry) {
-        if (!Buffer.isBuffer(chunk)) continue;
-        wanted &&= chunks.length > 0 || DOCUMENT_START.includes(chunk[0] ?? 0);
-        if (wanted) chunks.push(chunk);
-      }
-      const bytes = Buffer.concat(chunks);
-      if ((total += bytes.length) > MAX_DOCUMENTS) throw damaged(file, "has too many documents");
-      if (bytes.length > 0) documents.set(entryName(entry.header), bytes);
-      else documents.delete(entryName(entry.header));
-    }
-  } catch (error) {
-    entries.destroy();
-    await reading; // which tells why, where it is the archive's fault
-    throw error;
+    return work(fd);
+  } finally {
+    closeSync(fd);
   }
-  await reading;
-  return documents;
 }
 
-function isFile({ type }: Header): boolean {
-  return type === "file" || type === "contiguous-file";
+/** The bytes of a document. @throws KeystoreError `image` if it is larger than one may be, or the archive is another one by now */
+function readContent({ file, stat }: Archive, { name, content, size }: TarEntry): Buffer {
+  if (size > LIMITS.documentBytes) throw damaged(`${name} of ${file}`, "is larger than 4 MiB");
+  const bytes = Buffer.alloc(size);
+  return withFile(file, (fd) => {
+    refuseOther(file, fstatSync(fd), stat);
+    for (let at = 0, count = -1; at < size && count !== 0; at += count) count = readSync(fd, bytes, at, size - at, content + at);
+    return bytes;
+  });
 }
 
-function entryName({ name }: Header): string {
-  return posix.normalize(`/${name}`).slice(1);
+function refuseOther(file: string, now: Stats, read: Stats): void {
+  if (now.ino !== read.ino || now.mtimeMs !== read.mtimeMs || now.size !== read.size) throw changedMeanwhile(file);
 }
 
 /** Copies the archive with new entries in place of the old, and puts it in place by rename, unless it is no longer the one that was read. */
-async function rewriteArchive(file: string, read: Stats, added: ReadonlyMap<string, Buffer>, pruned: ReadonlySet<string>): Promise<void> {
+async function rewriteArchive(archive: Archive, added: ReadonlyMap<string, Buffer>, pruned: ReadonlySet<string>): Promise<void> {
+  const { file, stat } = archive;
   const temporary = `${file}.tmp-${randomBytes(8).toString("hex")}`;
-  const [entries, archive] = [extract(), pack()];
-  const copy = async (): Promise<void> => {
-    await copyEntries(entries, archive, (name) => !added.has(name) && !pruned.has(name), file);
-    for (const [name, bytes] of added) await addEntry(archive, name, bytes);
-    archive.finalize();
-  };
-  try {
-    const output = createWriteStream(temporary, { flags: "wx", flush: true, mode: read.mode & 0o777 });
-    await Promise.all([pipeline(createReadStream(file), entries), copy(), pipeline(archive, output)]);
-    const { ino, mtimeMs, size } = statSync(file);
-    if (ino !== read.ino || mtimeMs !== read.mtimeMs || size !== read.size) throw changedMeanwhile(file);
+  await withTemporary(temporary, async () => {
+    const fd = openSync(temporary, "wx", 0o600);
+    const output = createWriteStream(temporary, { fd, flush: true });
+    keepOwner(fd, stat);
+    await pipeline(newArchive(archive, added, pruned), output);
+    refuseOther(file, statSync(file), stat);
     renameSync(temporary, file);
     syncFolder(dirname(file));
+  });
+}
+
+/** The bytes of the archive with some entries replaced or left out: what stays is copied as it is, extension headers included. */
+async function* newArchive({ file, stat, entries }: Archive, added: ReadonlyMap<string, Buffer>, pruned: ReadonlySet<string>): AsyncGenerator {
+  const handle = await open(file);
+  try {
+    refuseOther(file, await handle.stat(), stat);
+    let start = 0; // global headers and what stands between entries stay, too
+    for (const entry of entries) {
+      if (!added.has(entry.name) && !pruned.has(entry.name)) continue;
+      if (entry.start > start) yield* handle.createReadStream({ start, end: entry.start - 1, autoClose: false });
+      start = entry.end;
+    }
+    const end = entries.at(-1)?.end ?? 0;
+    if (end > start) yield* handle.createReadStream({ start, end: end - 1, autoClose: false });
+  } finally {
+    await handle.close();
+  }
+  const fresh = pack();
+  for (const [name, bytes] of added) fresh.entry({ name, size: bytes.length, mode: 0o644 }, bytes);
+  fresh.finalize(); // which writes the end of the archive
+  yield* fresh;
+}
+
+/** Gives the new file the owner, the group and the mode of the old one, each as far as this user and the file system can. */
+function keepOwner(fd: number, { uid, gid, mode }: Stats): void {
+  for (const change of [() => fchownSync(fd, -1, gid), () => fchownSync(fd, uid, -1), () => fchmodSync(fd, mode & 0o777)]) {
+    try {
+      change();
+    } catch {
+      // it stays as a new file of this user's is
+    }
+  }
+}
+
+/** Removes a temporary file where the work fails, and where a signal ends this process meanwhile. */
+async function withTemporary(path: string, work: () => Promise<void>): Promise<void> {
+  const end = (signal: NodeJS.Signals): void => {
+    rmSync(path, { force: true });
+    process.kill(process.pid, signal); // nobody listens to it any more
+  };
+  for (const signal of SIGNALS) process.once(signal, end);
+  try {
+    await work();
   } catch (error) {
-    entries.destroy();
-    archive.destroy();
-    rmSync(temporary, { force: true });
+    rmSync(path, { force: true });
     throw error;
+  } finally {
+    for (const signal of SIGNALS) process.off(signal, end);
   }
-}
-
-async function copyEntries(entries: Extract, archive: Pack, wanted: (name: string) => boolean, file: string): Promise<void> {
-  for await (const entry of entries) {
-    // tar-stream knows no sparse files and would copy the holes away.
-    if ((entry.header.type ?? null) === null) throw damaged(file, `has an entry of a kind that cannot be copied, ${entry.header.name}`);
-    if (wanted(entryName(entry.header))) await pipeline(entry, archive.entry(entry.header));
-    else entry.resume();
-  }
-}
-
-async function addEntry(archive: Pack, name: string, bytes: Buffer): Promise<void> {
-  await new Promise<void>((resolve, reject) => archive.entry({ name, size: bytes.length, mode: 0o644 }, bytes, (error) => (error ? reject(error) : resolve())));
 }

@@ -1,13 +1,15 @@
 // Archives: what a tar may hold beside plain files, and that nothing of it is lost or read as something else.
 
-import { spawnSync } from "node:child_process";
-import { chmodSync, cpSync, createWriteStream, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, chownSync, cpSync, createWriteStream, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { pack, type Header } from "tar-stream";
-import { assertFailure, BINARY, makeStore, run, succeed, temporaryFolder } from "../support.ts";
+import { assertFailure, BINARY, makeStore, run, succeed, temporaryFolder, testWith } from "../support.ts";
 import { encryptedLayer, HandMade } from "./fixtures.ts";
 
 const store = makeStore("alice", "bob");
@@ -55,11 +57,11 @@ test("reads the names as an unpacker would", async () => {
   }
 });
 
-test("of two entries of a name the last one counts, be it a link", async () => {
-  assert.match(cli("inspect", `oci-archive:${await archive(OTHER, ...IMAGE)}`), /alice/);
-  assert.match(refused("inspect", `oci-archive:${await archive(...IMAGE, OTHER)}`), /no image/);
+test("refuses two entries of one name, be one of them a link", async () => {
+  assert.match(refused("inspect", `oci-archive:${await archive(OTHER, ...IMAGE)}`), /has two entries of one name, index\.json; /);
+  assert.match(refused("inspect", `oci-archive:${await archive(...IMAGE, OTHER)}`), /has two entries of one name/);
   for (const type of ["symlink", "link"] as const) {
-    assert.match(refused("inspect", `oci-archive:${await archive(...IMAGE, { name: "index.json", type, linkname: BLOB })}`), /has no index\.json/);
+    assert.match(refused("inspect", `oci-archive:${await archive(...IMAGE, { name: "index.json", type, linkname: BLOB })}`), /has an entry of a kind that no OCI archive needs/);
   }
 });
 
@@ -68,20 +70,18 @@ test("takes documents that start with white space", async () => {
   assert.match(cli("inspect", `oci-archive:${file}`), /alice/);
 });
 
-test("keeps every other entry as it is: links, long names, pax headers, owners and times", async () => {
+test("keeps every other entry as it is: folders, long names, pax headers, owners and times", async () => {
   const long = `${"d".repeat(90)}/${"n".repeat(120)}`;
   const file = await archive(
     { name: "blobs/", type: "directory", mode: 0o700 },
     ...IMAGE,
     { name: long, content: "long" },
     { name: "pax", content: "pax", pax: { "SCHILY.xattr.user.a": "b" }, mtime: new Date(1e12), uid: 7, gid: 8, mode: 0o640 },
-    { name: "soft", type: "symlink", linkname: "../../etc/passwd" },
-    { name: "hard", type: "link", linkname: "pax" },
     { name: "empty", content: "" },
   );
   const list = (): string => spawnSync("tar", ["--numeric-owner", "-tvf", file, "--exclude=blobs/sha256", "--exclude=index.json"], { encoding: "utf8" }).stdout;
   const before = list();
-  assert.match(before, /soft -> \.\.\/\.\.\/etc\/passwd/);
+  assert.match(before, /-rw-r----- 7\/8 .* pax\n/);
   cli("rewrap", `oci-archive:${file}`, "--to", "bob", "--prune");
   assert.is(list(), before);
   assert.match(readFileSync(file, "latin1"), "SCHILY.xattr.user.a=b");
@@ -91,15 +91,17 @@ test("keeps every other entry as it is: links, long names, pax headers, owners a
   assert.match(cli("inspect", `oci:${dir}`, "--verify"), /bob .* opens/);
 });
 
-test("refuses an archive with a sparse file, which it would not copy whole", () => {
+test("refuses an archive with a sparse file, which some tools would read as another one", () => {
   const dir = join(temporaryFolder(), "image");
   cpSync(layout.dir, dir, { recursive: true });
   spawnSync("truncate", ["-s", "10M", join(dir, "blobs/sha256/sparse")]);
-  const file = `${dir}.tar`;
-  assert.is(spawnSync("tar", ["-cSf", file, "--format=gnu", "-C", dir, "."]).status, 0);
-  const before = readFileSync(file);
-  assert.match(refused("rewrap", `oci-archive:${file}`, "--to", "bob"), /has an entry of a kind/);
-  assert.ok(readFileSync(file).equals(before));
+  for (const [format, line] of [["gnu", /has an entry of a kind/], ["pax", /pax header that tools read differently, GNU\.sparse/]] as const) {
+    const file = `${dir}.${format}.tar`;
+    assert.is(spawnSync("tar", ["-cSf", file, `--format=${format}`, "-C", dir, "."]).status, 0);
+    const before = readFileSync(file);
+    assert.match(refused("rewrap", `oci-archive:${file}`, "--to", "bob"), line);
+    assert.ok(readFileSync(file).equals(before));
+  }
 });
 
 test("refuses an archive that is cut off or compressed, and leaves it alone", async () => {
@@ -116,15 +118,42 @@ test("refuses an archive that is cut off or compressed, and leaves it alone", as
   assert.equal(readdirSync(dirname(file)), ["image.tar.gz"]);
 });
 
-test("keeps the archive's mode, and a link to it", async () => {
+test("keeps the archive's mode whatever the umask, and a link to it", async () => {
+  for (const mode of [0o600, 0o664]) {
+    const file = await archive(...IMAGE);
+    chmodSync(file, mode);
+    const link = join(dirname(file), "link.tar");
+    symlinkSync("image.tar", link);
+    const script = 'umask 077; exec "$0" rewrap "oci-archive:$1" --to bob --keystore "$2"';
+    assert.is(spawnSync("sh", ["-c", script, BINARY, link, store]).status, 0);
+    assert.is(statSync(file).mode & 0o777, mode);
+    assert.match(cli("inspect", `oci-archive:${file}`), /bob/);
+    assert.equal(readdirSync(dirname(file)).toSorted(), ["image.tar", "link.tar"]);
+  }
+});
+
+testWith(process.getuid?.() === 0 ? true : undefined, "root", "keeps the archive's owner and group", async () => {
   const file = await archive(...IMAGE);
-  chmodSync(file, 0o600);
-  const link = join(dirname(file), "link.tar");
-  symlinkSync("image.tar", link);
-  cli("rewrap", `oci-archive:${link}`, "--to", "bob");
-  assert.is(statSync(file).mode & 0o777, 0o600);
+  chownSync(file, 1234, 5678);
+  cli("rewrap", `oci-archive:${file}`, "--to", "bob");
+  const { uid, gid } = statSync(file);
+  assert.equal([uid, gid], [1234, 5678]);
+});
+
+test("leaves nothing beside the archive when a signal ends it, and ends as the signal says", async () => {
+  const file = await archive(...IMAGE, { name: "layer", content: Buffer.alloc(100_000_000) });
+  const { ino } = statSync(file);
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP", "SIGKILL"] as const) {
+    const child = spawn(BINARY, ["rewrap", `oci-archive:${file}`, "--to", "bob", "--keystore", store], { stdio: "ignore", env: {} });
+    const closed = once(child, "close");
+    while (child.exitCode === null && readdirSync(dirname(file)).length === 1) await sleep(1);
+    child.kill(signal);
+    assert.equal(await closed, [null, signal]);
+    assert.is(readdirSync(dirname(file)).length, signal === "SIGKILL" ? 2 : 1, `left beside it by ${signal}`);
+    assert.is(statSync(file).ino, ino);
+  }
+  cli("rewrap", `oci-archive:${file}`, "--to", "bob"); // beside what the SIGKILL left
   assert.match(cli("inspect", `oci-archive:${file}`), /bob/);
-  assert.equal(readdirSync(dirname(file)).toSorted(), ["image.tar", "link.tar"]);
 });
 
 test("is not stopped by what a killed run of the same process id left behind", async () => {
