@@ -36,10 +36,20 @@ export function inspect(cli: Cli): void {
       if (json) printJson({ image, manifests });
       else print([image, ...manifests.flatMap(manifestLines)].map((line) => printable(line, MAX_LINE)).join("\n"));
       if (!requireEncrypted) return;
-      const { encrypted, plain } = countLayers(manifests);
+      const { encrypted, plain, untold } = countLayers(manifests);
       if (plain.length > 0) throw new KeystoreError("image", `${plain.length} of the layers of ${image} are not encrypted, ${plain[0]?.digest ?? ""} first`, "encrypt them, or leave --require-encrypted out");
+      if (untold.length > 0) throw untoldError(image, untold);
       if (encrypted.length === 0) throw new KeystoreError("image", `${image} has no encrypted layer`, "check that it is the image you mean, or leave --require-encrypted out");
     },
+  );
+}
+
+function untoldError(image: string, layers: readonly LayerReport[]): KeystoreError {
+  const schemes = new Set(layers.flatMap(({ annotations }) => annotations.map(({ scheme }) => printable(scheme, 64))));
+  return new KeystoreError(
+    "image",
+    `${layers.length} of the layers of ${image} do not tell for whom they are encrypted (${[...schemes].slice(0, 4).join(", ")}), ${layers[0]?.digest ?? ""} first`,
+    "only a JWE under jwe or provider:NAME tells that: encrypt them for such a key, or leave --require-encrypted out",
   );
 }
 

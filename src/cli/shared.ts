@@ -46,7 +46,7 @@ export function printJson(value: unknown): void {
 /** Prints rows as columns under a heading, as wide as their widest cell. */
 export function printTable(heading: readonly string[], rows: readonly (readonly string[])[]): void {
   const table = [heading, ...rows];
-  const widths = heading.map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0)));
+  const widths = heading.map((_, column) => table.reduce((width, row) => Math.max(width, row[column]?.length ?? 0), 0));
   print(table.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ").trimEnd()).join("\n"));
 }
 

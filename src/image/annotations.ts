@@ -3,7 +3,7 @@
 import { KeystoreError, printable } from "../errors.ts";
 import { parseJwe } from "../jwe/gate.ts";
 import { member } from "../json.ts";
-import type { Descriptor } from "./oci.ts";
+import { damaged, LIMITS, type Descriptor } from "./oci.ts";
 
 const PREFIX = "org.opencontainers.image.enc.keys.";
 const PROVIDER = "provider.";
@@ -25,14 +25,20 @@ export function isEncrypted({ mediaType }: Descriptor): boolean {
   return mediaType.endsWith("+encrypted");
 }
 
-/** The key annotations of a layer, in their order. @throws KeystoreError `image` if a part is not base64 */
+/** The key annotations of a layer, in their order. @throws KeystoreError `image` if a part is not base64, or there are too many */
 export function keyAnnotations(layer: Descriptor): KeyAnnotation[] {
+  if (countParts(layer) > LIMITS.layerParts) throw damaged(`layer ${layer.digest}`, `has more than ${LIMITS.layerParts} wrapped keys`);
   return [...layer.annotations].flatMap(([name, value]) => {
     if (!name.startsWith(PREFIX)) return [];
     const rest = name.slice(PREFIX.length);
     const scheme = rest.startsWith(PROVIDER) ? `provider:${rest.slice(PROVIDER.length)}` : rest;
     return [{ scheme, parts: value.split(",").map(decodePart) }];
   });
+}
+
+/** How many wrapped keys a layer has, without a look at them. */
+export function countParts({ annotations }: Descriptor): number {
+  return [...annotations].reduce((count, [name, value]) => (name.startsWith(PREFIX) ? count + value.split(",").length : count), 0);
 }
 
 /** The annotation's name for a scheme. */
@@ -47,7 +53,7 @@ export function annotationValue(parts: readonly Buffer[]): string {
 
 /** Whether a scheme's parts are JWEs that we could open and write. */
 export function isJweScheme(scheme: string): boolean {
-  return scheme === "jwe" || scheme.startsWith("provider:");
+  return scheme === "jwe" || /^provider:./s.test(scheme);
 }
 
 /** A scheme that a user named. @throws KeystoreError `usage` if it is none we can write */

@@ -14,11 +14,12 @@ export interface Credentials {
 }
 
 const HELPER_TIMEOUT = 30_000; // ms
+const MAX_AUTH_FILE = 1024 * 1024; // bytes; who works with many registries has hundreds of entries
 
 /** The credentials for a host and path, from the first file that has some (containers-auth.json(5)). */
 export function credentialsFor(host: string, path: string): Credentials | undefined {
   for (const file of authFiles()) {
-    const bytes = readSmallFile(file)?.bytes;
+    const bytes = readSmallFile(file, MAX_AUTH_FILE)?.bytes;
     if (bytes === undefined) continue;
     const config = parseJson(bytes, 8, (reason) => new KeystoreError("image", `${file} ${reason}`, "log in again, or mend it"));
     const found = isObject(config) ? lookUp(config, host, path) : undefined;

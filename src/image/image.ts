@@ -1,5 +1,6 @@
 // An image wherever it is: what inspect and rewrap need of a layout, an archive or a registry.
 
+import { countParts } from "./annotations.ts";
 import { damaged, isAttestation, isIndex, LIMITS, parseDocument, verify, type Descriptor, type Document } from "./oci.ts";
 
 /** A new document to write, before the one that points to it. */
@@ -28,6 +29,28 @@ export interface FoundManifest {
   readonly descriptor: Descriptor | undefined;
   readonly document: Document & { kind: "manifest" };
   readonly attestation: boolean;
+}
+
+/** Throws where an image has more than {@link LIMITS} allow. */
+export interface LimitedReading {
+  readonly document: (descriptor: Descriptor) => void;
+  readonly layers: (layers: readonly Descriptor[]) => void;
+}
+
+/** Counts what is read of an image, also what is read again: a few documents can name one another very often. */
+export function limitedReading(): LimitedReading {
+  let [documents, bytes, count, parts] = [0, 0, 0, 0];
+  return {
+    document: ({ size }) => {
+      if (++documents > LIMITS.documents) throw damaged("the image", `has more than ${LIMITS.documents} documents`);
+      if ((bytes += size) > LIMITS.bytes) throw damaged("the image", `has documents of more than ${LIMITS.bytes / 1024 / 1024} MiB`);
+    },
+    layers: (layers) => {
+      if ((count += layers.length) > LIMITS.layers) throw damaged("the image", `has more than ${LIMITS.layers} layers`);
+      parts = layers.reduce((sum, layer) => sum + countParts(layer), parts);
+      if (parts > LIMITS.parts) throw damaged("the image", `has more than ${LIMITS.parts} wrapped keys`);
+    },
+  };
 }
 
 /** Reads and verifies what a descriptor points to. @throws KeystoreError `image` */
@@ -62,13 +85,17 @@ export async function manifests(store: ImageStore): Promise<FoundManifest[]> {
   const { document, selected } = await store.root();
   if (document.kind === "manifest") return [{ descriptor: undefined, document, attestation: false }];
   const found: FoundManifest[] = [];
-  let visited = 0;
+  const reading = limitedReading();
   const visit = async (descriptor: Descriptor, depth: number): Promise<void> => {
     if (depth > LIMITS.nesting) throw damaged(`document ${descriptor.digest}`, "is nested too deep");
-    if (visited++ > LIMITS.documents) throw damaged("the image", `has more than ${LIMITS.documents} documents`);
+    reading.document(descriptor);
     const child = await readDocument(store, descriptor);
-    if (child.kind === "manifest") found.push({ descriptor, document: child, attestation: isAttestation(descriptor) });
-    else for (const one of child.manifests) await visit(one, depth + 1);
+    if (child.kind === "index") {
+      for (const one of child.manifests) await visit(one, depth + 1);
+      return;
+    }
+    reading.layers(child.layers);
+    found.push({ descriptor, document: child, attestation: isAttestation(descriptor) });
   };
   for (const place of selected) {
     const descriptor = document.manifests[place];

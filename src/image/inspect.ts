@@ -2,10 +2,11 @@
 
 import { KeystoreError } from "../errors.ts";
 import { isObject, member, type JsonObject } from "../json.ts";
+import { isAlgorithm } from "../jwe/algorithms.ts";
 import { open } from "../jwe/open.ts";
 import type { PrivateKeys } from "../jwe/key.ts";
 import { isEncrypted, isJweScheme, keyAnnotations, partRecipients } from "./annotations.ts";
-import { manifests, type FoundManifest, type ImageStore } from "./image.ts";
+import { limitedReading, manifests, type FoundManifest, type ImageStore } from "./image.ts";
 import { damaged, isStatement, LIMITS, verify, type Descriptor } from "./oci.ts";
 
 /** One part of an annotation: a wrapped key. The member names are those of `inspect --json`. */
@@ -46,15 +47,16 @@ export interface InspectOptions {
 /** Reports every manifest of an image. Of layers only the descriptors are read. @throws KeystoreError `image` if it is damaged */
 export async function inspectImage(store: ImageStore, options: InspectOptions): Promise<ManifestReport[]> {
   const reports = [];
-  for (const found of await manifests(store)) reports.push(await inspectManifest(store, found, options));
+  const configs = limitedReading();
+  for (const found of await manifests(store)) reports.push(await inspectManifest(store, found, options, configs.document));
   return reports;
 }
 
-async function inspectManifest(store: ImageStore, { descriptor, document, attestation }: FoundManifest, options: InspectOptions): Promise<ManifestReport> {
+async function inspectManifest(store: ImageStore, { descriptor, document, attestation }: FoundManifest, options: InspectOptions, countConfig: (config: Descriptor) => void): Promise<ManifestReport> {
   const layers = [];
   for (const layer of document.layers) layers.push(await inspectLayer(layer, options));
   const config = document.config;
-  const readable = config === undefined || attestation || !IMAGE_CONFIGS.has(config.mediaType) ? undefined : readableIn(await readConfig(store, config));
+  const readable = config === undefined || attestation || !IMAGE_CONFIGS.has(config.mediaType) ? undefined : readableIn(await readConfig(store, config, countConfig));
   return {
     digest: descriptor?.digest ?? store.digest ?? "",
     ...(descriptor?.platform === undefined ? {} : { platform: descriptor.platform }),
@@ -91,8 +93,9 @@ async function canOpen(part: Buffer, keys: PrivateKeys): Promise<boolean> {
   }
 }
 
-async function readConfig(store: ImageStore, config: Descriptor): Promise<JsonObject> {
+async function readConfig(store: ImageStore, config: Descriptor, count: (config: Descriptor) => void): Promise<JsonObject> {
   const what = `configuration ${config.digest}`;
+  count(config);
   if (config.size > LIMITS.documentBytes) throw damaged(what, "is larger than 4 MiB");
   const text = verify(await store.read(config), config, what).toString();
   try {
@@ -112,9 +115,27 @@ function readableIn(config: JsonObject): { env: string[]; labels: string[] } {
   };
 }
 
-/** The layers that count, for who requires encryption: attestations do not, and what nobody has a key for is not encrypted. */
-export function countLayers(reports: readonly ManifestReport[]): { encrypted: LayerReport[]; plain: LayerReport[] } {
-  const counted = reports.flatMap(({ layers }) => layers.filter(({ attestation }) => attestation === undefined));
-  const isSecret = ({ encrypted, annotations }: LayerReport): boolean => encrypted && annotations.length > 0;
-  return { encrypted: counted.filter(isSecret), plain: counted.filter((layer) => !isSecret(layer)) };
+/** The layers that count if encryption is required; attestations do not. */
+export interface CountedLayers {
+  /** An annotation tells for whom the layer is encrypted. */
+  readonly encrypted: readonly LayerReport[];
+  /** Not encrypted, or nobody has a key. */
+  readonly plain: readonly LayerReport[];
+  /** None of the annotations tells for whom. */
+  readonly untold: readonly LayerReport[];
+}
+
+/** Sorts layers by whether an annotation tells for whom they are encrypted: that there is an annotation proves nothing. */
+export function countLayers(reports: readonly ManifestReport[]): CountedLayers {
+  const counted: Record<keyof CountedLayers, LayerReport[]> = { encrypted: [], plain: [], untold: [] };
+  for (const layer of reports.flatMap(({ layers }) => layers)) {
+    if (layer.attestation === true) continue;
+    if (!layer.encrypted || layer.annotations.length === 0) counted.plain.push(layer);
+    else counted[layer.annotations.some(tellsForWhom) ? "encrypted" : "untold"].push(layer);
+  }
+  return counted;
+}
+
+function tellsForWhom({ scheme, parts }: LayerReport["annotations"][number]): boolean {
+  return isJweScheme(scheme) && parts.some(({ recipients }) => recipients.some(({ alg }) => isAlgorithm(alg)));
 }

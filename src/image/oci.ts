@@ -4,8 +4,17 @@ import { createHash } from "node:crypto";
 import { KeystoreError, printable } from "../errors.ts";
 import { isObject, member, parseJson, type JsonObject } from "../json.ts";
 
-/** Limits on documents: registries keep to 4 MiB, and no tool nests indexes deeper than two or three. */
-export const LIMITS = { documentBytes: 4 * 1024 * 1024, jsonDepth: 64, nesting: 8, documents: 10_000 } as const;
+/** Limits on documents: registries keep to 4 MiB, and no tool nests indexes deeper than two or three. `bytes`, `layers` and `parts` are an image's in all. */
+export const LIMITS = {
+  documentBytes: 4 * 1024 * 1024,
+  jsonDepth: 64,
+  nesting: 8,
+  documents: 10_000,
+  bytes: 256 * 1024 * 1024,
+  layers: 100_000,
+  layerParts: 1000,
+  parts: 100_000,
+} as const;
 
 /** What a document points to (image-spec, descriptor.md). */
 export interface Descriptor {

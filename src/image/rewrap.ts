@@ -9,7 +9,7 @@ import { open } from "../jwe/open.ts";
 import { seal } from "../jwe/seal.ts";
 import { annotationName, annotationValue, isEncrypted, isJweScheme, keyAnnotations, partRecipients, type PartRecipient } from "./annotations.ts";
 import { editJson, type Edit } from "./edit.ts";
-import { readDocument, type ImageStore, type NewDocument } from "./image.ts";
+import { limitedReading, readDocument, type ImageStore, type NewDocument } from "./image.ts";
 import { damaged, digestOf, LIMITS, REFERENCE_DIGEST, type Descriptor, type Document } from "./oci.ts";
 
 /** What to change: everybody (`to`), or some (`add`, `remove`). */
@@ -55,6 +55,7 @@ export async function planRewrap(store: ImageStore, request: RewrapRequest, keys
   const renamed = new Map<string, string>();
   const unopened: string[] = [];
   const done = new Map<string, { digest: string; size: number }>();
+  const reading = limitedReading();
 
   const layerEdits = async (layer: Descriptor, path: readonly (string | number)[]): Promise<Edit[]> => {
     if (!isEncrypted(layer)) return [];
@@ -67,15 +68,16 @@ export async function planRewrap(store: ImageStore, request: RewrapRequest, keys
     return changed.annotations.map(([name, value]) => ({ path: [...path, "annotations", name], value }));
   };
 
-  const rewrite = async (document: Document, selected: readonly number[] | undefined, depth: number): Promise<string> => {
+  const rewrite = async (document: Document, selected: ReadonlySet<number> | undefined, depth: number): Promise<string> => {
     if (document.kind === "manifest") {
+      reading.layers(document.layers);
       const edits = [];
       for (const [place, layer] of document.layers.entries()) edits.push(...(await layerEdits(layer, ["layers", place])));
       return editJson(document.text, edits);
     }
     const edits: Edit[] = [];
     for (const [place, descriptor] of document.manifests.entries()) {
-      if (selected !== undefined && !selected.includes(place)) continue;
+      if (selected !== undefined && !selected.has(place)) continue;
       const { digest, size } = await rewriteAt(descriptor, depth + 1);
       if (digest === descriptor.digest) continue;
       edits.push({ path: ["manifests", place, "digest"], value: digest }, { path: ["manifests", place, "size"], value: size });
@@ -90,9 +92,9 @@ export async function planRewrap(store: ImageStore, request: RewrapRequest, keys
 
   const rewriteAt = async (descriptor: Descriptor, depth: number): Promise<{ digest: string; size: number }> => {
     if (depth > LIMITS.nesting) throw damaged(`document ${descriptor.digest}`, "is nested too deep");
-    if (done.size > LIMITS.documents) throw damaged("the image", `has more than ${LIMITS.documents} documents`);
     const known = done.get(descriptor.digest);
     if (known !== undefined) return known;
+    reading.document(descriptor);
     const document = await readDocument(store, descriptor);
     const text = await rewrite(document, undefined, depth);
     const bytes = Buffer.from(text);
@@ -107,7 +109,7 @@ export async function planRewrap(store: ImageStore, request: RewrapRequest, keys
   };
 
   const { document, selected } = await store.root();
-  const root = await rewrite(document, document.kind === "index" ? selected : undefined, 0);
+  const root = await rewrite(document, document.kind === "index" ? new Set(selected) : undefined, 0);
   if (unopened.length > 0) throw unopenedError(unopened, request.from);
   if (root !== document.text && store.digest !== undefined) renamed.set(store.digest, digestOf(Buffer.from(root)));
   return { changes, documents, root, renamed };

@@ -58,6 +58,26 @@ test("--require-encrypted takes no annotation's word for an attestation, and no 
   cli("inspect", single(`{"layers":[${PLAIN.replace(/application[^"]*/, "application/vnd.in-toto+json")},${encrypted()}]}`, attestation).reference, "--require-encrypted");
 });
 
+test("--require-encrypted wants an annotation that tells for whom, and names the schemes that do not", () => {
+  const base64 = (jwe: unknown): string => Buffer.from(JSON.stringify(jwe)).toString("base64");
+  const layer = encrypted();
+  const jwe = JSON.parse(Buffer.from(/keystore":"([^"]*)/.exec(layer)?.[1] ?? "", "base64").toString()) as { recipients: { header: object }[] };
+  const { recipients, ...rest } = jwe;
+  const [recipient] = recipients;
+  const only = (scheme: string, value: string): string => layer.replace(/provider\.keystore":"[^"]*/, `${scheme}":"${value}`);
+  const cases: readonly [scheme: string, value: string][] = [
+    ["jwe", "AAAA"], ["jwe", "AAAA,AAAA"], ["provider.keystore", "AAAA"], ["nonsense", "AAAA"], ["nonsense", base64(jwe)], ["pgp", base64(jwe)],
+    ["pkcs7", "MIIB"], ["pkcs11", base64({ version: 0, blobs: [] })], ["provider.", base64(jwe)], ["jwe", base64({ ...rest, recipients: [] })], ["jwe", base64(rest)],
+    ["jwe", base64({ ...rest, recipients: [{}] })], ["jwe", base64({ ...rest, recipients: [{ ...recipient, header: { alg: "dir" } }] })], ["provider.kms", base64({ key_url: "kms://key", wrapped_key: "AA" })],
+  ];
+  for (const [scheme, value] of cases) {
+    const line = failsAfter("inspect", single(`{"layers":[${only(scheme, value)},${layer}]}`).reference, "--require-encrypted");
+    assert.match(line, new RegExp(`1 of the layers of .* do not tell for whom they are encrypted \\(${scheme.replace("provider.", "provider:")}\\), sha256:.*; .*jwe or provider:NAME`), `${scheme} ${value}`);
+  }
+  cli("inspect", single(`{"layers":[${second(layer, "pgp", "AAAA")}]}`).reference, "--require-encrypted");
+  cli("inspect", single(`{"layers":[${only("jwe", `AAAA,${base64(jwe)}`)}]}`).reference, "--require-encrypted");
+});
+
 test("--require-encrypted fails where there is no encrypted layer at all", () => {
   assert.match(failsAfter("inspect", single('{"layers":[]}').reference, "--require-encrypted"), /has no encrypted layer/);
   assert.match(failsAfter("inspect", single('{"manifests":[]}').reference, "--require-encrypted"), /has no encrypted layer/);
@@ -68,6 +88,24 @@ test("ends on an index whose entries multiply without a manifest", () => {
   let child = image.blob(index());
   for (let depth = 0; depth < 6; depth++) child = image.blob(index(...Array.from({ length: 100 }, () => entry(child, "", INDEX))));
   assert.match(assertFailure(run(["inspect", image.index(index(entry(child, "", INDEX)))], { timeout: 15_000 }), 1), /more than 10,?000 documents/);
+});
+
+test("tells the limit that an image is beyond, instead of working on it for minutes", () => {
+  const image = new HandMade();
+  const times = (count: number, text: string): string[] => Array<string>(count).fill(text);
+  const layer = encrypted();
+  const keys = (count: number): string => layer.replace(/keystore":"/, `$&${"AAAA,".repeat(count)}`);
+  const large = image.blob(`{"layers":[${PLAIN}],"pad":"${"x".repeat(4_000_000)}"}`);
+  const config = `{"mediaType":"application/vnd.oci.image.config.v1+json",${image.blob(`{"pad":"${"x".repeat(4_000_000)}"}`)}}`;
+  const cases: readonly [index: string, limit: RegExp, command: readonly string[]][] = [
+    [index(...times(9000, entry(large))), /has documents of more than 256 MiB/, ["inspect"]],
+    [index(...times(9000, entry(image.blob(`{"config":${config},"layers":[]}`)))), /has documents of more than 256 MiB/, ["inspect"]],
+    [index(...times(500, entry(image.blob(`{"layers":[${times(300, PLAIN).join(",")}]}`)))), /has more than 100000 layers/, ["inspect"]],
+    [index(entry(image.blob(`{"layers":[${keys(200_000)}]}`))), /has more than 100000 wrapped keys/, ["inspect"]],
+    [index(entry(image.blob(`{"layers":[${keys(1000)}]}`))), /layer sha256:\w+ has more than 1000 wrapped keys/, ["rewrap", "--to", "bob"]],
+    [index(entry(image.blob(`{"layers":[${times(101, keys(990)).join(",")}]}`))), /has more than 100000 wrapped keys/, ["rewrap", "--to", "bob"]],
+  ];
+  for (const [text, limit, [command = "", ...args]] of cases) assert.match(refused(1, command, image.index(text), ...args), limit);
 });
 
 test("prints nothing of an image that moves the cursor, and takes no kid for a name", () => {
