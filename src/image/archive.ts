@@ -1,7 +1,7 @@
 // An image in a tar file of an OCI layout: oci-archive:FILE[:TAG]. A change writes a new file beside it and renames that.
 
 import { randomBytes } from "node:crypto";
-import { closeSync, createWriteStream, fchmodSync, fchownSync, fstatSync, openSync, readSync, realpathSync, renameSync, rmSync, statSync, type Stats } from "node:fs";
+import { closeSync, createWriteStream, fstatSync, openSync, readSync, realpathSync, renameSync, rmSync, statSync, type Stats } from "node:fs";
 import { open } from "node:fs/promises";
 import { dirname } from "node:path";
 import { pipeline } from "node:stream/promises";
@@ -11,6 +11,7 @@ import { syncFolder } from "../keystore/files.ts";
 import type { ImageStore } from "./image.ts";
 import { layoutRoot } from "./layout.ts";
 import { changedMeanwhile, damaged, LIMITS } from "./oci.ts";
+import { keepOwner } from "./owner.ts";
 import { readTar, type TarEntry } from "./tar.ts";
 
 const INDEX = "index.json";
@@ -117,17 +118,6 @@ async function* newArchive({ file, stat, entries }: Archive, added: ReadonlyMap<
   for (const [name, bytes] of added) fresh.entry({ name, size: bytes.length, mode: 0o644 }, bytes);
   fresh.finalize(); // which writes the end of the archive
   yield* fresh;
-}
-
-/** Gives the new file the owner, the group and the mode of the old one, each as far as this user and the file system can. */
-function keepOwner(fd: number, { uid, gid, mode }: Stats): void {
-  for (const change of [() => fchownSync(fd, -1, gid), () => fchownSync(fd, uid, -1), () => fchmodSync(fd, mode & 0o777)]) {
-    try {
-      change();
-    } catch {
-      // it stays as a new file of this user's is
-    }
-  }
 }
 
 /** Removes a temporary file where the work fails, and where a signal ends this process meanwhile. */

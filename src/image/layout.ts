@@ -1,34 +1,38 @@
 // An image in an OCI layout directory: oci:DIR[:TAG].
 
-import { realpathSync } from "node:fs";
+import { closeSync, openSync, realpathSync, type Stats } from "node:fs";
 import { join } from "node:path";
 import { KeystoreError } from "../errors.ts";
 import { readSmallFile, removeFile, writeFileSafely, type SmallFile } from "../keystore/files.ts";
 import { withLock } from "../keystore/lock.ts";
 import type { ImageStore } from "./image.ts";
 import { changedMeanwhile, damaged, LIMITS, parseDocument, type Document } from "./oci.ts";
+import { keepOwner } from "./owner.ts";
 
 const REF_NAME = "org.opencontainers.image.ref.name";
-const BLOB = 0o644;
+const SHARED = 0o644; // of a file where there was none
 
 /** The image `tag` of a layout, or all of its images. */
 export function openLayout(dir: string, tag: string | undefined): ImageStore {
   const indexPath = join(dir, "index.json");
   const blobPath = (digest: string): string => join(dir, "blobs", digest.replace(":", "/"));
   let seen: Buffer = Buffer.alloc(0); // the index.json that the change starts from
-  const change = async (work: (mode: number) => void): Promise<void> =>
+  const change = async (work: (index: Stats) => void): Promise<void> =>
     await withLock(join(dir, ".ocicrypt-keystore.lock"), () => {
       const { bytes, stat } = readFile(indexPath);
       if (!bytes.equals(seen)) throw changedMeanwhile(indexPath);
-      work(stat.mode & 0o777);
+      work(stat);
     });
   return {
     root: async () => layoutRoot((seen = readFile(indexPath).bytes), tag, dir),
     read: async ({ digest }) => readFile(blobPath(digest)).bytes,
     write: async (documents, root) =>
-      await change((mode) => {
-        for (const { digest, bytes } of documents) writeFileSafely(blobPath(digest), bytes, BLOB, "replace", LIMITS.documentBytes);
-        writeFileSafely(realpathSync(indexPath), root, mode, "replace", LIMITS.documentBytes); // from here on the image is the new one
+      await change((index) => {
+        for (const { digest, bytes } of documents) {
+          writeFileSafely(blobPath(digest), bytes, SHARED, "replace", LIMITS.documentBytes);
+          makeLike(blobPath(digest), index);
+        }
+        writeFileSafely(realpathSync(indexPath), root, SHARED, "replace", LIMITS.documentBytes); // from here on the image is the new one
       }),
     prune: async (digests) =>
       await change(() => {
@@ -45,6 +49,15 @@ export function layoutRoot(bytes: Buffer, tag: string | undefined, where: string
   if (selected.length > 0) return { document, selected };
   const tags = document.manifests.map(({ annotations }) => annotations.get(REF_NAME)).filter((one) => one !== undefined);
   throw new KeystoreError("image", `no image ${tag ?? ""} in ${where}`, tags.length === 0 ? "it has no tags: name it without one" : `it has ${tags.slice(0, 5).join(", ")}`);
+}
+
+function makeLike(path: string, index: Stats): void {
+  const fd = openSync(path, "r");
+  try {
+    keepOwner(fd, index);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** Reads a document; layers are never read, so anything larger than a document may be is refused. */

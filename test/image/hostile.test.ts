@@ -1,12 +1,12 @@
 // Layouts that somebody made to mislead, and odd ones that are right: no false word about them, and nothing lost.
 
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { assertFailure, BINARY, kidOf, makeStore, run, succeed, temporaryFolder, wrap } from "../support.ts";
+import { assertFailure, BINARY, kidOf, makeStore, run, succeed, temporaryFolder, testWith, wrap } from "../support.ts";
 import { encryptedLayer, HandMade } from "./fixtures.ts";
 
 const store = makeStore("alice", "bob");
@@ -228,6 +228,23 @@ test("keeps the mode of index.json, and a link to it", () => {
   assert.is(statSync(real).mode & 0o777, 0o600);
   assert.match(readFileSync(real, "utf8"), digests(image.read())[0] ?? "none");
   assert.equal(readdirSync(image.dir).toSorted(), ["blobs", "index.json", "oci-layout", "real.json"]);
+});
+
+testWith(process.getuid?.() === 0 ? true : undefined, "root", "gives new files of a layout the mode and owner of index.json, whatever the umask", () => {
+  for (const mode of [0o644, 0o664, 0o600]) {
+    const { image, reference } = single(`{"layers":[${encrypted()}]}`);
+    const path = join(image.dir, "index.json");
+    chownSync(path, 1234, 5678);
+    chmodSync(path, mode);
+    const before = readdirSync(join(image.dir, "blobs/sha256"));
+    assert.is(spawnSync("sh", ["-c", 'umask 077; exec "$0" rewrap "$1" --to bob --keystore "$2"', BINARY, reference, store]).status, 0);
+    const fresh = readdirSync(join(image.dir, "blobs/sha256")).filter((name) => !before.includes(name));
+    assert.is(fresh.length, 1);
+    for (const file of [path, ...fresh.map((name) => join(image.dir, "blobs/sha256", name))]) {
+      const stat = statSync(file);
+      assert.equal([stat.mode & 0o777, stat.uid, stat.gid], [mode, 1234, 5678], file);
+    }
+  }
 });
 
 test("is not held up by a FIFO or a folder in the place of a document", () => {
