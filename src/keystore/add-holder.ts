@@ -1,12 +1,13 @@
 // Adding a key whose private part a command holds: only after it has opened what was wrapped for its public key.
 
 import { randomBytes } from "node:crypto";
+import { isDeepStrictEqual } from "node:util";
 import { KeystoreError } from "../errors.ts";
 import { forbids } from "../jwe/algorithms.ts";
 import { open } from "../jwe/open.ts";
 import { seal } from "../jwe/seal.ts";
 import { bytesOf, kidOf, publicHalf, type Jwk } from "../jwk/jwk.ts";
-import { addNamed } from "./change.ts";
+import { addNamed, namesOf } from "./change.ts";
 import { locatePrivate, readPublicKey } from "./directory.ts";
 import { makeFolder, writeFileSafely } from "./files.ts";
 import { holderFile, holderKey, isOperation, MAX_WORDS, OPERATIONS, readHolder, usableCommand, type Holder, type Operation } from "./holder.ts";
@@ -44,7 +45,9 @@ export async function addHolder(dir: string, name: string, jwk: Jwk, op: string,
       throw new KeystoreError("store", `the private key ${kid} itself is in the store, and no holder would be asked`, "export it as a backup if its holder has none, ocicrypt-keystore remove it with --force, then import again");
     }
     const known = readHolder(layout.holder(dir, kid), kid);
-    if (known !== undefined && !force) throw new KeystoreError("store", `the key ${kid} has a holder under another name`, "add --force to give it this operation too, or import the public key alone for a second name");
+    // An import that was interrupted before the name was there is repeated as it was.
+    const repeated = namesOf(dir, kid).length === 0 && isDeepStrictEqual(known?.ops, added);
+    if (known !== undefined && !force && !repeated) throw new KeystoreError("store", `the key ${kid} has a holder under another name`, "add --force to give it this operation too, or import the public key alone for a second name");
     const holder = { ...known, kid, ops: new Map([...(known?.ops ?? []), ...added]) };
     write(dir, jwk, holder);
   });

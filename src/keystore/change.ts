@@ -1,7 +1,9 @@
 // Changes to the key store directory. Each takes the lock and changes one file after another, in an order in which a
 // crash in between leaves every key that opened an annotation where it opens it still.
 
-import { KeystoreError } from "../errors.ts";
+import { existsSync } from "node:fs";
+import { basename } from "node:path";
+import { asKeystoreError, KeystoreError } from "../errors.ts";
 import type { SecretSource } from "../jwe/at-rest.ts";
 import { isPrivate, kidOf, publicHalf, type Jwk } from "../jwk/jwk.ts";
 import { locatePrivate, mustExist, nameList, parseKeyFile, readDefault, readName, readPrivateKey, readPublicKey, unlockKeyFile } from "./directory.ts";
@@ -45,9 +47,15 @@ export async function addNamed(dir: string, name: string, kid: string, force: bo
       throw new KeystoreError("store", `the key's kid ${kid} is the name of another key in ${dir}`, "remove that name first");
     }
     await write();
+    // The default first: a crash before the name is there leaves what the same command completes when it is repeated.
+    if (!isUsable(dir, formerDefault)) writeFileSafely(layout.defaultName(dir), `${name}\n`, "shared", "replace");
     writeName(dir, name, [kid, ...(former ?? []).filter((one) => one !== kid)]);
-    if (formerDefault === undefined) writeFileSafely(layout.defaultName(dir), `${name}\n`, "shared", "replace");
   });
+}
+
+/** Whether the default is set, and leads to a name. A crash may leave one that leads to none. */
+function isUsable(dir: string, name: string | undefined): boolean {
+  return name !== undefined && readName(dir, name) !== undefined;
 }
 
 /**
@@ -114,14 +122,61 @@ export async function removeKey(dir: string, nameOrKid: string, options: { reado
     const lost = kids.filter((kid) => locatePrivate(dir, kid) !== undefined);
     if (lost.length > 0 && !options.force) throw lastCopy(nameOrKid, lost, lost.every((kid) => locatePrivate(dir, kid)?.kind === "holder"), options.purge);
 
-    const wasDefault = remaining.get(readDefault(dir) ?? "")?.length === 0;
-    if (wasDefault) removeFile(layout.defaultName(dir));
-    for (const [name, rest] of remaining) {
-      if (rest.length === 0) removeFile(layout.name(dir, name));
-      else writeName(dir, name, rest);
-    }
-    return { removed: kids.map((kid) => ({ kid, movedTo: takeAway(dir, kid, options.purge) })), wasDefault };
+    const defaultName = readDefault(dir) ?? "";
+    const wasDefault = remaining.get(defaultName)?.length === 0;
+    const moved = allOrNothing(nameOrKid, (undo) => {
+      if (wasDefault) {
+        undo(() => {
+          if (readDefault(dir) !== defaultName) writeFileSafely(layout.defaultName(dir), `${defaultName}\n`, "shared", "replace");
+        });
+        removeFile(layout.defaultName(dir));
+      }
+      for (const [name, rest] of remaining) {
+        const former = readName(dir, name) ?? [];
+        undo(() => {
+          if (readName(dir, name)?.join() !== former.join()) writeName(dir, name, former);
+        });
+        if (rest.length === 0) removeFile(layout.name(dir, name));
+        else writeName(dir, name, rest);
+      }
+      makeFolder(layout.removedDir(dir), 0o700);
+      return kids.map((kid) => ({ kid, ...takeAway(dir, kid, options.purge, undo) }));
+    });
+    if (options.purge) for (const path of moved.flatMap(({ files }) => files)) deleteForGood(nameOrKid, path);
+    return { removed: moved.map(({ kid, movedTo }) => ({ kid, movedTo: options.purge ? undefined : movedTo })), wasDefault };
   });
+}
+
+/** The last step of a purge, which nothing undoes. */
+function deleteForGood(what: string, path: string): void {
+  try {
+    removeFile(path);
+  } catch (error) {
+    const { code, message } = asKeystoreError(error);
+    throw new KeystoreError(code, `${what} is removed, and a file of it is not deleted yet: ${message}`, "delete it with ocicrypt-keystore doctor --fix");
+  }
+}
+
+/**
+ * Runs changes, each of which tells first how to undo it. Where one fails, those before it are undone: a crash cannot be,
+ * so their order must leave a store that works at every step.
+ */
+function allOrNothing<T>(what: string, change: (undo: (step: () => void) => void) => T): T {
+  const steps: (() => void)[] = [];
+  try {
+    return change((step) => void steps.push(step));
+  } catch (error) {
+    const left = steps.toReversed().filter((step) => {
+      try {
+        step();
+        return false;
+      } catch {
+        return true;
+      }
+    });
+    const { code, message, hint } = asKeystoreError(error);
+    throw new KeystoreError(code, `cannot remove ${what}: ${message}`, left.length === 0 ? `nothing was removed; ${hint}` : `it is removed in part; ${hint}, then try again`);
+  }
 }
 
 /** Where a file goes in removed/: beside another symmetric key's of the same kid, not over it. */
@@ -134,17 +189,24 @@ function removedTarget(dir: string, { path, file }: { path: string; file: string
   }
 }
 
-/** Moves a key's files to removed/, or deletes them. The private file first: a public one without it is a recipient still. */
-function takeAway(dir: string, kid: string, purge: boolean): string | undefined {
-  makeFolder(layout.removedDir(dir), 0o700);
+/**
+ * Moves a key's files to removed/, the private ones first: a public one without it is a recipient still. What is to be
+ * deleted gets the name of a leftover there.
+ */
+function takeAway(dir: string, kid: string, purge: boolean, undo: (step: () => void) => void): { movedTo: string | undefined; files: readonly string[] } {
+  const files: string[] = [];
+  const move = (from: string, to: string): void => {
+    const target = purge ? layout.removedFile(dir, `.tmp-${process.pid}-${basename(from)}.${files.length}`) : to;
+    undo(() => {
+      if (!existsSync(from)) moveFile(target, from);
+    });
+    moveFile(from, target);
+    files.push(target);
+  };
   let movedTo: string | undefined;
-  for (let found = locatePrivate(dir, kid); found !== undefined; found = locatePrivate(dir, kid)) {
-    if (purge) removeFile(found.path);
-    else moveFile(found.path, (movedTo = removedTarget(dir, found)));
-  }
-  if (purge) removeFile(layout.publicKey(dir, kid));
-  else moveFile(layout.publicKey(dir, kid), layout.removedFile(dir, `${kid}.public.jwk`));
-  return movedTo;
+  for (let found = locatePrivate(dir, kid); found !== undefined; found = locatePrivate(dir, kid)) move(found.path, (movedTo = removedTarget(dir, found)));
+  if (existsSync(layout.publicKey(dir, kid))) move(layout.publicKey(dir, kid), layout.removedFile(dir, `${kid}.public.jwk`));
+  return { movedTo, files };
 }
 
 function refuseCurrent(dir: string, kid: string, remaining: ReadonlyMap<string, readonly string[]>): void {
@@ -164,7 +226,8 @@ function lastCopy(what: string, kids: readonly string[], held: boolean, purge: b
   );
 }
 
-function namesOf(dir: string, kid: string): string[] {
+/** The names that a kid has, current or retired. */
+export function namesOf(dir: string, kid: string): string[] {
   return nameList(dir).filter((name) => readName(dir, name)?.includes(kid));
 }
 

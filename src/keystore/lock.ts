@@ -32,7 +32,7 @@ export async function withLock<T>(path: string, work: () => T | Promise<T>): Pro
   const heartbeat = setInterval(() => touch(path, mine), HEARTBEAT).unref(); // the work keeps the process alive, or nothing does
   try {
     const result = await writeGuard.run(mustHold, work);
-    mustHold(); // it may have been lost right before the last change
+    if (isLost(path, mine)) throw takenOver(path); // perhaps right before the last change
     return result;
   } finally {
     clearInterval(heartbeat);
@@ -92,6 +92,15 @@ function takenOver(path: string): KeystoreError {
 
 function isMine(path: string, mine: string): boolean {
   return readSmallFile(path)?.bytes.toString() === mine;
+}
+
+/** Whether another's lock is there, or none. One that cannot be read is not lost: the work is done by then. */
+function isLost(path: string, mine: string): boolean {
+  try {
+    return !isMine(path, mine);
+  } catch {
+    return false;
+  }
 }
 
 function touch(path: string, mine: string): void {

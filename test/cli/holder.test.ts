@@ -1,6 +1,6 @@
 // import --holder, and every other command on a key that a command holds.
 
-import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -53,6 +53,21 @@ test("the command behind -- arrives untouched, and its trial gets {kid} too", ()
   const kid = commands(dir)("import", "hsm", RSA.publicFile, "--holder=rsa-oaep-256", "--", program, ...args).trim();
   assert.equal(linesOf(log), args.map((arg) => arg.replace("{kid}", kid)));
   assert.equal(readJson(holderOf(dir))["ops"], { "rsa-oaep-256": [program, ...args] });
+});
+
+testWith(openssl, "openssl", "import --holder that was killed between its files is repeated as it was; another command for the operation needs --force", () => {
+  for (const [op, key] of [["rsa-oaep-256", RSA], ["rsa-oaep", RSA], ["ecdh", EC]] as const) {
+    for (const missing of [["names/hsm"], ["names/hsm", "default"], ["names/hsm", "default", "public/KID.jwk"]]) {
+      const dir = newStore();
+      const command = held(op, key);
+      const kid = commands(dir)(...command).trim();
+      for (const file of missing) rmSync(join(dir, file.replace("KID", kid)));
+      const other = script(`exec ${holds(op, key).join(" ")}`);
+      commands(dir).refuses(1, ["import", "hsm", key.publicFile, "--holder", op, "--", other]);
+      assert.is(commands(dir)(...command).trim(), kid);
+      assert.is(unwrap(dir, wrap(dir, ["hsm"])), OPTSDATA);
+    }
+  }
 });
 
 test("a further operation comes with --force: the key is wrapped for with OAEP-256 from then on, and still opens what was SHA-1's", () => {
