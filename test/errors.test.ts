@@ -46,6 +46,15 @@ test("leaves whole surrogate pairs and escapes halves", () => {
   assert.is(printable("\ud83d\ud83d\ude00\ude00", 20), "\\ud83d\u{1f600}\\ude00");
 });
 
+test("cuts between characters, wherever the cut falls", () => {
+  for (const text of ["\u{1f600}".repeat(20), `a${"\u{1f600}".repeat(20)}`, "a\u{1f600}b\u20ac\u{10ffff}\ud83d".repeat(9)]) {
+    for (let max = 1; max < 40; max++) {
+      const cut = printable(text, max);
+      assert.ok(cut.isWellFormed() && cut.length <= max && cut.endsWith("…"), `${max}: ${cut}`);
+    }
+  }
+});
+
 test("keeps what fits, and cuts what does not", () => {
   assert.equal(["", "abc", "abcd", "a\n"].map((text) => printable(text, 3)), ["", "abc", "ab…", "a\\…"]);
 });

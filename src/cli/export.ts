@@ -22,7 +22,7 @@ export function exportKey(cli: Cli): void {
       yargs
         .positional("KEY", { type: "string", demandOption: true, describe: "A name, for its current key, or a kid" })
         .option("private", { type: "boolean", default: false, describe: "The private key" })
-        .option("format", { choices: ["jwk", "pem"] as const, default: "jwk" as const, describe: "JWK, or PEM (SPKI, PKCS#8)" })
+        .option("format", { choices: ["jwk", "pem"] as const, requiresArg: true, default: "jwk" as const, describe: "JWK, or PEM (SPKI, PKCS#8)" })
         .option("output", { alias: "o", type: "string", requiresArg: true, describe: "The file to write; - or none is standard output" })
         .option("force", { type: "boolean", default: false, describe: "Overwrite the file; print a private key to a terminal" })
         .example("$0 export alice --format pem -o alice.pem", "For those who encrypt with jwe:alice.pem")

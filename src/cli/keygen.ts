@@ -17,7 +17,7 @@ export function keygen(cli: Cli): void {
     (yargs) =>
       yargs
         .positional("NAME", { type: "string", demandOption: true, describe: "The new key's name" })
-        .option("type", { choices: ["ec", "rsa", "oct"] as const, default: "ec" as const, describe: "EC or RSA key pair, or a symmetric key" })
+        .option("type", { choices: ["ec", "rsa", "oct"] as const, requiresArg: true, default: "ec" as const, describe: "EC or RSA key pair, or a symmetric key" })
         .option("curve", { choices: ["P-256", "P-384", "P-521"] as const, requiresArg: true, describe: "The curve of an EC key (P-256)" })
         .option("bits", { type: "string", requiresArg: true, describe: "The size of an RSA or a symmetric key (3072, 256)" })
         .example("$0 keygen alice", "P-256, to encrypt for provider:keystore:alice")

@@ -2,7 +2,7 @@
 
 import yargs from "yargs";
 import packageJson from "../../package.json" with { type: "json" };
-import { KeystoreError } from "../errors.ts";
+import { KeystoreError, printable } from "../errors.ts";
 import { settle } from "../transport/stdio.ts";
 import { completion } from "./completion.ts";
 import { config } from "./config.ts";
@@ -25,6 +25,9 @@ const COMMANDS = [keygen, list, show, importKey, exportKey, rotate, defaultKey, 
 
 const LISTS = new Set(["_", "to", "add", "remove"]); // what may be given more than once
 
+// An option is what its name says, spelled in full: none has parts (--keystore.a) or an opposite (--no-keystore), and all that is text stays text.
+const PARSER = { "parse-numbers": false, "parse-positional-numbers": false, "greedy-arrays": false, "dot-notation": false, "boolean-negation": false } as const;
+
 const USAGE = `$0 COMMAND
 $0 [--keystore DIR] [--provider NAME] [--passphrase-file FILE | --master-key-file FILE] < request
 
@@ -38,6 +41,7 @@ export async function run(args: readonly string[]): Promise<void> {
 
 async function runCommand(args: readonly string[]): Promise<void> {
   console.log = print; // yargs prints help, the version and completions with it; Node's own hides what cannot be written
+  const { own, holder } = split(args);
   const parser = yargs([], "/") // it asks for the working directory otherwise, which may be gone
     .scriptName("ocicrypt-keystore")
     .usage(USAGE)
@@ -49,8 +53,9 @@ async function runCommand(args: readonly string[]): Promise<void> {
     .demandCommand(1, 1, "no command given")
     .strict()
     .version(packageJson.version)
-    .parserConfiguration({ "parse-numbers": false, "parse-positional-numbers": false, "greedy-arrays": false })
+    .parserConfiguration(PARSER)
     .check((argv) => {
+      refuseValues(own, argv);
       const twice = Object.keys(argv).find((name) => Array.isArray(argv[name]) && !LISTS.has(name));
       if (twice !== undefined) throw new KeystoreError("usage", `--${twice} is given twice`, "give it once");
       return true;
@@ -61,7 +66,6 @@ async function runCommand(args: readonly string[]): Promise<void> {
     .fail((message: string | null, error: Error | undefined) => {
       throw error instanceof KeystoreError ? error : usageError(message ?? error?.message ?? "wrong usage");
     });
-  const { own, holder } = split(args);
   for (const add of COMMANDS) add(parser, holder);
   if (args.length === 0) {
     tell(await parser.getHelp());
@@ -76,6 +80,21 @@ function split(args: readonly string[]): { own: readonly string[]; holder: reado
   const end = args.indexOf("--");
   const asked = args.slice(0, Math.max(end, 0)).some((arg) => /^--holder(=|$)/.test(arg));
   return asked ? { own: args.slice(0, end), holder: args.slice(end + 1) } : { own: args, holder: [] };
+}
+
+/** Refuses values that yargs takes and nobody meant. */
+function refuseValues(args: readonly string[], argv: Record<string, unknown>): void {
+  const end = args.indexOf("--");
+  for (const [at, arg] of args.entries()) {
+    const [, option = "", name = "", value] = /^(--?([^=]+))(?:=(.*))?$/s.exec(arg) ?? [];
+    if (name === "" || (end !== -1 && at > end)) continue;
+    const fail = (what: string, hint: string): KeystoreError => new KeystoreError("usage", `${printable(option, 64)} ${what}`, hint);
+    // A variable that somebody forgot to set: it must not stand for the default.
+    if ((value ?? args[at + 1]) === "") throw fail("has an empty value", "give it one, or leave it out");
+    if (value === undefined && at + 1 === end && typeof argv[name] !== "boolean") throw fail("has no value", "give it one before --");
+    // yargs takes any word but true for false.
+    if (value !== undefined && value !== "true" && value !== "false" && typeof argv[name] === "boolean") throw fail("is neither true nor false", `give ${option}, or ${option}=false`);
+  }
 }
 
 // A kid is base64url and may start with a dash, which yargs takes for an option's. No option is as long as a kid.

@@ -21,6 +21,7 @@ LOOPBACK.addAddress("::1", "ipv6");
 
 /** `unix:PATH` (also `unix:///PATH`, as clients write it) or `HOST:PORT`. @throws KeystoreError `usage` */
 export function parseAddress(text: string): Address {
+  if (printable(text, text.length) !== text) throw unusable(text, "it has characters that cannot be shown: take another path or host");
   const [, path] = /^unix:(?:\/\/(?=\/))?(.+)$/s.exec(text) ?? [];
   if (path !== undefined) {
     const absolute = resolve(path);

@@ -26,6 +26,7 @@ export interface HandlerOptions {
 export type Call = ServerUnaryCall<Buffer, Buffer>;
 export type Done = sendUnaryData<Buffer>;
 
+const MAX_DETAILS = 6_300; // bytes of an error's line in the header that holds it
 const MAX_AT_ONCE = 256; // requests under way, those that wait for a turn included
 
 const STATUS: Readonly<Record<ErrorCode, status>> = {
@@ -110,8 +111,16 @@ export class Handler {
 
 /** An error as a call ends with it. @param error undefined is a defect of ours */
 export function callError(error: KeystoreError | undefined): { readonly code: status; readonly details: string } {
-  // The library percent-encodes the details, which throws for half a character; nobody catches it, and the server would end.
-  return { code: STATUS[error?.code ?? "io"], details: errorLine(error).toWellFormed() };
+  return { code: STATUS[error?.code ?? "io"], details: details(errorLine(error)) };
+}
+
+/**
+ * An error's line for a client. It travels percent-encoded in a header, of which some clients take 8 KiB in all. The library's encoder
+ * throws on half a surrogate pair, which nobody catches: the server would end.
+ */
+function details(line: string): string {
+  const whole = line.toWellFormed();
+  return encodeURIComponent(whole).length <= MAX_DETAILS ? whole : printable(whole, MAX_DETAILS / 9); // a UTF-16 unit takes up to 9 bytes
 }
 
 /** How the log calls a client: the first common name in its certificate, else the certificate's fingerprint; undefined where there is none, or the connection is gone already. */
