@@ -26,7 +26,7 @@ function block(name: string): string {
 }
 
 /** Writes a script of the README into a folder. */
-function install(folder: string, name: string): void {
+export function install(folder: string, name: string): void {
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, name), block(name));
   chmodSync(join(folder, name), 0o755);
