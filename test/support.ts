@@ -178,6 +178,11 @@ export function testWith<T>(part: T | undefined, missing: string, name: string, 
   return test.skip(name);
 }
 
+/** What makes unshare(1) give a mount namespace: a user namespace of its own, or root's rights. Undefined where neither does. */
+export function mountNamespace(): readonly string[] | undefined {
+  return [["-rm"], ["-m"]].find((args) => spawnSync("unshare", [...args, "mount", "--bind", "/tmp", "/etc"]).status === 0);
+}
+
 /** How often an endurance test repeats: `full` in CI (ENDURANCE=100, in per cent), a fiftieth where nothing is said. */
 export function endurance(full: number): number {
   return Math.max(3, Math.ceil((full * Number(process.env["ENDURANCE"] ?? 2)) / 100));

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { findSkopeo } from "../../scripts/skopeo.ts";
-import { BINARY, makeStore, succeed, temporaryFolder, testWith } from "../support.ts";
+import { BINARY, makeStore, mountNamespace, succeed, temporaryFolder, testWith } from "../support.ts";
 import { assertCheck, checksIn, examine, problems, type Check } from "./doctor-support.ts";
 
 const dir = makeStore("alice");
@@ -47,8 +47,7 @@ test("warns where no client is on PATH", () => {
   for (const PATH of ["", folder]) assertCheck(examine(dir, [], { PATH }), "clients", "warn", /none of skopeo, .* is on PATH/);
 });
 
-// With a user namespace of its own, else as root.
-const unshare = [["-rm"], ["-m"]].find((args) => spawnSync("unshare", [...args, "mount", "--bind", "/tmp", "/etc"]).status === 0);
+const unshare = mountNamespace();
 
 const CONF = "ocicrypt/ocicrypt_keyprovider.conf";
 const TOML = /^version = 3[^]*?(?=\n# 4)/m.exec(succeed(["config", "--client", "containerd"]))?.[0] ?? "";
