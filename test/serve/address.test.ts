@@ -1,5 +1,6 @@
 // Where serve may listen: what is refused with its reason, and how it takes a unix socket.
 
+import { spawnSync } from "node:child_process";
 import { X509Certificate } from "node:crypto";
 import { chmodSync, existsSync, lstatSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
@@ -165,6 +166,22 @@ test("of several that are started at once for one socket, one serves and the oth
   for (const one of started) if (one.status === "rejected") assert.match(String(one.reason), /another server listens there/);
   assert.is(await grpcUnwrap(live[0]?.value.address ?? "", await grpcWrap(live[0]?.value.address ?? "", ["alice"])), OPTSDATA);
   await live[0]?.value.stop();
+});
+
+test("the lock of a server that ended is taken over; what is no file in its place is refused, and stays", async () => {
+  const path = join(temporaryFolder(), "socket");
+  const secret = join(temporaryFolder(), "secret");
+  writeFileSync(secret, "c2VjcmV0");
+  symlinkSync(secret, `${path}.lock`);
+  const line = assertFailure(run(["serve", "--keystore", store, "--listen", `unix:${path}`]), 1);
+  assert.match(line, /socket\.lock is in the way of the lock: it is not a regular file; move it away/);
+  assert.ok(lstatSync(`${path}.lock`).isSymbolicLink());
+  rmSync(`${path}.lock`);
+  writeFileSync(`${path}.lock`, JSON.stringify({ pid: spawnSync("true").pid }));
+  const server = await startServer(store, { listen: `unix:${path}` });
+  assert.not(existsSync(`${path}.lock`));
+  assert.is(await grpcUnwrap(server.address, await grpcWrap(server.address, ["alice"])), OPTSDATA);
+  await server.stop();
 });
 
 test("--help says how", () => {
