@@ -181,8 +181,8 @@ export function freshPoint(crv: Curve): EcJwk {
 }
 
 /** Runs the binary to its end while this process goes on, for a server that is in it. It has no terminal. */
-export async function runBeside(args: readonly string[], { input = "", env = {} }: RunOptions = {}): Promise<Result> {
-  const child = spawn(BINARY, args, { env, cwd: "/", detached: true, timeout: 30_000, killSignal: "SIGKILL" });
+export async function runBeside(args: readonly string[], { input = "", env = {}, timeout = 30_000 }: RunOptions = {}): Promise<Result> {
+  const child = spawn(BINARY, args, { env, cwd: "/", detached: true, timeout, killSignal: "SIGKILL" });
   let [stdout, stderr] = ["", ""];
   child.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
   child.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
