@@ -56,7 +56,7 @@ export function readTar(fd: number, fail: Fail): TarEntry[] {
   let extensions: Extensions | undefined;
   for (let at = 0; ; ) {
     const block = read(at, BLOCK);
-    const zeros = isZero(block);
+    const zeros = block.length === BLOCK && isZero(block);
     if (at === 0 && !zeros && !(isHeader(block) && LOOKS_UNCOMPRESSED.test(block.toString("latin1", 0, 4)))) throw fail("is no tar file");
     if (block.length < BLOCK) throw fail("is cut off");
     if (zeros) {
