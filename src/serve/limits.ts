@@ -35,7 +35,7 @@ export async function within<T>(limit: number, work: Promise<T>, late: () => Key
 
 type Phase = "work" | "turn";
 
-/** The time that one request has left: its clock for work stands still while it waits for a turn, which has a clock of its own. */
+/** What `work` gives, unless that takes longer: then the outcome of `work` is ignored, even if it never ends. */
 export class Allowance {
   readonly #abandoned = new AbortController();
   readonly #limits: TimeLimits;
@@ -93,12 +93,16 @@ export class Allowance {
 
   #late(): KeystoreError {
     const { work, turn } = this.#limits;
-    if (this.#phase === "turn") return new KeystoreError("busy", `the holder's command did not get its turn within ${shownTime(turn)}`, "try again, or start the server with more --holder-jobs");
-    return new KeystoreError("late", `the request took longer than ${shownTime(work)}`, "try again; if it happens again, look for what hangs: a Tang server, a holder's command or a disk");
+    if (this.#phase === "turn") {
+      const message = `the holder's command did not get its turn within ${shownTime(turn)}`;
+      return new KeystoreError("busy", message, "try again, or start the server with more --holder-jobs");
+    }
+    const hint = "try again; if it happens again, look for what hangs: a Tang server, a holder's command or a disk";
+    return new KeystoreError("late", `the request took longer than ${shownTime(work)}`, hint);
   }
 }
 
-/** Lets a number of holders' commands run at the same time. The others wait for their turn, in the order in which they came. */
+/** Lets a number of holders' commands run at the same time. The others wait for their turn, in order. */
 export class Turns {
   readonly #waiting = new Set<() => void>(); // in the order of insertion
   #free: number;
@@ -127,7 +131,10 @@ export class Turns {
         resolve();
       };
       this.#waiting.add(begin);
-      abandoned.addEventListener("abort", () => this.#waiting.delete(begin) && reject(abandoned.reason), { once: true });
+      const giveUp = (): void => {
+        if (this.#waiting.delete(begin)) reject(abandoned.reason);
+      };
+      abandoned.addEventListener("abort", giveUp, { once: true });
     });
   }
 }
