@@ -87,10 +87,8 @@ const FAULT = `
   writeFileSync(fault, FAULT);
   const main = (args: readonly string[], input = ""): Result =>
     node(["--no-warnings", `--import=${fault}`, join(ROOT, "src/main.ts"), ...args, "--keystore", dir], input);
-  const socket = join(temporaryFolder(), "socket");
   for (const [args, input] of [
     [[], unwrapRequest(annotation)],
-    [["serve", "--listen", `unix:${socket}`], ""],
     [["inspect", "docker://127.0.0.1:1/app", "--tls-verify=false"], ""],
     [["unlock"], ""],
     [["keygen", "bob"], ""],
