@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { Script } from "node:vm";
 import { addKey } from "../src/keystore/change.ts";
-import { generateJwk } from "../src/keystore/generate.ts";
+import { generateJwk, TYPES } from "../src/jwk/jwk.ts";
 import { secretFiles } from "../src/keystore/secrets.ts";
 
 const [, , bundle = "", cli = ""] = process.argv;
@@ -43,7 +43,7 @@ function reopen(fd: 0 | 1, path: string, flags: string): void {
   if (openSync(path, flags) !== fd) throw new Error(`descriptor ${fd} could not be reopened`);
 }
 
-for (const type of ["ec", "rsa", "oct"] as const) {
+for (const type of TYPES.keys()) {
   await addKey(join(dir, "store"), type, generateJwk({ type }), secretFiles({}));
   const parameters = { provider: [Buffer.from(type).toString("base64")] };
   const optsdata = Buffer.from('{"symkey":""}').toString("base64");

@@ -10,9 +10,9 @@ import { parseJwe } from "../src/jwe/gate.ts";
 import type { PrivateKeys } from "../src/jwe/key.ts";
 import { open } from "../src/jwe/open.ts";
 import { seal } from "../src/jwe/seal.ts";
-import { checkJwk, publicJwk, toPrivateKey, type EcJwk, type Jwk } from "../src/jwk/jwk.ts";
+import type { EcPrivateJwk } from "../src/jwk/ec.ts";
+import { checkJwk, generateJwk, publicJwk, toPrivateKey, type PrivateJwk } from "../src/jwk/jwk.ts";
 import { fileKey } from "../src/keystore/file-key.ts";
-import { generateJwk } from "../src/keystore/generate.ts";
 import { parseKey } from "../src/keystore/import.ts";
 import { parseRequest } from "../src/protocol/request.ts";
 import { endurance, OPTSDATA, recorded } from "./support.ts";
@@ -26,13 +26,13 @@ const refuse = (reason: string): Error => new Refused(reason);
 
 const RSA_KEY = generateJwk({ type: "rsa", bits: 2048 });
 const MASTER_KEY = Buffer.alloc(32, 7);
-const KEYS: readonly Jwk[] = [PAIR, OTHER, SYMMETRIC, RSA_KEY];
+const KEYS: readonly PrivateJwk[] = [PAIR, OTHER, SYMMETRIC, RSA_KEY];
 const privateKeys: PrivateKeys = {
   privateKey: (kid) => Promise.resolve(KEYS.filter((jwk) => jwk.kid === kid).map((jwk) => fileKey(kid, jwk))[0]),
   privateKids: () => Promise.resolve(KEYS.map(({ kid }) => kid ?? "")),
 };
 const recipients = KEYS.map((jwk) => ({ kid: jwk.kid ?? "", jwk }));
-const pem = (jwk: Jwk): Buffer => Buffer.from(jwk.kty === "oct" ? "" : String(toPrivateKey(jwk).export({ type: "pkcs8", format: "pem", cipher: "aes-256-cbc", passphrase: "secret" })));
+const pem = (jwk: PrivateJwk): Buffer => Buffer.from(jwk.kty === "oct" ? "" : String(toPrivateKey(jwk).export({ type: "pkcs8", format: "pem", cipher: "aes-256-cbc", passphrase: "secret" })));
 
 async function cheapPassphrase(): Promise<Buffer> {
   return Buffer.from((await sealAtRest(Buffer.from(JSON.stringify(PAIR)), "passphrase", MASTER_KEY)).toString().replace(/"p2c":\d+/, '"p2c":1000'));
@@ -43,7 +43,7 @@ const VALID: readonly Buffer[] = [
   ...KEYS.map((jwk) => Buffer.from(JSON.stringify(jwk))),
   Buffer.from(JSON.stringify({ keys: [publicJwk(RSA_KEY)] })),
   pem(PAIR),
-  Buffer.from(String(toPrivateKey(PAIR as EcJwk).export({ type: "sec1", format: "pem" }))),
+  Buffer.from(String(toPrivateKey(PAIR as EcPrivateJwk).export({ type: "sec1", format: "pem" }))),
   await seal(Buffer.from(OPTSDATA), recipients),
   await seal(Buffer.from(OPTSDATA), recipients.slice(0, 1)),
   Buffer.from("eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2R0NNIn0..AAAAAAAAAAAAAAAA.AAAA.AAAAAAAAAAAAAAAAAAAAAA"),

@@ -9,7 +9,8 @@ import type { AddressInfo, Socket } from "node:net";
 import { join } from "node:path";
 import { p521 } from "@noble/curves/nist.js";
 import * as assert from "uvu/assert";
-import { checkJwk, CURVES, pointJwk, thumbprint, type Curve, type EcJwk } from "../src/jwk/jwk.ts";
+import { CURVES, pointJwk, type Curve, type EcJwk } from "../src/jwk/ec.ts";
+import { checkJwk, thumbprint } from "../src/jwk/jwk.ts";
 import { readJson, tool, type Members } from "./store.ts";
 import { BINARY, kidOf, temporaryFolder, type Result, type RunOptions } from "./support.ts";
 

@@ -4,7 +4,7 @@ import { lstatSync } from "node:fs";
 import { resolve } from "node:path";
 import { isatty } from "node:tty";
 import { KeystoreError } from "../errors.ts";
-import { publicJwk, toPrivateKey, toPublicKey, type Jwk } from "../jwk/jwk.ts";
+import { isPrivate, isSymmetric, publicJwk, toPrivateKey, toPublicKey, type Jwk } from "../jwk/jwk.ts";
 import { readPrivateKey } from "../keystore/directory.ts";
 import { entriesOf } from "../keystore/entries.ts";
 import { writeFileSafely } from "../keystore/files.ts";
@@ -40,11 +40,11 @@ export function exportKey(cli: Cli): void {
 }
 
 function formatted(jwk: Jwk, secret: boolean, format: "jwk" | "pem"): string {
-  if (jwk.kty === "oct") {
+  if (isSymmetric(jwk)) {
     if (!secret) throw new KeystoreError("usage", "a symmetric key has no public half", "add --private");
     if (format === "pem") throw new KeystoreError("usage", "a symmetric key has no PEM form", "use --format jwk");
   } else if (format === "pem") {
-    return String(secret ? toPrivateKey(jwk).export({ type: "pkcs8", format: "pem" }) : toPublicKey(jwk).export({ type: "spki", format: "pem" }));
+    return String(secret && isPrivate(jwk) ? toPrivateKey(jwk).export({ type: "pkcs8", format: "pem" }) : toPublicKey(jwk).export({ type: "spki", format: "pem" }));
   }
   return `${JSON.stringify(secret ? jwk : publicJwk(jwk))}\n`;
 }

@@ -24,7 +24,7 @@ export function importKey(cli: Cli, command: readonly string[]): void {
         .positional("FILE", { type: "string", demandOption: true, describe: "The file, or - for standard input" })
         .option("pem-passphrase-file", { type: "string", requiresArg: true, describe: "A file with the passphrase of encrypted PEM" })
         .option("force", { type: "boolean", default: false, describe: "Where the name is taken: retire its key, which still unwraps" })
-        .option("holder", { choices: Object.keys(OPERATIONS), requiresArg: true, describe: "FILE is public, and the command after -- does this for the private key" })
+        .option("holder", { choices: OPERATIONS, requiresArg: true, describe: "FILE is public, and the command after -- does this for the private key" })
         .example("$0 import bob bob.pem", "A public key: to encrypt for bob")
         .example("jose jwk gen -i '{\"alg\":\"ECDH-ES+A256KW\"}' | $0 import carol -", "A key pair")
         .example("$0 import hsm hsm.pem --holder rsa-oaep-256 -- /usr/local/bin/ask-hsm {kid}", "A key that an HSM holds"),

@@ -1,9 +1,8 @@
 // keygen NAME: a new key under a new name.
 
 import { KeystoreError } from "../errors.ts";
-import type { Curve } from "../jwk/jwk.ts";
+import { generateJwk, TYPES, type KeyKind, type TypeName } from "../jwk/jwk.ts";
 import { addKey } from "../keystore/change.ts";
-import { generateJwk, type KeyKind } from "../keystore/generate.ts";
 import { mustBeName } from "../keystore/layout.ts";
 import { storeLocation } from "../keystore/location.ts";
 import { cliSecrets } from "./secrets.ts";
@@ -17,8 +16,8 @@ export function keygen(cli: Cli): void {
     (yargs) =>
       yargs
         .positional("NAME", { type: "string", demandOption: true, describe: "The new key's name" })
-        .option("type", { choices: ["ec", "rsa", "oct"] as const, requiresArg: true, default: "ec" as const, describe: "EC or RSA key pair, or a symmetric key" })
-        .option("curve", { choices: ["P-256", "P-384", "P-521"] as const, requiresArg: true, describe: "The curve of an EC key (P-256)" })
+        .option("type", { choices: [...TYPES.keys()], requiresArg: true, default: "ec" as const, describe: "EC or RSA key pair, or a symmetric key" })
+        .option("curve", { choices: [...TYPES.values()].flatMap(({ curves = [] }) => curves), requiresArg: true, describe: "The curve of an EC key (P-256)" })
         .option("bits", { type: "string", requiresArg: true, describe: "The size of an RSA or a symmetric key (3072, 256)" })
         .example("$0 keygen alice", "P-256, to encrypt for provider:keystore:alice")
         .example("$0 keygen build --type rsa --bits 4096", "RSA"),
@@ -29,11 +28,9 @@ export function keygen(cli: Cli): void {
   );
 }
 
-function keyKind(type: KeyKind["type"], curve: Curve | undefined, bits: string | undefined): KeyKind {
-  if (type === "ec") {
-    if (bits !== undefined) throw new KeystoreError("usage", "--bits is not for EC keys", "choose one with --curve");
-    return { type, curve };
-  }
-  if (curve !== undefined) throw new KeystoreError("usage", `--curve is not for ${type} keys`, "choose a size with --bits");
-  return { type, bits: bits === undefined ? undefined : Number(bits) };
+function keyKind(type: TypeName, curve: string | undefined, bits: string | undefined): KeyKind {
+  const { curves, sizes } = TYPES.get(type) ?? {};
+  if (bits !== undefined && sizes === undefined) throw new KeystoreError("usage", `--bits is not for ${type} keys`, "choose one with --curve");
+  if (curve !== undefined && curves === undefined) throw new KeystoreError("usage", `--curve is not for ${type} keys`, "choose a size with --bits");
+  return { type, curve, bits: bits === undefined ? undefined : Number(bits) };
 }

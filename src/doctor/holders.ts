@@ -3,7 +3,8 @@
 import { tryHolder } from "../keystore/add-holder.ts";
 import { locatePrivate, readHeld } from "../keystore/directory.ts";
 import { listFolder } from "../keystore/files.ts";
-import { usableCommand, type Operation } from "../keystore/holder.ts";
+import { usableCommand } from "../keystore/holder.ts";
+import { isSymmetric } from "../jwk/jwk.ts";
 import { isKid, layout } from "../keystore/layout.ts";
 import { attempt, check, type Check } from "./check.ts";
 
@@ -11,7 +12,7 @@ import { attempt, check, type Check } from "./check.ts";
 export async function holderChecks(dir: string): Promise<Check[]> {
   return await check("store.holders", async (warn, fail) => {
     const kids = heldKids(dir);
-    const ops: Operation[] = [];
+    let [tried, untried] = [0, 0];
     for (const kid of kids) {
       const other = locatePrivate(dir, kid);
       if (other !== undefined && other.kind !== "holder") warn(`the holder of key ${kid} is never asked: the key itself is ${other.path}`, "move one of the two files away");
@@ -19,13 +20,14 @@ export async function holderChecks(dir: string): Promise<Check[]> {
       if (held === undefined) continue;
       const { holder, jwk } = held;
       await attempt(fail, async () => {
-        for (const op of holder.ops.keys()) await (op === "a256kw" ? usableCommand(holder, op) : tryHolder(holder, op, jwk));
+        for (const op of holder.ops.keys()) await (isSymmetric(jwk) ? usableCommand(holder, op) : tryHolder(holder, op, jwk));
       }); // one that failed is asked for nothing more: it may count wrong PINs
-      ops.push(...holder.ops.keys());
+      if (isSymmetric(jwk)) untried += holder.ops.size;
+      else tried += holder.ops.size;
     }
-    const untried = ops.filter((op) => op === "a256kw").length;
-    const tried = `${kids.length} keys are held by commands, ${ops.length - untried} operations of which were tried`;
-    return kids.length === 0 ? "no key is held by a command" : untried === 0 ? tried : `${tried}, and ${untried} of a256kw not: that takes the key itself`;
+    if (kids.length === 0) return "no key is held by a command";
+    const message = `${kids.length} keys are held by commands, ${tried} operations of which were tried`;
+    return untried === 0 ? message : `${message}, and ${untried} of a256kw not: that takes the key itself`;
   });
 }
 

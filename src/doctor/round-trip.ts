@@ -5,6 +5,7 @@ import { randomBytes } from "node:crypto";
 import { KeystoreError, printable } from "../errors.ts";
 import { locatePrivate, nameList, readDefault, readHeld, readName, readPublicKey } from "../keystore/directory.ts";
 import { timeLimit } from "../keystore/holder.ts";
+import { isSymmetric } from "../jwk/jwk.ts";
 import { check, type Check } from "./check.ts";
 import type { Provider } from "./config-file.ts";
 import { resultIn, unwrapRequest, wrapRequest } from "./exchange.ts";
@@ -41,7 +42,9 @@ function currentKid(dir: string, name: string): string {
 /** A symmetric key with a holder only opens. */
 function wrapsAndOpens(dir: string, kid: string, askHolders: boolean): boolean {
   const kind = locatePrivate(dir, kid)?.kind;
-  return kind !== undefined && (kind !== "holder" || (askHolders && readPublicKey(dir, kid)?.kty !== "oct"));
+  if (kind !== "holder") return kind !== undefined;
+  const jwk = readPublicKey(dir, kid);
+  return askHolders && jwk !== undefined && !isSymmetric(jwk);
 }
 
 /** What containerd passes on. A holder's command gets what this process has instead: what it needs is its own affair. */

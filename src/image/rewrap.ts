@@ -2,7 +2,7 @@
 
 import { KeystoreError } from "../errors.ts";
 import { isObject, member } from "../json.ts";
-import { ALGORITHMS } from "../jwe/algorithms.ts";
+import { familyOf } from "../jwe/alg/algorithms.ts";
 import { parseJwe } from "../jwe/gate.ts";
 import type { PrivateKeys, Recipient } from "../jwe/key.ts";
 import { open } from "../jwe/open.ts";
@@ -232,7 +232,7 @@ function protectedNames(protectedHeader: string): string[] {
 
 /** go-jose refuses a whole JWE for one alg that it does not list: a symmetric key cannot be a recipient of the built-in jwe. */
 function refuseForScheme(scheme: string, parts: readonly Buffer[]): void {
-  const symmetric = scheme === "jwe" ? parts.flatMap(partRecipients).find(({ alg }) => !Object.hasOwn(ALGORITHMS, alg) || /^A\d+KW$/.test(alg)) : undefined;
+  const symmetric = scheme === "jwe" ? parts.flatMap(partRecipients).find(({ alg }) => familyOf(alg)?.builtIn !== true) : undefined;
   if (symmetric === undefined) return;
   throw new KeystoreError("image", `ocicrypt's built-in jwe opens no annotation with a recipient of alg ${symmetric.alg}`, "nothing was written; leave symmetric keys out, or write --as provider:NAME");
 }

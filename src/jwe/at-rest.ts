@@ -6,10 +6,10 @@ import { promisify } from "node:util";
 import { KeystoreError } from "../errors.ts";
 import { isObject, member } from "../json.ts";
 import { decodeBase64url } from "../base64.ts";
-import { ENCRYPTIONS } from "./algorithms.ts";
+import { ENCRYPTIONS } from "./alg/algorithms.ts";
 import { decryptContent, encryptContent } from "./engine.ts";
 import { parseJwe, type ParsedJwe, type ParsedRecipient } from "./gate.ts";
-import { aesKeyUnwrap, aesKeyWrap } from "./key-wrap.ts";
+import { aesKeyUnwrap, aesKeyWrap } from "./alg/key-wrap.ts";
 
 /** What opens a private key at rest. */
 export type SecretKind = "passphrase" | "master key";

@@ -4,7 +4,7 @@
 import JWE from "node-jose/lib/jwe/encrypt.js";
 import keystores from "node-jose/lib/jwk/keystore.js";
 import octkey from "node-jose/lib/jwk/octkey.js";
-import type { Encryption } from "./algorithms.ts";
+import type { Encryption } from "./alg/algorithms.ts";
 import type { ParsedJwe } from "./gate.ts";
 
 /** One recipient of a JWE to be written: its header, and the CEK wrapped for it. */

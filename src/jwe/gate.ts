@@ -4,7 +4,7 @@
 import { decodeBase64url } from "../base64.ts";
 import { KeystoreError } from "../errors.ts";
 import { isObject, member, parseJson, type JsonObject } from "../json.ts";
-import { ENCRYPTIONS, isEncryption, type Encryption } from "./algorithms.ts";
+import { ENCRYPTIONS, isEncryption, type Encryption } from "./alg/algorithms.ts";
 
 /** Limits on an annotation, decoded. */
 export const LIMITS = {

@@ -1,20 +1,22 @@
 // What a JWE needs from keys, whoever holds them. Implemented by keystore/.
 
-import type { EcJwk, Jwk } from "../jwk/jwk.ts";
+import type { Jwk } from "../jwk/jwk.ts";
+import type { Ask } from "./alg/family.ts";
 
-/** One private key. Each operation is one private operation of its key type; the others reject. */
+/** One private key. */
 export interface PrivateKey {
   readonly kid: string;
-  /** The checked JWK as far as the holder shows it: its kty, size and usage members decide which recipients it can open. */
+  /** The checked JWK as far as the holder shows it: its type, size and usage members decide which recipients it can open. */
   readonly jwk: Jwk;
   /** Set where each operation starts a command. Its failures are KeystoreErrors (exit code 3), not faults of the annotation. */
   readonly holder?: true;
-  /** RSAES-OAEP (RFC 8017, section 7.1): the CEK, or a rejection whatever was wrong. */
-  rsaOaep(encryptedKey: Buffer, hash: "sha1" | "sha256"): Promise<Buffer>;
-  /** ECDH: the raw shared secret Z, as long as the curve's field. `epk` is a checked public key on the key's curve. */
-  ecdh(epk: EcJwk): Promise<Buffer>;
-  /** AES Key Wrap (RFC 3394): the CEK, or a rejection whatever was wrong. */
-  aesKeyUnwrap(encryptedKey: Buffer): Promise<Buffer>;
+  /**
+   * Does the private operation that a recipient asks for, which must fit the key: RSAES-OAEP gives the CEK, ECDH the
+   * raw shared secret, AES Key Wrap the CEK.
+   *
+   * @throws whatever was wrong
+   */
+  perform(ask: Ask): Promise<Buffer>;
 }
 
 /** Where {@link open} finds private keys. */

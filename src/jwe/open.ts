@@ -1,27 +1,21 @@
 // Opens a JWE with whichever of the store's private keys it was sealed for.
 
 import { KeystoreError } from "../errors.ts";
-import { decodeBase64url } from "../base64.ts";
-import { member, type JsonObject } from "../json.ts";
-import { bytesOf, checkJwk, CURVES, type EcJwk, type Jwk } from "../jwk/jwk.ts";
-import { ALGORITHMS, ENCRYPTIONS, forbids, isAlgorithm, type Algorithm } from "./algorithms.ts";
+import { member } from "../json.ts";
+import { ENCRYPTIONS, familyOf, forbids } from "./alg/algorithms.ts";
+import type { Ask, Family } from "./alg/family.ts";
 import { decryptContent } from "./engine.ts";
 import { parseJwe, type ParsedJwe, type ParsedRecipient } from "./gate.ts";
 import type { PrivateKey, PrivateKeys } from "./key.ts";
-import { aesKeyUnwrap, concatKdf } from "./key-wrap.ts";
 
 const MAX_TRIALS = 256; // private operations that one annotation may cause
 const HOLDER_TRIALS = 32; // what a command counts among them: eight at most
-const MAX_PARTY_INFO = 1024; // bytes of apu and apv
 
-/** A recipient that rule 7 to 9 leave standing, with what its algorithm needs. */
+/** A recipient that our algorithms could open: whom it names, and what it asks of that key. */
 interface Candidate {
-  readonly alg: Algorithm;
   readonly kid: string | undefined;
-  readonly encryptedKey: Buffer;
-  readonly epk: EcJwk | undefined;
-  readonly apu: Buffer;
-  readonly apv: Buffer;
+  readonly family: Family;
+  readonly ask: Ask;
 }
 
 /**
@@ -75,47 +69,16 @@ export async function open(annotation: Buffer, keys: PrivateKeys): Promise<Buffe
 
 /** The recipient with its parameters checked, undefined if it cannot be one of ours. */
 function candidate(jwe: ParsedJwe, { header, encryptedKey }: ParsedRecipient): Candidate | undefined {
-  const alg = member(header, "alg");
-  if (!isAlgorithm(alg)) return undefined;
-  const kid = member(header, "kid");
-  if (kid !== undefined && typeof kid !== "string") return undefined;
-  if (ALGORITHMS[alg].kty !== "RSA" && encryptedKey.length !== ENCRYPTIONS[jwe.enc].cek + 8) return undefined;
-  const apu = partyInfo(header, "apu");
-  const apv = partyInfo(header, "apv");
-  if (apu === undefined || apv === undefined) return undefined;
-  let epk: EcJwk | undefined;
-  if (ALGORITHMS[alg].kty === "EC") {
-    epk = ephemeralKey(member(header, "epk"));
-    if (epk === undefined) return undefined;
-  }
-  return { alg, kid, encryptedKey, epk, apu, apv };
+  const [alg, kid] = [member(header, "alg"), member(header, "kid")];
+  const family = familyOf(alg);
+  if (typeof alg !== "string" || family === undefined || (kid !== undefined && typeof kid !== "string")) return undefined;
+  const ask = family.read(alg, header, encryptedKey, ENCRYPTIONS[jwe.enc].cek);
+  return ask && { kid, family, ask };
 }
 
-/** RFC 7518, section 4.6.1.1: a public key, its point of full length and on the curve, no d. */
-function ephemeralKey(value: unknown): EcJwk | undefined {
-  let epk: Jwk;
-  try {
-    epk = checkJwk(value, (reason) => new Error(reason));
-  } catch {
-    return undefined;
-  }
-  return epk.kty === "EC" && epk.d === undefined ? epk : undefined;
-}
-
-/** RFC 7518, sections 4.6.1.2 and 4.6.1.3: absent is empty. */
-function partyInfo(header: JsonObject, name: "apu" | "apv"): Buffer | undefined {
-  const text = Object.hasOwn(header, name) ? header[name] : "";
-  const bytes = typeof text === "string" ? decodeBase64url(text) : undefined;
-  return bytes !== undefined && bytes.length <= MAX_PARTY_INFO ? bytes : undefined;
-}
-
-function compatible({ kid, jwk, holder }: PrivateKey, { alg, epk, encryptedKey, kid: wanted }: Candidate): boolean {
-  const needed = ALGORITHMS[alg];
+function compatible({ kid, jwk, holder }: PrivateKey, { family, ask, kid: wanted }: Candidate): boolean {
   if (holder !== undefined && wanted !== undefined && wanted !== kid) return false; // no command runs for what names another key
-  if (jwk.kty !== needed.kty || forbids(jwk, "unwrap", alg) !== undefined) return false;
-  if (jwk.kty === "EC") return jwk.crv === epk?.crv;
-  if (jwk.kty === "RSA") return encryptedKey.length === bytesOf(jwk.n).length;
-  return jwk.k === undefined || ("kek" in needed && bytesOf(jwk.k).length === needed.kek);
+  return family.serves(jwk) && forbids(jwk, "unwrap", ask.alg) === undefined && family.fits(jwk, ask);
 }
 
 /** One trial. Of a holder that was named, an answer which opens nothing is a failure. */
@@ -128,7 +91,7 @@ async function attempt(jwe: ParsedJwe, one: Candidate, key: PrivateKey): Promise
 /** Wrong key, bad wrap, wrong length, bad tag and bad padding are all the same: undefined. */
 async function tryToOpen(jwe: ParsedJwe, one: Candidate, key: PrivateKey): Promise<Buffer | undefined> {
   try {
-    const cek = await unwrapCek(one, key);
+    const cek = one.family.cek(await key.perform(one.ask), one.ask);
     if (cek.length !== ENCRYPTIONS[jwe.enc].cek) return undefined;
     const plaintext = await decryptContent(jwe, cek);
     return plaintext.length === 0 ? undefined : plaintext; // an empty plaintext is no layer key
@@ -136,15 +99,6 @@ async function tryToOpen(jwe: ParsedJwe, one: Candidate, key: PrivateKey): Promi
     if (error instanceof KeystoreError) throw error; // the holder failed: not a fault of the annotation
     return undefined;
   }
-}
-
-async function unwrapCek({ alg, encryptedKey, epk, apu, apv }: Candidate, key: PrivateKey): Promise<Buffer> {
-  const parameters = ALGORITHMS[alg];
-  if (parameters.kty === "RSA") return await key.rsaOaep(encryptedKey, parameters.hash);
-  if (parameters.kty === "oct" || epk === undefined) return await key.aesKeyUnwrap(encryptedKey);
-  const z = await key.ecdh(epk);
-  if (z.length !== CURVES[epk.crv].bytes) throw new Error("a shared secret of the wrong length");
-  return aesKeyUnwrap(concatKdf(z, alg, apu, apv, parameters.kek), encryptedKey);
 }
 
 function algorithmShown(alg: unknown): string {

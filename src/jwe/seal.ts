@@ -1,16 +1,14 @@
 // Seals bytes for one or more recipients as one JWE.
 
-import { constants, createECDH, publicEncrypt, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { KeystoreError } from "../errors.ts";
-import { bytesOf, CURVES, point, pointJwk, toPublicKey, type EcJwk, type Jwk } from "../jwk/jwk.ts";
-import { ALGORITHMS, ENCRYPTIONS, forbids, isAlgorithm, naturalAlgorithm, type Algorithm } from "./algorithms.ts";
+import { isSymmetric, type Jwk } from "../jwk/jwk.ts";
+import { ENCRYPTIONS, familyFor, forbids, naturalAlgorithm } from "./alg/algorithms.ts";
 import { encryptContent, type SealedRecipient } from "./engine.ts";
 import { LIMITS, parseJwe } from "./gate.ts";
 import type { Recipient } from "./key.ts";
-import { aesKeyWrap, concatKdf } from "./key-wrap.ts";
 
 const ENC = "A256GCM"; // what ocicrypt's built-in jwe writes
-const NONE = Buffer.alloc(0);
 
 /**
  * Seals a plaintext: general JSON serialization, protected `{"enc":"A256GCM"}`, fresh CEK, IV and ephemeral keys.
@@ -40,30 +38,16 @@ export function tooMuch(message: string): KeystoreError {
 
 function sealCek(cek: Buffer, { kid, jwk }: Recipient): SealedRecipient {
   const alg = algorithmFor(kid, jwk);
-  if (jwk.kty === "RSA") {
-    const padding = { key: toPublicKey(jwk), padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: alg === "RSA-OAEP" ? "sha1" : "sha256" };
-    return { header: { alg, kid }, encryptedKey: publicEncrypt(padding, cek) };
-  }
-  if (jwk.kty === "oct") return { header: { alg, kid }, encryptedKey: aesKeyWrap(bytesOf(jwk.k ?? ""), cek) };
-  return sealEcdh(cek, kid, jwk, alg);
-}
-
-/** RFC 7518, section 4.6: a key-encryption key agreed on with an ephemeral key of the recipient's curve. */
-function sealEcdh(cek: Buffer, kid: string, jwk: EcJwk, alg: Algorithm): SealedRecipient {
-  const ephemeral = createECDH(CURVES[jwk.crv].openssl);
-  const epk = ephemeral.generateKeys();
-  const parameters = ALGORITHMS[alg];
-  const kek = concatKdf(ephemeral.computeSecret(point(jwk)), alg, NONE, NONE, "kek" in parameters ? parameters.kek : 0);
-  return { header: { alg, kid, epk: pointJwk(jwk.crv, epk) }, encryptedKey: aesKeyWrap(kek, cek) };
+  const { parameters, encryptedKey } = familyFor(jwk).seal(alg, jwk, cek);
+  return { header: { alg, kid, ...parameters }, encryptedKey };
 }
 
 /** The key's own alg, else the natural one of its type. */
-function algorithmFor(kid: string, jwk: Jwk): Algorithm {
+function algorithmFor(kid: string, jwk: Jwk): string {
   const natural = naturalAlgorithm(jwk);
   const alg = jwk.alg ?? natural;
-  const obstacle = forbids(jwk, "wrap") ?? (jwk.kty === "oct" && alg !== natural ? 'its "alg" is not for its size' : undefined);
-  if (obstacle !== undefined || !isAlgorithm(alg)) {
-    throw new KeystoreError("key", `key ${kid} cannot wrap: ${obstacle ?? "it has no symmetric key"}`, "name another recipient");
-  }
-  return alg;
+  const otherSize = isSymmetric(jwk) && natural !== undefined && alg !== natural;
+  const obstacle = forbids(jwk, "wrap") ?? (otherSize ? 'its "alg" is not for its size' : undefined);
+  if (obstacle === undefined && alg !== undefined && natural !== undefined) return alg;
+  throw new KeystoreError("key", `key ${kid} cannot wrap: ${obstacle ?? "it has no symmetric key"}`, "name another recipient");
 }

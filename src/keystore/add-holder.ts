@@ -3,17 +3,15 @@
 import { randomBytes } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { KeystoreError } from "../errors.ts";
-import { forbids } from "../jwe/algorithms.ts";
+import { forbids, naturalAlgorithm } from "../jwe/alg/algorithms.ts";
 import { open } from "../jwe/open.ts";
 import { seal } from "../jwe/seal.ts";
-import { bytesOf, kidOf, publicHalf, type Jwk } from "../jwk/jwk.ts";
+import { isSymmetric, kidOf, publicHalf, typeName, type Jwk } from "../jwk/jwk.ts";
 import { addNamed, namesOf } from "./change.ts";
 import { locatePrivate, readPublicKey } from "./directory.ts";
 import { makeFolder, writeFileSafely } from "./files.ts";
-import { holderFile, holderKey, isOperation, MAX_WORDS, OPERATIONS, readHolder, usableCommand, type Holder, type Operation } from "./holder.ts";
+import { algorithmOf, holderFile, holderKey, isOperationFor, MAX_WORDS, OPERATIONS, readHolder, severalOperations, usableCommand, type Holder } from "./holder.ts";
 import { layout } from "./layout.ts";
-
-const A256KW_BYTES = 32;
 
 /**
  * Adds a key under a name, with the command that does one operation for its private key; or the operation to a key
@@ -29,7 +27,7 @@ const A256KW_BYTES = 32;
 export async function addHolder(dir: string, name: string, jwk: Jwk, op: string, command: readonly string[], force: boolean): Promise<string> {
   const kid = kidOf(jwk);
   const [program, ...args] = command;
-  if (!isOperation(op)) throw new KeystoreError("usage", `no operation ${op}`, `use ${Object.keys(OPERATIONS).join(", ")}`);
+  if (!OPERATIONS.includes(op)) throw new KeystoreError("usage", `no operation ${op}`, `use ${OPERATIONS.join(", ")}`);
   if (program === undefined) throw new KeystoreError("usage", "no command to ask the holder with", "end the line with -- COMMAND ARG…");
   if (!program.startsWith("/")) throw new KeystoreError("usage", "the holder's command is not an absolute path", "name it with its whole path: nothing is looked for in PATH");
   if (command.length > MAX_WORDS) throw new KeystoreError("usage", `the holder's command has more than ${MAX_WORDS} words`, "put it into a script, and name that");
@@ -55,17 +53,17 @@ export async function addHolder(dir: string, name: string, jwk: Jwk, op: string,
 }
 
 /** Tries a holder that is not in the store: what fails is to be looked for in its command. */
-async function tryNew(holder: Holder, op: Operation, jwk: Jwk): Promise<void> {
+async function tryNew(holder: Holder, op: string, jwk: Jwk): Promise<void> {
   const [program] = usableCommand(holder, op);
   await tryHolder(holder, op, jwk).catch((error: unknown) => {
     throw error instanceof KeystoreError ? new KeystoreError("key", error.message, `run ${program} by hand with the same arguments to see why`) : error;
   });
 }
 
-function refuseOtherKey(jwk: Jwk, op: Operation): void {
-  const { kty, alg } = OPERATIONS[op];
-  if (jwk.kty !== kty) throw new KeystoreError("usage", `${op} is for ${kty} keys, and this is one of type ${jwk.kty}`, "name the operation that its holder does, or another key");
-  if (jwk.kty === "oct" && bytesOf(jwk.k ?? "").length !== A256KW_BYTES) throw new KeystoreError("usage", `${op} is for symmetric keys of 256 bits`, "give such a one");
+function refuseOtherKey(jwk: Jwk, op: string): void {
+  const alg = algorithmOf(op);
+  if (!isOperationFor(op, jwk)) throw new KeystoreError("usage", `${op} is not for ${typeName(jwk)} keys`, "name the operation that its holder does, or another key");
+  if (isSymmetric(jwk) && naturalAlgorithm(jwk) !== alg) throw new KeystoreError("usage", `${op} is for symmetric keys of 256 bits`, "give such a one");
   const obstacle = alg === undefined ? undefined : forbids(publicHalf(jwk), "wrap", alg);
   if (obstacle !== undefined) throw new KeystoreError("key", `the key cannot be used with ${op}: ${obstacle}`, "nothing was imported; name another operation, or give the key without that");
 }
@@ -76,9 +74,9 @@ function refuseOtherKey(jwk: Jwk, op: Operation): void {
  * @param jwk the public key, for a256kw the symmetric key
  * @throws KeystoreError if it does not
  */
-export async function tryHolder(holder: Holder, op: Operation, jwk: Jwk): Promise<void> {
-  const { alg } = OPERATIONS[op];
-  const recipient = op === "a256kw" ? jwk : publicHalf(jwk);
+export async function tryHolder(holder: Holder, op: string, jwk: Jwk): Promise<void> {
+  const alg = algorithmOf(op);
+  const recipient = isSymmetric(jwk) ? jwk : publicHalf(jwk);
   const key = holderKey({ ...holder, ops: new Map([...holder.ops].filter(([one]) => one === op)) }, jwk);
   const secret = randomBytes(32);
   const jwe = await seal(secret, [{ kid: holder.kid, jwk: alg === undefined ? recipient : { ...recipient, alg } }]);
@@ -95,10 +93,12 @@ function write(dir: string, jwk: Jwk, holder: Holder): void {
   makeFolder(layout.publicDir(dir), 0o755);
   makeFolder(layout.privateDir(dir), 0o700);
   const { alg, ...known } = readPublicKey(dir, kid) ?? { ...publicHalf(jwk), kid, created: new Date().toISOString().replace(/\.\d+/, "") };
-  const sha1Only = ops.has("rsa-oaep") && !ops.has("rsa-oaep-256");
-  const wraps = sha1Only ? "RSA-OAEP" : jwk.kty === "RSA" ? jwk.alg : alg;
+  const [op = "", ...more] = ops.keys();
+  const only = more.length === 0 ? algorithmOf(op) : undefined;
+  const narrow = only !== undefined && only !== naturalAlgorithm(jwk); // it is wrapped for with that alone
+  const wraps = narrow ? only : severalOperations(jwk) ? jwk.alg : alg;
   const writePublic = (): void => writeFileSafely(layout.publicKey(dir, kid), `${JSON.stringify({ ...known, alg: wraps })}\n`, "shared", "replace");
-  if (sha1Only) writePublic();
+  if (narrow) writePublic();
   writeFileSafely(layout.holder(dir, kid), holderFile(holder), "secret", "replace");
-  if (!sha1Only) writePublic();
+  if (!narrow) writePublic();
 }

@@ -5,10 +5,9 @@ import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import { asKeystoreError, KeystoreError } from "../errors.ts";
 import type { SecretSource } from "../jwe/at-rest.ts";
-import { isPrivate, kidOf, publicHalf, type Jwk } from "../jwk/jwk.ts";
+import { generateJwk, isPrivate, isSameKey, kidOf, kindOf, publicHalf, type Jwk, type PrivateJwk } from "../jwk/jwk.ts";
 import { locatePrivate, mustExist, nameList, parseKeyFile, readDefault, readName, readPrivateKey, readPublicKey, unlockKeyFile } from "./directory.ts";
 import { makeFolder, moveFile, readSmallFile, removeFile, writeFileSafely } from "./files.ts";
-import { generateJwk, sameKind } from "./generate.ts";
 import { isKid, isName, layout, mustBeName } from "./layout.ts";
 import { changeStore } from "./lock.ts";
 import { sealLikeTheOthers } from "./locked.ts";
@@ -76,7 +75,7 @@ export async function rotateKey(dir: string, name: string, secrets: SecretSource
     if (jwk === undefined) {
       throw new KeystoreError("recipient", `${name} is a recipient only: its private key is elsewhere`, `rotate it there, then ocicrypt-keystore import ${name} FILE --force`);
     }
-    const fresh = generateJwk(sameKind(jwk));
+    const fresh = generateJwk(kindOf(jwk));
     const kid = fresh.kid ?? "";
     await writeKey(dir, kid, fresh, secrets);
     writeName(dir, name, [kid, ...kids]);
@@ -258,7 +257,7 @@ async function writeKey(dir: string, kid: string, jwk: Jwk, secrets: SecretSourc
 }
 
 /** Whether the store has this private key. A damaged file of it is replaced; another symmetric key of its kid never is. */
-async function isThere(dir: string, kid: string, jwk: Jwk, secrets: SecretSource): Promise<boolean> {
+async function isThere(dir: string, kid: string, jwk: PrivateJwk, secrets: SecretSource): Promise<boolean> {
   const found = locatePrivate(dir, kid);
   if (found === undefined) return false;
   if (found.kind === "holder") {
@@ -273,7 +272,7 @@ async function isThere(dir: string, kid: string, jwk: Jwk, secrets: SecretSource
     throw error;
   }
   if (!isPrivate(known)) return false;
-  if (jwk.kty !== "oct" || (known.kty === "oct" && known.k === jwk.k)) return true;
+  if (isSameKey(jwk, known)) return true;
   throw new KeystoreError("store", `another symmetric key has the kid ${kid}`, "nothing was imported; take the kid out of the file, and it gets a new one");
 }
 

@@ -6,7 +6,7 @@ import { asUnusable, KeystoreError, printable } from "../errors.ts";
 import { parseJson } from "../json.ts";
 import { lockKind, openAtRest, type LockKind, type SecretSource } from "../jwe/at-rest.ts";
 import type { PrivateKey, Recipient } from "../jwe/key.ts";
-import { checkJwk, isPrivate, publicJwk, thumbprint, type Jwk } from "../jwk/jwk.ts";
+import { checkJwk, isPrivate, isSymmetric, kidOf, publicJwk, type Jwk, type PrivateJwk, type PublicJwk } from "../jwk/jwk.ts";
 import { openWithTang } from "../tang/tang.ts";
 import { fileKey } from "./file-key.ts";
 import { listFolder, readSmallFile, refuseOpenMode } from "./files.ts";
@@ -21,10 +21,10 @@ const JWK_DEPTH = 4; // nesting of a key file
  *
  * @param read reads a private key, for who keeps what was unlocked
  */
-export function directoryKeyStore(dir: string, secrets: SecretSource, read = async (kid: string): Promise<Jwk | undefined> => await readPrivateKey(dir, kid, secrets)): KeyStore {
+export function directoryKeyStore(dir: string, secrets: SecretSource, read = async (kid: string): Promise<PrivateJwk | undefined> => await readPrivateKey(dir, kid, secrets)): KeyStore {
   const byKid = async (kid: string): Promise<Recipient | undefined> => {
     const jwk = readPublicKey(dir, kid);
-    if (jwk?.kty !== "oct") return jwk && { kid, jwk };
+    if (jwk === undefined || !isSymmetric(jwk)) return jwk && { kid, jwk };
     const secret = await read(kid); // who wraps with a symmetric key needs it
     if (secret === undefined && locatePrivate(dir, kid) !== undefined) throw new KeystoreError("key", `symmetric key ${kid} is held by a command, which only unwraps`, "wrap where the key itself is, or for another recipient");
     if (secret === undefined) throw new KeystoreError("key", `symmetric key ${kid} of ${dir} has no private file`, "wrap where the key is, or for another recipient");
@@ -151,7 +151,7 @@ export function privateKids(dir: string): string[] {
 }
 
 /** A public key, checked; undefined if the store has none of that kid. @throws KeystoreError `key` if damaged */
-export function readPublicKey(dir: string, kid: string): Jwk | undefined {
+export function readPublicKey(dir: string, kid: string): PublicJwk | undefined {
   const path = layout.publicKey(dir, kid);
   const file = readSmallFile(path);
   return file && publicJwk(parseKeyFile(path, kid, file.bytes)); // whatever somebody put there, no private part goes on
@@ -163,7 +163,7 @@ export function readPublicKey(dir: string, kid: string): Jwk | undefined {
  *
  * @throws KeystoreError `key` if it is damaged, if others can read a file that the caller owns, or if it stays locked
  */
-export async function readPrivateKey(dir: string, kid: string, secrets: SecretSource): Promise<Jwk | undefined> {
+export async function readPrivateKey(dir: string, kid: string, secrets: SecretSource): Promise<PrivateJwk | undefined> {
   const found = lookAgain(() => {
     const locked = readSmallFile(layout.lockedKey(dir, kid));
     const file = locked ?? readSmallFile(layout.privateKey(dir, kid));
@@ -177,7 +177,7 @@ export async function readPrivateKey(dir: string, kid: string, secrets: SecretSo
 }
 
 /** The holder of a private key, with its public key; undefined if there is none. @throws KeystoreError `key` if it cannot be asked */
-export function readHeld(dir: string, kid: string): { holder: Holder; jwk: Jwk } | undefined {
+export function readHeld(dir: string, kid: string): { holder: Holder; jwk: PublicJwk } | undefined {
   const holder = readHolder(layout.holder(dir, kid), kid);
   if (holder === undefined) return undefined;
   const jwk = readPublicKey(dir, kid);
@@ -195,7 +195,7 @@ function lookAgain<T>(look: () => T | undefined): T | undefined {
 }
 
 /** The private key in the bytes of a locked file. @throws KeystoreError `key` if the secret is another one, or it is damaged */
-export async function unlockKeyFile(path: string, kid: string, bytes: Buffer, secrets: SecretSource): Promise<Jwk> {
+export async function unlockKeyFile(path: string, kid: string, bytes: Buffer, secrets: SecretSource): Promise<PrivateJwk> {
   const kind = lockedKind(path, bytes);
   const jwk = await (kind === "Tang server" ? openWithTang(bytes) : openAtRest(bytes, kind, secrets)).catch((error: unknown) => {
     throw withPath(path, error);
@@ -219,7 +219,7 @@ function withPath(path: string, error: unknown): unknown {
   return error instanceof KeystoreError ? new KeystoreError("key", `locked key ${path}: ${error.message}`, error.hint, error.exitCode) : error;
 }
 
-function privatePart(path: string, jwk: Jwk): Jwk {
+function privatePart(path: string, jwk: Jwk): PrivateJwk {
   if (isPrivate(jwk)) return jwk;
   throw new KeystoreError("key", `private key ${path} has no private part`, "restore it from a backup");
 }
@@ -229,6 +229,6 @@ export function parseKeyFile(path: string, kid: string, bytes: Buffer): Jwk {
   const damaged = (reason: string): KeystoreError =>
     new KeystoreError("key", `key file ${path} is damaged: it ${reason}`, "restore it from a backup, or move it away");
   const jwk = checkJwk(parseJson(bytes, JWK_DEPTH, damaged), damaged);
-  if ((jwk.kty === "oct" ? (jwk.kid ?? kid) : thumbprint(jwk)) !== kid) throw damaged("holds another key than its name says");
+  if ((kidOf(jwk) || kid) !== kid) throw damaged("holds another key than its name says");
   return jwk;
 }

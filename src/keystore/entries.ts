@@ -1,18 +1,16 @@
 // What the store holds, for people and programs: a row for each name and kid.
 
-import { naturalAlgorithm } from "../jwe/algorithms.ts";
+import { naturalAlgorithm } from "../jwe/alg/algorithms.ts";
 import { KeystoreError } from "../errors.ts";
-import type { Jwk } from "../jwk/jwk.ts";
+import { kindOf, type PublicJwk, type TypeName } from "../jwk/jwk.ts";
 import { locatePrivate, mustExist, nameList, readDefault, readName, readPublicKey } from "./directory.ts";
 import { layout } from "./layout.ts";
-
-const TYPES = { EC: "ec", RSA: "rsa", oct: "oct" } as const;
 
 /** One key under one name. The member names are those of `list --json`. */
 export interface Entry {
   readonly name: string;
   readonly kid: string;
-  readonly type: "ec" | "rsa" | "oct";
+  readonly type: TypeName;
   /** The key management algorithm that wraps for it. */
   readonly alg: string;
   readonly crv?: string;
@@ -24,7 +22,7 @@ export interface Entry {
   readonly private: "file" | "locked" | "holder" | "none";
   /** RFC 3339. */
   readonly created: string;
-  readonly public: Jwk;
+  readonly public: PublicJwk;
 }
 
 /** Every key of every name, by name, the current one first. @throws KeystoreError if a file is damaged or missing */
@@ -48,12 +46,13 @@ function entriesOfName(dir: string, name: string): Entry[] {
     const jwk = readPublicKey(dir, kid);
     if (jwk === undefined && readName(dir, name)?.includes(kid) !== true) return []; // removed while we read
     if (jwk === undefined) throw new KeystoreError("store", `the name ${name} points to ${kid}, which is missing in ${layout.publicDir(dir)}`, "restore that file from a backup");
+    const { type, curve } = kindOf(jwk);
     return {
       name,
       kid,
-      type: TYPES[jwk.kty],
-      alg: jwk.alg ?? naturalAlgorithm(jwk),
-      ...(jwk.kty === "EC" ? { crv: jwk.crv } : {}),
+      type,
+      alg: jwk.alg ?? naturalAlgorithm(jwk) ?? "",
+      ...(curve === undefined ? {} : { crv: curve }),
       state: place === 0 ? "current" : "retired",
       default: isDefault && place === 0,
       private: locatePrivate(dir, kid)?.kind ?? "none",

@@ -3,22 +3,15 @@
 import { statSync, type Stats } from "node:fs";
 import { KeystoreError, printable } from "../errors.ts";
 import { isObject, member, parseJson, type JsonObject } from "../json.ts";
+import { familyFor, HOLDER_OPERATIONS } from "../jwe/alg/algorithms.ts";
 import type { PrivateKey } from "../jwe/key.ts";
-import { CURVES, publicJwk, toPublicKey, type Jwk } from "../jwk/jwk.ts";
+import { publicJwk, typeName, type Jwk } from "../jwk/jwk.ts";
 import { runCommand } from "./command.ts";
 import { readSmallFile, refuseOpenMode, shownMode } from "./files.ts";
 import { inUserNamespace } from "./location.ts";
 
-/** What a holder can be asked: the type of key it is for, and the only algorithm it serves where there is but one. */
-export const OPERATIONS = {
-  "rsa-oaep-256": { kty: "RSA", alg: "RSA-OAEP-256" },
-  "rsa-oaep": { kty: "RSA", alg: "RSA-OAEP" },
-  ecdh: { kty: "EC", alg: undefined },
-  a256kw: { kty: "oct", alg: "A256KW" },
-} as const;
-
-/** The name of one. */
-export type Operation = keyof typeof OPERATIONS;
+/** The names of what a holder can be asked. */
+export const OPERATIONS: readonly string[] = [...HOLDER_OPERATIONS.keys()];
 
 /** A command: the absolute path of its program, and its arguments. */
 export type Command = readonly [program: string, ...args: string[]];
@@ -26,7 +19,7 @@ export type Command = readonly [program: string, ...args: string[]];
 /** Who holds a private key: a command for each operation that it can do. */
 export interface Holder {
   readonly kid: string;
-  readonly ops: ReadonlyMap<Operation, Command>;
+  readonly ops: ReadonlyMap<string, Command>;
   /** ms that a command may take, where it is not 30 s. */
   readonly timeout?: number;
 }
@@ -39,9 +32,14 @@ const JSON_DEPTH = 3; // the holder, its ops, a command
 const UNMAPPED = 65534; // proc(5), overflowuid: an owner whom a user namespace does not know
 const EXECUTABLE = 0o111;
 
-/** Narrows the name of an operation. */
-export function isOperation(name: string): name is Operation {
-  return Object.hasOwn(OPERATIONS, name);
+/** Whether keys of this one's type can be asked for an operation. */
+export function isOperationFor(op: string, jwk: Jwk): boolean {
+  return HOLDER_OPERATIONS.get(op)?.family.serves(jwk) === true;
+}
+
+/** The only alg that an operation serves, undefined where it serves all of its family. */
+export function algorithmOf(op: string): string | undefined {
+  return HOLDER_OPERATIONS.get(op)?.alg;
 }
 
 /**
@@ -68,10 +66,10 @@ export function readHolder(path: string, kid: string): Holder | undefined {
   return { kid, ops: parseOps(ops, damaged), timeout };
 }
 
-function parseOps(ops: JsonObject, damaged: (reason: string) => KeystoreError): ReadonlyMap<Operation, Command> {
+function parseOps(ops: JsonObject, damaged: (reason: string) => KeystoreError): ReadonlyMap<string, Command> {
   return new Map(
     Object.entries(ops).map(([op, argv]) => {
-      if (!isOperation(op)) throw damaged(`has an operation other than ${Object.keys(OPERATIONS).join(", ")}: "${printable(op, 32)}"`);
+      if (!HOLDER_OPERATIONS.has(op)) throw damaged(`has an operation other than ${OPERATIONS.join(", ")}: "${printable(op, 32)}"`);
       if (!Array.isArray(argv) || argv.length > MAX_WORDS || !argv.every((arg) => typeof arg === "string")) throw damaged(`has a command of ${op} that is not a list of at most ${MAX_WORDS} strings`);
       const [program, ...args] = argv;
       if (program?.startsWith("/") !== true) throw damaged(`has a command of ${op} without an absolute path`);
@@ -98,28 +96,34 @@ export function timeLimit({ timeout }: Holder): number {
  */
 export function holderKey(holder: Holder, jwk: Jwk): PrivateKey {
   const { kid, ops } = holder;
-  const wrong = [...ops.keys()].find((op) => OPERATIONS[op].kty !== jwk.kty);
-  if (wrong !== undefined) throw new KeystoreError("key", `the holder of key ${kid} has ${wrong}, which is not for ${jwk.kty} keys`, "take it out of the holder file");
+  const wrong = [...ops.keys()].find((op) => !isOperationFor(op, jwk));
+  if (wrong !== undefined) throw new KeystoreError("key", `the holder of key ${kid} has ${wrong}, which is not for ${typeName(jwk)} keys`, "take it out of the holder file");
   return {
     kid,
     jwk: asPrivate(jwk, [...ops.keys()]),
     holder: true,
-    rsaOaep: async (encryptedKey, hash) => await ask(holder, hash === "sha256" ? "rsa-oaep-256" : "rsa-oaep", encryptedKey),
-    ecdh: async (epk) => await ask(holder, "ecdh", toPublicKey(epk).export({ type: "spki", format: "der" }), CURVES[epk.crv].bytes),
-    aesKeyUnwrap: async (encryptedKey) => await ask(holder, "a256kw", encryptedKey, encryptedKey.length - 8),
+    perform: async (wanted) => {
+      const { name, input, answerBytes } = familyFor(jwk).ofHolder(wanted);
+      return await ask(holder, name, input, answerBytes);
+    },
   };
 }
 
 /** The key as far as its holder can use it: with one operation of one algorithm it is for that algorithm alone. The usage that the public half names is the other side's. */
-function asPrivate(jwk: Jwk, [op, ...more]: readonly Operation[]): Jwk {
+function asPrivate(jwk: Jwk, [op, ...more]: readonly string[]): Jwk {
   const { use: _use, key_ops: _ops, alg, ...key } = publicJwk(jwk);
-  const own = key.kty === "EC" || op === undefined || more.length > 0 ? undefined : OPERATIONS[op].alg;
-  const usable = own ?? (key.kty === "RSA" ? undefined : alg);
+  const only = op === undefined || more.length > 0 ? undefined : algorithmOf(op);
+  const usable = only ?? (severalOperations(jwk) ? undefined : alg);
   return usable === undefined ? key : { ...key, alg: usable };
 }
 
+/** Whether holders of keys of this type can be asked for more than one operation: then its alg tells nothing of them. */
+export function severalOperations(jwk: Jwk): boolean {
+  return familyFor(jwk).operations.length > 1;
+}
+
 /** One operation. @param due bytes that the answer must have, where the operation tells */
-async function ask(holder: Holder, op: Operation, input: Buffer, due?: number): Promise<Buffer> {
+async function ask(holder: Holder, op: string, input: Buffer, due?: number): Promise<Buffer> {
   const [program, ...args] = usableCommand(holder, op);
   const { answer, failure, lastLines } = await runCommand(program, args, input, timeLimit(holder));
   const wrong = failure ?? (answer.length === 0 ? "answered nothing" : due !== undefined && answer.length !== due ? `answered ${answer.length} bytes, not ${due}` : undefined);
@@ -128,7 +132,7 @@ async function ask(holder: Holder, op: Operation, input: Buffer, due?: number): 
 }
 
 /** The command of an operation with `{kid}` filled in. @throws KeystoreError `key` (exit code 3) if its program is not there, or somebody else's to write */
-export function usableCommand({ kid, ops }: Holder, op: Operation): Command {
+export function usableCommand({ kid, ops }: Holder, op: string): Command {
   const fill = (text: string): string => text.replaceAll("{kid}", kid);
   const command = ops.get(op);
   if (command === undefined) throw new Error("an operation that this holder does not have");

@@ -3,8 +3,8 @@
 import { createPrivateKey, createPublicKey, randomBytes } from "node:crypto";
 import { KeystoreError } from "../errors.ts";
 import { isObject, member, parseJson } from "../json.ts";
-import { forbids, naturalAlgorithm } from "../jwe/algorithms.ts";
-import { checkJwk, isPrivate, publicHalf, type Jwk } from "../jwk/jwk.ts";
+import { forbids, naturalAlgorithm } from "../jwe/alg/algorithms.ts";
+import { checkJwk, isPrivate, isSymmetric, publicHalf, type Jwk } from "../jwk/jwk.ts";
 
 const JSON_DEPTH = 5; // a JWK set, its list, a key, its x5c
 const OCT_KID = /^[A-Za-z0-9_-]{22}$/; // 128 bits, as generateJwk makes them
@@ -23,14 +23,14 @@ export async function parseKey(bytes: Buffer, passphrase: () => Promise<Buffer>)
   const { kid, created: _created, ...key } = withSize(jwk);
   const obstacle = forbids(key, isPrivate(key) ? "unwrap" : "wrap") ?? forbids(publicHalf(key), "wrap");
   if (obstacle !== undefined) throw refused(`cannot be used here: ${obstacle}`);
-  if (key.kty !== "oct") return key;
-  if (key.k === undefined) throw refused("is a symmetric key without its k");
+  if (!isSymmetric(key)) return key;
+  if (!isPrivate(key)) throw refused("is a symmetric key without its k");
   return { ...key, kid: kid !== undefined && OCT_KID.test(kid) ? kid : randomBytes(16).toString("base64url") };
 }
 
 function withSize(jwk: Jwk): Jwk {
-  if (jwk.kty !== "oct" || jwk.k === undefined) return jwk;
-  const natural = naturalAlgorithm(jwk);
+  const natural = isSymmetric(jwk) ? naturalAlgorithm(jwk) : undefined;
+  if (natural === undefined) return jwk;
   if (jwk.alg !== undefined && jwk.alg !== natural) throw refused('cannot be used here: its "alg" is not for its size');
   return { ...jwk, alg: natural };
 }

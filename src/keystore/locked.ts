@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import { KeystoreError } from "../errors.ts";
 import { sealAtRest, type SecretKind, type SecretSource } from "../jwe/at-rest.ts";
-import type { Jwk } from "../jwk/jwk.ts";
+import { isPrivate, isSameKey, type Jwk } from "../jwk/jwk.ts";
 import { lockedKind, mustExist, parseKeyFile, unlockKeyFile } from "./directory.ts";
 import { listFolder, MAX_FILE, readSmallFile, refuseOpenMode, removeFile, writeFileSafely, type SmallFile } from "./files.ts";
 import { isKid, layout } from "./layout.ts";
@@ -115,9 +115,9 @@ export async function unlockKeys(dir: string, secrets: SecretSource): Promise<nu
 /** Two symmetric keys can have one kid, in removed/ too: neither is written over the other. @param read reads the file that would be written over */
 async function refuseOther(path: string, jwk: Jwk, read: (path: string) => Jwk | Promise<Jwk>): Promise<void> {
   const there = path.replace(/jw[ke]$/, path.endsWith("k") ? "jwe" : "jwk");
-  if (jwk.kty !== "oct" || !existsSync(there)) return; // another type's kid says which key it is
+  if (!isPrivate(jwk) || !existsSync(there)) return;
   const other = await read(there);
-  if (other.kty === "oct" && other.k === jwk.k) return;
+  if (isPrivate(other) && isSameKey(jwk, other)) return;
   throw new KeystoreError("store", `${path.replace(/e$/, "k")} and ${basename(path).replace(/k$/, "e")} are different keys`, "move one of the two away, then try again");
 }
 

@@ -4,7 +4,7 @@ import { setImmediate as giveWay } from "node:timers/promises";
 import { asKeystoreError, errorLine, KeystoreError } from "../errors.ts";
 import type { SecretSource } from "../jwe/at-rest.ts";
 import type { PrivateKey } from "../jwe/key.ts";
-import type { Jwk } from "../jwk/jwk.ts";
+import type { PrivateJwk } from "../jwk/jwk.ts";
 import { directoryKeyStore, locatePrivate, privateKids, readPrivateKey } from "../keystore/directory.ts";
 import { readSmallFile } from "../keystore/files.ts";
 import type { KeyStore } from "../keystore/keystore.ts";
@@ -20,8 +20,8 @@ import { shownTime, TIME_LIMITS, within, type Allowance, type Turns } from "./li
  * @throws KeystoreError (exit code 3) if none of the locked keys opens
  */
 export async function unlockedStore(dir: string, secrets: SecretSource, warn: (line: string) => void, limit = TIME_LIMITS.unlock): Promise<KeyStore> {
-  const kept = new Map<string, { readonly file: Buffer; readonly jwk: Promise<Jwk | undefined> }>();
-  const read = async (kid: string): Promise<Jwk | undefined> => {
+  const kept = new Map<string, { readonly file: Buffer; readonly jwk: Promise<PrivateJwk | undefined> }>();
+  const read = async (kid: string): Promise<PrivateJwk | undefined> => {
     const file = readSmallFile(layout.lockedKey(dir, kid))?.bytes;
     const known = kept.get(kid);
     if (file !== undefined && known?.file.equals(file) === true) return await known.jwk;
@@ -29,7 +29,7 @@ export async function unlockedStore(dir: string, secrets: SecretSource, warn: (l
     const late = (): KeystoreError => new KeystoreError("key", `locked key ${layout.lockedKey(dir, kid)} did not open within ${shownTime(limit)}`, "check what it is locked for, such as its Tang server, and try again", 3);
     const jwk = within(limit, readPrivateKey(dir, kid, secrets), late);
     if (file !== undefined) kept.set(kid, { file, jwk }); // at once: those who ask meanwhile wait for it, and do not unlock it again
-    let found: Jwk | undefined;
+    let found: PrivateJwk | undefined;
     try {
       found = await jwk;
       return found;
@@ -67,12 +67,7 @@ export function watched(store: KeyStore, kids: string[], turns: Turns, allowance
   };
   const politeKey = (key: PrivateKey): PrivateKey => {
     const operate = async <T>(step: () => Promise<T>): Promise<T> => (key.holder === undefined ? await politely(step) : await turns.run(allowance, async () => await politely(step)));
-    return {
-      ...key,
-      rsaOaep: async (encryptedKey, hash) => await operate(async () => await key.rsaOaep(encryptedKey, hash)),
-      ecdh: async (epk) => await operate(async () => await key.ecdh(epk)),
-      aesKeyUnwrap: async (encryptedKey) => await operate(async () => await key.aesKeyUnwrap(encryptedKey)),
-    };
+    return { ...key, perform: async (ask) => await operate(async () => await key.perform(ask)) };
   };
   return {
     recipient: async (nameOrKid) => noted(await politely(async () => await store.recipient(nameOrKid))),

@@ -3,7 +3,8 @@
 import { verify } from "node:crypto";
 import { decodeBase64url } from "../base64.ts";
 import { isObject, member, parseJson, type JsonObject } from "../json.ts";
-import { checkJwk, thumbprint, toPublicKey, type EcJwk } from "../jwk/jwk.ts";
+import { isEcPublic, type EcPublicJwk } from "../jwk/ec.ts";
+import { checkJwk, thumbprint, toPublicKey } from "../jwk/jwk.ts";
 
 const MAX_KEYS = 32; // keys, and signatures
 const DEPTH = 6; // nesting of the JWS and of the JWK set
@@ -39,37 +40,37 @@ export function verifyAdvertisement(bytes: Buffer, fail: Fail): JsonObject {
 }
 
 /** The signing keys of a set. @throws what `fail` makes, as {@link advertisedKeys} */
-export function signingKeys(adv: JsonObject, fail: Fail): EcJwk[] {
+export function signingKeys(adv: JsonObject, fail: Fail): EcPublicJwk[] {
   return advertisedKeys(adv, fail).filter(({ key_ops }) => key_ops?.includes("verify"));
 }
 
 /** The exchange key that clevis would take: the first. @throws what `fail` makes if there is none, or as {@link advertisedKeys} */
-export function exchangeKey(adv: JsonObject, fail: Fail): EcJwk {
+export function exchangeKey(adv: JsonObject, fail: Fail): EcPublicJwk {
   const key = advertisedKeys(adv, fail).find(({ key_ops, alg }) => key_ops?.includes("deriveKey") && alg === "ECMR");
   if (key === undefined) throw fail("has no exchange key");
   return key;
 }
 
 /** The exchange key of a thumbprint. @throws what `fail` makes if there is none, or as {@link advertisedKeys} */
-export function exchangeKeyOf(adv: JsonObject, kid: unknown, fail: Fail): EcJwk {
+export function exchangeKeyOf(adv: JsonObject, kid: unknown, fail: Fail): EcPublicJwk {
   const key = advertisedKeys(adv, fail).find((one) => thumbprint(one) === kid);
   if (key === undefined) throw fail("has no key of that kid");
   return key;
 }
 
 /** Every key of a set, a public EC key each: Tang's own are. */
-function advertisedKeys(adv: JsonObject, fail: Fail): EcJwk[] {
+function advertisedKeys(adv: JsonObject, fail: Fail): EcPublicJwk[] {
   const keys = member(adv, "keys");
   if (!Array.isArray(keys) || keys.length > MAX_KEYS) throw fail("has keys that are not a short list");
   return keys.map((value) => {
     const jwk = checkJwk(value, (reason) => fail(`has a key that ${reason}`));
-    if (jwk.kty !== "EC" || jwk.d !== undefined) throw fail("has a key that is not a public EC key");
+    if (!isEcPublic(jwk)) throw fail("has a key that is not a public EC key");
     return jwk;
   });
 }
 
 /** RFC 7515, section 5.2. Only the protected header counts, and none that changes what the rest means. */
-function isSignedBy(key: EcJwk, signature: JsonObject, payload: string): boolean {
+function isSignedBy(key: EcPublicJwk, signature: JsonObject, payload: string): boolean {
   const [header, value] = [decodedMember(signature, "protected"), decodedMember(signature, "signature")];
   if (header === undefined || value === undefined) return false;
   const { alg, digest } = SIGNATURES[key.crv];

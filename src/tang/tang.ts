@@ -7,11 +7,12 @@
 import { createCipheriv, createECDH, randomBytes } from "node:crypto";
 import { KeystoreError, printable } from "../errors.ts";
 import { isObject, member, parseJson, type JsonObject } from "../json.ts";
-import { ENCRYPTIONS } from "../jwe/algorithms.ts";
+import { ENCRYPTIONS } from "../jwe/alg/algorithms.ts";
 import { damaged, parseLocked, TANG_ALG } from "../jwe/at-rest.ts";
 import { decryptContent } from "../jwe/engine.ts";
-import { concatKdf } from "../jwe/key-wrap.ts";
-import { bytesOf, checkJwk, CURVES, point, pointJwk, thumbprint, type EcJwk } from "../jwk/jwk.ts";
+import { concatKdf } from "../jwe/alg/key-wrap.ts";
+import { CURVES, isEcPublic, point, pointJwk, type EcJwk, type EcPublicJwk } from "../jwk/ec.ts";
+import { bytesOf, checkJwk, thumbprint } from "../jwk/jwk.ts";
 import { exchangeKey, exchangeKeyOf, signingKeys, verifyAdvertisement } from "./advertisement.ts";
 import { ask, isServerUrl, serverError } from "./http.ts";
 
@@ -25,7 +26,7 @@ export interface TangServer {
   /** The JWK set that it advertised: pinned, whatever it says later. */
   readonly adv: JsonObject;
   /** The key of the set that keys are locked for. */
-  readonly exchange: EcJwk;
+  readonly exchange: EcPublicJwk;
 }
 
 /**
@@ -87,7 +88,7 @@ export async function openWithTang(jwe: Buffer): Promise<Buffer> {
   const { jwe: parsed, header, encryptedKey } = parseLocked(jwe);
   const server = tangServer(jwe);
   const epk = checkJwk(member(header, "epk"), damaged);
-  if (parsed.enc !== ENC || encryptedKey.length > 0 || epk.kty !== "EC" || epk.crv !== server.exchange.crv) throw damaged();
+  if (parsed.enc !== ENC || encryptedKey.length > 0 || !isEcPublic(epk) || epk.crv !== server.exchange.crv) throw damaged();
   const key = contentKey(await recover(server, epk));
   try {
     return await decryptContent(parsed, key);
@@ -114,7 +115,7 @@ async function recover({ url, exchange }: TangServer, epk: EcJwk): Promise<Buffe
   const answer = await ask(url, `/rec/${thumbprint(exchange)}`, { alg: "ECMR", ...pointJwk(epk.crv, blinded.toBytes(false)) });
   const fail = (reason: string): KeystoreError => serverError(url, `gives an answer that ${reason}`, "check that URL: no Tang server does that");
   const jwk = checkJwk(parseJson(answer, ANSWER_DEPTH, fail), fail);
-  if (jwk.kty !== "EC" || jwk.crv !== epk.crv || jwk.d !== undefined) throw fail(`is no public key on ${epk.crv}`);
+  if (!isEcPublic(jwk) || jwk.crv !== epk.crv) throw fail(`is no public key on ${epk.crv}`);
   const shared = pointOf(jwk).subtract(pointOf(exchange).multiply(BigInt(`0x${ephemeral.getPrivateKey("hex")}`)));
   if (shared.is0()) throw fail("leaves no secret");
   return bytesOf(pointJwk(epk.crv, shared.toBytes(false)).x);

@@ -4,7 +4,7 @@ import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, statSync, wri
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { generateJwk } from "../../src/keystore/generate.ts";
+import { generateJwk } from "../../src/jwk/jwk.ts";
 import { assertCheck, examine, problems } from "./doctor-support.ts";
 import { exec, holds, linesOf, newEc, newRsa, openssl, script, writeHolder, type Outside } from "../holders.ts";
 import { commands, masterKeyFile, readJson, secretFile, secretsOf, tree, use } from "../store.ts";

@@ -6,7 +6,7 @@ import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { generateJwk, type KeyKind } from "../../src/keystore/generate.ts";
+import { generateJwk, type KeyKind } from "../../src/jwk/jwk.ts";
 import { assertClosed, assertOpens, commands, readJson, secretFile, secretsOf, tool, use, wrapHere, type Members } from "../store.ts";
 import { assertFailure, kidOf, makeStore, temporaryFolder, testWith, unwrap, wrap, OPTSDATA } from "../support.ts";
 

@@ -3,9 +3,10 @@
 import { createPublicKey, diffieHellman, randomBytes } from "node:crypto";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { aesKeyUnwrap, aesKeyWrap, concatKdf } from "../../src/jwe/key-wrap.ts";
+import { aesKeyUnwrap, aesKeyWrap, concatKdf } from "../../src/jwe/alg/key-wrap.ts";
 import { open } from "../../src/jwe/open.ts";
-import { checkJwk, type EcJwk } from "../../src/jwk/jwk.ts";
+import type { EcJwk } from "../../src/jwk/ec.ts";
+import { checkJwk } from "../../src/jwk/jwk.ts";
 import { OPTSDATA } from "../support.ts";
 import { privateKeys } from "./attack.ts";
 import * as second from "./forge.ts";
@@ -66,6 +67,9 @@ test("derives the key of RFC 7518, appendix C", () => {
   for (const derive of [concatKdf, second.concatKdf]) assert.is(derive(z, "A128GCM", Buffer.from("Alice"), Buffer.from("Bob"), 16).toString("base64url"), "VqqN6vgjbSBcIijNcacQGg");
 });
 
+/** What a recipient with this ephemeral key asks for. */
+const ask = (epk: EcJwk) => ({ alg: "ECDH-ES+A256KW", encryptedKey: Buffer.alloc(0), epk, apu: Buffer.alloc(0), apv: Buffer.alloc(0) });
+
 test("agrees on the shared secret of RFC 7518, appendix C", async () => {
   const bob = {
     kty: "EC",
@@ -75,7 +79,7 @@ test("agrees on the shared secret of RFC 7518, appendix C", async () => {
     d: "VEmDZpDXXK8p8N0Cndsxs924q6nS1RXFASRl6BfUqdw",
   };
   const epk: EcJwk = { kty: "EC", crv: "P-256", x: "gI0GAILBdu7T53akrFmMyGcsF3n5dO7MmwNBHKW5SV0", y: "SLW_xSffzlPWrHEVI30DHM_4egVwt3NQqeUD7nMFpps" };
-  const z = await (await privateKeys({ bob }).privateKey("bob"))?.ecdh(epk);
+  const z = await (await privateKeys({ bob }).privateKey("bob"))?.perform(ask(epk));
   assert.is(concatKdf(z ?? Buffer.alloc(0), "A128GCM", Buffer.from("Alice"), Buffer.from("Bob"), 16).toString("base64url"), "VqqN6vgjbSBcIijNcacQGg");
 });
 
@@ -97,7 +101,7 @@ for (const crv of ["P-256", "P-384", "P-521"]) {
       const [ours, ephemeral] = [second.newEphemeral(crv), second.newEphemeral(crv)];
       const jwk = { ...ours.export({ format: "jwk" }) } as second.PlainJwk;
       const epk = checkJwk(createPublicKey(ephemeral).export({ format: "jwk" }), (reason) => new Error(reason));
-      const z = await (await privateKeys({ key: jwk }).privateKey("key"))?.ecdh(epk as EcJwk);
+      const z = await (await privateKeys({ key: jwk }).privateKey("key"))?.perform(ask(epk as EcJwk));
       assert.equal(z, diffieHellman({ privateKey: ours, publicKey: createPublicKey(ephemeral) }));
       assert.is(z?.length, bytes);
       if (z?.[0] !== 0) continue;

@@ -5,7 +5,9 @@ import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, statSync, sym
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { bytesOf, checkJwk, isPrivate, point, publicJwk, thumbprint, toPrivateKey, toPublicKey, type RsaJwk } from "../../src/jwk/jwk.ts";
+import { point } from "../../src/jwk/ec.ts";
+import { bytesOf, checkJwk, isPrivate, publicJwk, thumbprint, toPrivateKey, toPublicKey } from "../../src/jwk/jwk.ts";
+import type { RsaJwk } from "../../src/jwk/rsa.ts";
 import { placeKey } from "../clients/keys.ts";
 import { assertOpens, attack, each, keys } from "../jwe/attack.ts";
 import { b64u, forge, newKey, thumbprintOf, type Header, type PlainJwk } from "../jwe/forge.ts";

@@ -13,7 +13,7 @@ import type { SecretSource } from "../../src/jwe/at-rest.ts";
 import { addKey, setDefault } from "../../src/keystore/change.ts";
 import { directoryKeyStore, locatePrivate, nameList, readName, readPrivateKey } from "../../src/keystore/directory.ts";
 import { entries } from "../../src/keystore/entries.ts";
-import { generateJwk } from "../../src/keystore/generate.ts";
+import { generateJwk } from "../../src/jwk/jwk.ts";
 import { secretFiles } from "../../src/keystore/secrets.ts";
 import { assertOpens, masterKeyFile, secretFile, tool, tree, wrapHere } from "../store.ts";
 import { BINARY, endurance, makeSharedStore, OPTSDATA, ROOT, run, sharedBinary, succeed, temporaryFolder, testWith, unwrap } from "../support.ts";

@@ -4,15 +4,16 @@ import { createECDH } from "node:crypto";
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { CURVES, publicJwk, toPrivateKey, toPublicKey, type Curve, type EcJwk, type Jwk, type RsaJwk } from "../../src/jwk/jwk.ts";
-import { generateJwk } from "../../src/keystore/generate.ts";
+import { CURVES, type Curve, type EcPrivateJwk } from "../../src/jwk/ec.ts";
+import { generateJwk, publicJwk, toPrivateKey, toPublicKey, type Jwk } from "../../src/jwk/jwk.ts";
+import type { RsaPrivateJwk } from "../../src/jwk/rsa.ts";
 import { parseKey } from "../../src/keystore/import.ts";
 import { endurance } from "../support.ts";
 
 const noPassphrase = (): Promise<Buffer> => Promise.reject(new Error("nobody asked for one"));
 const parse = async (content: string): Promise<Jwk> => await parseKey(Buffer.from(content), noPassphrase);
 
-function ecKey(crv: Curve, d: bigint): EcJwk & { d: string } {
+function ecKey(crv: Curve, d: bigint): EcPrivateJwk {
   const { openssl, bytes } = CURVES[crv];
   const ecdh = createECDH(openssl);
   const scalar = Buffer.from(d.toString(16).padStart(bytes * 2, "0"), "hex");
@@ -22,7 +23,7 @@ function ecKey(crv: Curve, d: bigint): EcJwk & { d: string } {
   return { kty: "EC", crv, x: text(1), y: text(1 + bytes), d: scalar.toString("base64url") };
 }
 
-async function assertRoundTrip(jwk: EcJwk | RsaJwk): Promise<void> {
+async function assertRoundTrip(jwk: EcPrivateJwk | RsaPrivateJwk): Promise<void> {
   const half = publicJwk(jwk);
   assert.equal(await parse(String(toPrivateKey(jwk).export({ type: "pkcs8", format: "pem" }))), jwk);
   assert.equal(await parse(String(toPublicKey(jwk).export({ type: "spki", format: "pem" }))), half);

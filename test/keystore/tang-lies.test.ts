@@ -8,7 +8,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { errorLine, KeystoreError } from "../../src/errors.ts";
 import { lockKind } from "../../src/jwe/at-rest.ts";
-import { generateJwk } from "../../src/keystore/generate.ts";
+import { generateJwk } from "../../src/jwk/jwk.ts";
 import { verifyAdvertisement } from "../../src/tang/advertisement.ts";
 import { meetServer, tangServer } from "../../src/tang/tang.ts";
 import { SLOW } from "../http.ts";

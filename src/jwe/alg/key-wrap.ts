@@ -2,6 +2,9 @@
 
 import { createCipheriv, createDecipheriv, hash } from "node:crypto";
 
+/** Bytes that wrapping adds to a CEK. */
+export const WRAP_OVERHEAD = 8;
+
 const DEFAULT_IV = Buffer.alloc(8, 0xa6); // RFC 3394, section 2.2.3.1
 
 /** Wraps a CEK (RFC 3394, section 2.2.1): 8 bytes longer than the CEK. The key has 16, 24 or 32 bytes. */
