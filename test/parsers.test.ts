@@ -5,7 +5,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { KeystoreError } from "../src/errors.ts";
 import { parseJson } from "../src/json.ts";
-import { openAtRest, sealAtRest } from "../src/jwe/at-rest.ts";
+import { secretLock, type SecretKind } from "../src/at-rest/secret.ts";
 import { parseJwe } from "../src/jwe/gate.ts";
 import type { PrivateKeys } from "../src/jwe/key.ts";
 import { open } from "../src/jwe/open.ts";
@@ -16,6 +16,8 @@ import { fileKey } from "../src/keystore/file-key.ts";
 import { parseKey } from "../src/keystore/import.ts";
 import { parseRequest } from "../src/protocol/request.ts";
 import { endurance, OPTSDATA, recorded } from "./support.ts";
+
+const sealAtRest = async (jwk: Buffer, kind: SecretKind, secret: Buffer): Promise<Buffer> => await secretLock(kind, () => Promise.resolve(secret)).seal(jwk);
 
 const PAIR = generateJwk({ type: "ec" });
 const OTHER = generateJwk({ type: "ec", curve: "P-384" });
@@ -60,7 +62,7 @@ const PARSERS: Readonly<Record<string, (bytes: Buffer) => unknown>> = {
   parseJwe,
   parseRequest,
   open: async (bytes) => await open(bytes, privateKeys),
-  openAtRest: async (bytes) => await openAtRest(bytes, "master key", () => Promise.resolve(MASTER_KEY)),
+  openAtRest: async (bytes) => await secretLock("master key", () => Promise.resolve(MASTER_KEY)).open(bytes),
 };
 
 /** Runs every parser: none throws anything but our own errors, whose words quote nothing. */

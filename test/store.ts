@@ -7,7 +7,7 @@ import { delimiter, join } from "node:path";
 import * as assert from "uvu/assert";
 import { errorLine, KeystoreError } from "../src/errors.ts";
 import { open } from "../src/jwe/open.ts";
-import type { SecretSource } from "../src/jwe/at-rest.ts";
+import type { SecretSource } from "../src/at-rest/secret.ts";
 import { seal } from "../src/jwe/seal.ts";
 import { directoryKeyStore } from "../src/keystore/directory.ts";
 import { secretFiles } from "../src/keystore/secrets.ts";

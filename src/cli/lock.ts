@@ -4,9 +4,9 @@ import { KeystoreError, printable } from "../errors.ts";
 import { mustExist } from "../keystore/directory.ts";
 import { lockKeys, unlockKeys } from "../keystore/locked.ts";
 import { storeLocation } from "../keystore/location.ts";
-import { meetServer } from "../tang/tang.ts";
+import { meetServer, tangLock } from "../at-rest/tang.ts";
 import { askYes } from "./prompt.ts";
-import { cliSecrets, newSecret } from "./secrets.ts";
+import { cliSecrets, newLock } from "./secrets.ts";
 import { tell, type Cli } from "./shared.ts";
 
 /** Adds lock. */
@@ -27,12 +27,11 @@ export function lock(cli: Cli): void {
       if (tang !== undefined) {
         if (given.passphraseFile !== undefined || given.masterKeyFile !== undefined) throw new KeystoreError("usage", "both a secret and a Tang server", "name one of --tang, --passphrase-file and --master-key-file");
         const server = await meetServer(tang, async (thumbprints) => await trust(tang, thumbprints, thumbprint));
-        return tell(`locked ${await lockKeys(dir, server, cliSecrets({}))} private keys for the Tang server ${tang}`);
+        return tell(`locked ${await lockKeys(dir, tangLock(server))} private keys for the Tang server ${tang}`);
       }
       if (thumbprint !== undefined) throw new KeystoreError("usage", "--thumbprint is of a Tang server", "name it with --tang URL");
-      const { kind, secrets } = newSecret(given);
-      await secrets(kind); // asked for before the store's lock is taken: other writers do not wait for somebody who types
-      tell(`locked ${await lockKeys(dir, kind, secrets)} private keys with a ${kind}`);
+      const chosen = await newLock(given); // before the store's lock is taken: other writers do not wait for somebody who types
+      return tell(`locked ${await lockKeys(dir, chosen)} private keys with a ${chosen.kind}`);
     },
   );
 }

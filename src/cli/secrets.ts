@@ -1,7 +1,8 @@
 // The secret that unlocks private keys, for the commands: from a file, else asked for on the terminal.
 
 import { KeystoreError } from "../errors.ts";
-import type { SecretKind, SecretSource } from "../jwe/at-rest.ts";
+import type { AtRest } from "../at-rest/locked-file.ts";
+import { secretLock, type SecretSource } from "../at-rest/secret.ts";
 import { checkPassphrase, secretFile, secretFiles, type SecretFiles } from "../keystore/secrets.ts";
 import { askSecret } from "./prompt.ts";
 
@@ -18,16 +19,18 @@ export function cliSecrets(given: SecretFiles): SecretSource {
   };
 }
 
-/** The secret to lock with, and its kind: what the command line names, else what the environment names, else a passphrase asked for twice. */
-export function newSecret(given: SecretFiles): { kind: SecretKind; secrets: SecretSource } {
+/**
+ * A lock with the secret that the command line names, else the one that the environment names, else a passphrase asked for twice.
+ * The secret is read or asked for now.
+ */
+export async function newLock(given: SecretFiles): Promise<AtRest> {
   if (given.passphraseFile !== undefined && given.masterKeyFile !== undefined) {
     throw new KeystoreError("usage", "both a passphrase and a master key", "name one of --passphrase-file and --master-key-file");
   }
   const [first, second] = given.masterKeyFile === undefined ? (["passphrase", "master key"] as const) : (["master key", "passphrase"] as const);
   const kind = [first, second].find((one) => secretFile(one, given) !== undefined);
-  if (kind !== undefined) return { kind, secrets: secretFiles(given) };
-  let chosen: Buffer | undefined;
-  return { kind: "passphrase", secrets: async () => (chosen ??= await askTwice()) };
+  const secret = kind === undefined ? await askTwice() : await secretFiles(given)(kind);
+  return secretLock(kind ?? "passphrase", async () => secret);
 }
 
 async function askTwice(): Promise<Buffer> {

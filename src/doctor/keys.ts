@@ -4,13 +4,14 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { KeystoreError } from "../errors.ts";
-import { lockKind, type LockKind } from "../jwe/at-rest.ts";
+import { lockOf } from "../at-rest/at-rest.ts";
+import type { AtRest } from "../at-rest/locked-file.ts";
+import type { SecretSource } from "../at-rest/secret.ts";
 import { isPrivate, type Jwk } from "../jwk/jwk.ts";
 import { locatePrivate, nameList, parseKeyFile, privateKids, readName, readPublicKey, unlockKeyFile } from "../keystore/directory.ts";
 import { listFolder, readSmallFile, removeFile } from "../keystore/files.ts";
 import { isKid, layout } from "../keystore/layout.ts";
 import { secretFile, secretFiles, type SecretFiles } from "../keystore/secrets.ts";
-import { tangServer } from "../tang/tang.ts";
 import { attempt, type check, type Check, type Note } from "./check.ts";
 
 /** Checks of the keys in `dir`, each run by `look`. */
@@ -47,8 +48,8 @@ export async function keyChecks(dir: string, given: SecretFiles, look: typeof ch
       return "no key is there unlocked and locked";
     })),
     ...(await look("store.locked", async (warn, fail) => {
-      const locked = await lockedKeys(layout.privateDir(dir), fail);
-      const kinds = [...new Set(locked.map(({ kind }) => kind))].toSorted();
+      const locked = lockedKeys(layout.privateDir(dir), secrets, fail);
+      const kinds = [...new Set(locked.map(({ lock }) => lock.kind))].toSorted();
       const open = privateKids(dir).filter((kid) => locatePrivate(dir, kid)?.kind === "file");
       if (locked.length > 0 && open.length > 0) warn(`${open.length} private keys are not locked, others are`, "lock them with ocicrypt-keystore lock");
       if (kinds.length > 1) warn(`some keys are locked with a ${kinds.join(", others with a ")}`, "run ocicrypt-keystore unlock, then lock");
@@ -56,7 +57,7 @@ export async function keyChecks(dir: string, given: SecretFiles, look: typeof ch
         await Promise.all(keys.map(async ({ kid, path, bytes }) => await attempt(fail, async () => await unlockKeyFile(path, kid, bytes, secrets))));
       };
       for (const kind of kinds) {
-        const keys = locked.filter((key) => key.kind === kind);
+        const keys = locked.filter((key) => key.lock.kind === kind);
         if (kind === "Tang server") {
           await tryOut(keys);
           continue;
@@ -65,7 +66,7 @@ export async function keyChecks(dir: string, given: SecretFiles, look: typeof ch
         if (secretFile(kind, given) === undefined) warn(`${keys.length} keys are locked with a ${kind}, and none is named here`, `name it with ${option} FILE; a client needs it in its environment or args: ocicrypt-keystore config ${option} FILE`);
         else if ((await attempt(fail, async () => await secrets(kind))) !== undefined) await tryOut(keys);
       }
-      if (kinds[0] === "Tang server") return `${locked.length} private keys are locked for the Tang server ${[...new Set(locked.map(({ bytes }) => tangServer(bytes).url))].join(", ")}, which is asked each time and opened them`;
+      if (kinds[0] === "Tang server") return `${locked.length} private keys are locked for the Tang server ${[...new Set(locked.map(({ lock }) => lock.url))].join(", ")}, which is asked each time and opened them`;
       return locked.length === 0 ? "no private key is locked" : `${locked.length} private keys are locked with a ${kinds.join()}, which is found and opens them`;
     })),
   ];
@@ -75,14 +76,14 @@ function lockedKids(folder: string): string[] {
   return listFolder(folder).flatMap((file) => /^([\w-]{1,128})\.jwe$/.exec(file)?.[1] ?? []).filter(isKid);
 }
 
-async function lockedKeys(folder: string, fail: Note): Promise<{ kid: string; path: string; bytes: Buffer; kind: LockKind }[]> {
+function lockedKeys(folder: string, secrets: SecretSource, fail: Note): { kid: string; path: string; bytes: Buffer; lock: AtRest }[] {
   const found = [];
   for (const kid of lockedKids(folder)) {
     const path = join(folder, `${kid}.jwe`);
     const bytes = readSmallFile(path)?.bytes ?? Buffer.alloc(0);
-    const kind = quietly(() => lockKind(bytes));
-    if (kind === undefined) fail(`locked key ${path} is damaged: it is no JWE that this program wrote`, "restore it from a backup, or move it away");
-    else found.push({ kid, path, bytes, kind });
+    const lock = quietly(() => lockOf(bytes, secrets));
+    if (lock === undefined) fail(`locked key ${path} is damaged: it is no JWE that this program wrote`, "restore it from a backup, or move it away");
+    else found.push({ kid, path, bytes, lock });
   }
   return found;
 }

@@ -2,7 +2,7 @@
 
 import { KeystoreError } from "../errors.ts";
 import { isObject, member, type JsonObject } from "../json.ts";
-import { isAlgorithm } from "../jwe/algorithms.ts";
+import { familyOf } from "../jwe/alg/algorithms.ts";
 import { open } from "../jwe/open.ts";
 import type { PrivateKeys } from "../jwe/key.ts";
 import { isEncrypted, isJweScheme, keyAnnotations, partRecipients } from "./annotations.ts";
@@ -137,5 +137,5 @@ export function countLayers(reports: readonly ManifestReport[]): CountedLayers {
 }
 
 function tellsForWhom({ scheme, parts }: LayerReport["annotations"][number]): boolean {
-  return isJweScheme(scheme) && parts.some(({ recipients }) => recipients.some(({ alg }) => isAlgorithm(alg)));
+  return isJweScheme(scheme) && parts.some(({ recipients }) => recipients.some(({ alg }) => familyOf(alg) !== undefined));
 }

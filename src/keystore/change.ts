@@ -4,7 +4,7 @@
 import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import { asKeystoreError, KeystoreError } from "../errors.ts";
-import type { SecretSource } from "../jwe/at-rest.ts";
+import type { SecretSource } from "../at-rest/secret.ts";
 import { generateJwk, isPrivate, isSameKey, kidOf, kindOf, publicHalf, type Jwk, type PrivateJwk } from "../jwk/jwk.ts";
 import { locatePrivate, mustExist, nameList, parseKeyFile, readDefault, readName, readPrivateKey, readPublicKey, unlockKeyFile } from "./directory.ts";
 import { makeFolder, moveFile, readSmallFile, removeFile, writeFileSafely } from "./files.ts";

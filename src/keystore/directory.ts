@@ -4,10 +4,11 @@ import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { asUnusable, KeystoreError, printable } from "../errors.ts";
 import { parseJson } from "../json.ts";
-import { lockKind, openAtRest, type LockKind, type SecretSource } from "../jwe/at-rest.ts";
+import { lockOf } from "../at-rest/at-rest.ts";
+import type { AtRest } from "../at-rest/locked-file.ts";
+import type { SecretSource } from "../at-rest/secret.ts";
 import type { PrivateKey, Recipient } from "../jwe/key.ts";
 import { checkJwk, isPrivate, isSymmetric, kidOf, publicJwk, type Jwk, type PrivateJwk, type PublicJwk } from "../jwk/jwk.ts";
-import { openWithTang } from "../tang/tang.ts";
 import { fileKey } from "./file-key.ts";
 import { listFolder, readSmallFile, refuseOpenMode } from "./files.ts";
 import { holderKey, readHolder, type Holder } from "./holder.ts";
@@ -196,8 +197,12 @@ function lookAgain<T>(look: () => T | undefined): T | undefined {
 
 /** The private key in the bytes of a locked file. @throws KeystoreError `key` if the secret is another one, or it is damaged */
 export async function unlockKeyFile(path: string, kid: string, bytes: Buffer, secrets: SecretSource): Promise<PrivateJwk> {
-  const kind = lockedKind(path, bytes);
-  const jwk = await (kind === "Tang server" ? openWithTang(bytes) : openAtRest(bytes, kind, secrets)).catch((error: unknown) => {
+  return await openKeyFile(path, kid, bytes, naming(path, () => lockOf(bytes, secrets)));
+}
+
+/** {@link unlockKeyFile} with the lock that it is known to have. */
+export async function openKeyFile(path: string, kid: string, bytes: Buffer, { kind, open }: AtRest): Promise<PrivateJwk> {
+  const jwk = await open(bytes).catch((error: unknown) => {
     throw withPath(path, error);
   });
   if (jwk === undefined) {
@@ -206,10 +211,10 @@ export async function unlockKeyFile(path: string, kid: string, bytes: Buffer, se
   return privatePart(path, parseKeyFile(path, kid, jwk));
 }
 
-/** How a locked file is locked. @throws KeystoreError `key` if it is damaged */
-export function lockedKind(path: string, bytes: Buffer): LockKind {
+/** Looks at a locked file: what is thrown names it. */
+export function naming<T>(path: string, look: () => T): T {
   try {
-    return lockKind(bytes);
+    return look();
   } catch (error) {
     throw withPath(path, error);
   }

@@ -3,13 +3,14 @@
 import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import { KeystoreError } from "../errors.ts";
-import { sealAtRest, type SecretKind, type SecretSource } from "../jwe/at-rest.ts";
+import { lockKind, lockOf } from "../at-rest/at-rest.ts";
+import type { AtRest } from "../at-rest/locked-file.ts";
+import type { SecretSource } from "../at-rest/secret.ts";
 import { isPrivate, isSameKey, type Jwk } from "../jwk/jwk.ts";
-import { lockedKind, mustExist, parseKeyFile, unlockKeyFile } from "./directory.ts";
+import { mustExist, naming, openKeyFile, parseKeyFile, unlockKeyFile } from "./directory.ts";
 import { listFolder, MAX_FILE, readSmallFile, refuseOpenMode, removeFile, writeFileSafely, type SmallFile } from "./files.ts";
 import { isKid, layout } from "./layout.ts";
 import { changeStore } from "./lock.ts";
-import { isSameServer, sealForTang, tangServer, type TangServer } from "../tang/tang.ts";
 
 interface KeyFile {
   readonly path: string;
@@ -37,24 +38,13 @@ function mustRead(path: string): Buffer {
   return mustReadFile(path).bytes;
 }
 
-/** What keys are locked with: a secret of a kind, or a Tang server. */
-export type LockedWith = SecretKind | TangServer;
-
-async function sealer(locked: LockedWith, secrets: SecretSource): Promise<(jwk: Buffer) => Buffer | Promise<Buffer>> {
-  if (typeof locked !== "string") return (jwk) => sealForTang(jwk, locked);
-  const secret = await secrets(locked);
-  return async (jwk) => await sealAtRest(jwk, locked, secret);
-}
-
 /** A new private key sealed as the store's other keys are; undefined if none is locked. */
 export async function sealLikeTheOthers(dir: string, jwk: Buffer, secrets: SecretSource): Promise<Buffer | undefined> {
   const locked = keyFiles(dir).find((file) => file.locked);
   if (locked === undefined) return undefined;
   const sample = mustRead(locked.path);
   await unlockKeyFile(locked.path, locked.kid, sample, secrets); // the same secret, or nothing is written
-  const kind = lockedKind(locked.path, sample);
-  const seal = await sealer(kind === "Tang server" ? tangServer(sample) : kind, secrets);
-  return await seal(jwk);
+  return await naming(locked.path, () => lockOf(sample, secrets)).seal(jwk);
 }
 
 /**
@@ -63,25 +53,24 @@ export async function sealLikeTheOthers(dir: string, jwk: Buffer, secrets: Secre
  * @returns how many were locked now
  * @throws KeystoreError `key` if one is damaged, or those locked already have another secret or server: then nothing is changed
  */
-export async function lockKeys(dir: string, locked: LockedWith, secrets: SecretSource): Promise<number> {
+export async function lockKeys(dir: string, lock: AtRest): Promise<number> {
   mustExist(dir);
   return await changeStore(dir, async () => {
     const files = keyFiles(dir);
     const sample = files.find((file) => file.locked);
     if (sample !== undefined) {
       const bytes = mustRead(sample.path);
-      const former = lockedKind(sample.path, bytes);
-      if (former !== (typeof locked === "string" ? locked : "Tang server")) throw new KeystoreError("store", `keys of ${dir} are locked with a ${former}`, "unlock them first");
-      if (typeof locked !== "string" && !isSameServer(tangServer(bytes), locked)) {
+      const former = naming(sample.path, () => lockKind(bytes));
+      if (former !== lock.kind) throw new KeystoreError("store", `keys of ${dir} are locked with a ${former}`, "unlock them first");
+      if (!lock.sameAs(bytes)) {
         throw new KeystoreError("store", `keys of ${dir} are locked for another Tang server, or it has other signing keys now`, "unlock them first");
       }
-      await unlockKeyFile(sample.path, sample.kid, bytes, secrets);
+      await openKeyFile(sample.path, sample.kid, bytes, lock);
     }
     const open = files.filter((file) => !file.locked).map((file) => ({ ...file, bytes: mustCheck(file) }));
-    for (const { path, kid, bytes } of open) await refuseOther(path, parseKeyFile(path, kid, bytes), async (there) => await unlockKeyFile(there, kid, mustRead(there), secrets));
-    const seal = await sealer(locked, secrets);
+    for (const { path, kid, bytes } of open) await refuseOther(path, parseKeyFile(path, kid, bytes), async (there) => await openKeyFile(there, kid, mustRead(there), lock));
     for (const { path, bytes } of open) {
-      writeFileSafely(path.replace(/jwk$/, "jwe"), await seal(bytes), "secret", "replace");
+      writeFileSafely(path.replace(/jwk$/, "jwe"), await lock.seal(bytes), "secret", "replace");
       removeFile(path);
     }
     return open.length;

@@ -4,7 +4,7 @@ import { X509Certificate } from "node:crypto";
 import { createSecureContext } from "node:tls";
 import { logVerbosity, Server, ServerCredentials, ServerInterceptingCall, setLogVerbosity, status, type ServerInterceptingCallInterface, type ServerInterceptor } from "@grpc/grpc-js";
 import { KeystoreError } from "../errors.ts";
-import type { SecretSource } from "../jwe/at-rest.ts";
+import type { SecretSource } from "../at-rest/secret.ts";
 import { mustExist } from "../keystore/directory.ts";
 import { MAX_MESSAGE, SERVICE } from "../transport/grpc.ts";
 import { bindSocket, loopbackHosts, shownAddress, type Address } from "./address.ts";

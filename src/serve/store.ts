@@ -2,7 +2,7 @@
 
 import { setImmediate as giveWay } from "node:timers/promises";
 import { asKeystoreError, errorLine, KeystoreError } from "../errors.ts";
-import type { SecretSource } from "../jwe/at-rest.ts";
+import type { SecretSource } from "../at-rest/secret.ts";
 import type { PrivateKey } from "../jwe/key.ts";
 import type { PrivateJwk } from "../jwk/jwk.ts";
 import { directoryKeyStore, locatePrivate, privateKids, readPrivateKey } from "../keystore/directory.ts";

@@ -5,10 +5,12 @@ import { chmodSync, copyFileSync, existsSync, readdirSync, readFileSync, renameS
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { sealAtRest } from "../../src/jwe/at-rest.ts";
+import { secretLock, type SecretKind } from "../../src/at-rest/secret.ts";
 import { secretFiles } from "../../src/keystore/secrets.ts";
 import { assertClosed, assertOpens, commands, masterKeyFile, readJson, secretFile, secretsOf, tool, tree, use, wrapHere, type Members } from "../store.ts";
 import { assertFailure, kidOf, makeStore, OPTSDATA, run, succeed, temporaryFolder, testWith, unwrapRequest, wrap } from "../support.ts";
+
+const sealAtRest = async (jwk: Buffer, kind: SecretKind, secret: Buffer): Promise<Buffer> => await secretLock(kind, () => Promise.resolve(secret)).seal(jwk);
 
 const PASSPHRASE_FILE = "OCICRYPT_KEYSTORE_PASSPHRASE_FILE";
 const MASTER_KEY_FILE = "OCICRYPT_KEYSTORE_MASTER_KEY_FILE";

@@ -209,7 +209,7 @@ test("says what is wrong with the key that a recipient names, and opens where an
     privateKids: async () => ["kid0", "kid1"],
     privateKey: async (kid) => {
       const key = await held.privateKey("kid1");
-      return kid === "kid0" && key !== undefined ? { ...key, kid, ecdh: async () => Promise.reject(failing) } : await held.privateKey(kid);
+      return kid === "kid0" && key !== undefined ? { ...key, kid, perform: async () => Promise.reject(failing) } : await held.privateKey(kid);
     },
   };
   const stranger = { jwk: newKey("P-256"), header: { kid: "kid0" } };

@@ -4,12 +4,12 @@ import { spawn, spawnSync } from "node:child_process";
 import { randomInt } from "node:crypto";
 import { once } from "node:events";
 import { cpSync, existsSync, readFileSync, readlinkSync, rmSync, watch, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { open } from "../../src/jwe/open.ts";
-import type { SecretSource } from "../../src/jwe/at-rest.ts";
+import type { SecretSource } from "../../src/at-rest/secret.ts";
 import { addKey, setDefault } from "../../src/keystore/change.ts";
 import { directoryKeyStore, locatePrivate, nameList, readName, readPrivateKey } from "../../src/keystore/directory.ts";
 import { entries } from "../../src/keystore/entries.ts";
@@ -267,7 +267,8 @@ test("eight writers at once lose nothing and leave nothing behind", async () => 
 
 /** Runs statements over and over in a process of its own, until `work` is done. */
 async function meanwhile(statements: string, work: () => Promise<void>): Promise<void> {
-  const imports = ["locked", "change", "generate"].map((file) => `import * as ${file} from "${pathToFileURL(join(ROOT, `src/keystore/${file}.ts`)).href}";`).join("");
+  const modules = ["keystore/locked", "keystore/change", "jwk/jwk", "at-rest/secret"];
+  const imports = modules.map((path) => `import * as ${basename(path)} from "${pathToFileURL(join(ROOT, `src/${path}.ts`)).href}";`).join("");
   const code = `${imports} const secrets = async () => Buffer.alloc(32, 7); for (;;) { ${statements} }`;
   const child = spawn(process.execPath, ["--input-type=module", "-e", code], { stdio: ["ignore", "ignore", "inherit"] });
   try {
@@ -285,7 +286,7 @@ const readingTime = (): number => 1000 * Math.min(30, endurance(250)); // ms, 5 
 test("a reader finds a key at every instant while it is locked and unlocked", async () => {
   const dir = temporaryFolder();
   const kid = await addKey(dir, "alice", generateJwk({ type: "ec" }), sameSecret);
-  await meanwhile(`await locked.lockKeys("${dir}", "master key", secrets); await locked.unlockKeys("${dir}", secrets);`, async () => {
+  await meanwhile(`await locked.lockKeys("${dir}", secret.secretLock("master key", secrets)); await locked.unlockKeys("${dir}", secrets);`, async () => {
     for (const end = Date.now() + readingTime(); Date.now() < end; ) {
       assert.ok(await readPrivateKey(dir, kid, sameSecret), "it is in one of the two files at least");
       assert.is.not(entries(dir)[0]?.private, "none");
@@ -297,7 +298,7 @@ test("a reader lists the store at every instant while keys come and go", async (
   const dir = temporaryFolder();
   await addKey(dir, "alice", generateJwk({ type: "ec" }), sameSecret);
   await meanwhile(
-    `await change.addKey("${dir}", "bob", generate.generateJwk({ type: "ec" }), secrets); await change.removeKey("${dir}", "bob", { force: true, purge: true });`,
+    `await change.addKey("${dir}", "bob", jwk.generateJwk({ type: "ec" }), secrets); await change.removeKey("${dir}", "bob", { force: true, purge: true });`,
     async () => {
       for (const end = Date.now() + readingTime(); Date.now() < end; ) assert.is(entries(dir)[0]?.name, "alice");
     },

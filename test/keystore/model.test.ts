@@ -12,6 +12,7 @@ import { addKey, removeKey, rotateKey, setDefault } from "../../src/keystore/cha
 import { readDefault } from "../../src/keystore/directory.ts";
 import { entries } from "../../src/keystore/entries.ts";
 import { parseKey } from "../../src/keystore/import.ts";
+import { secretLock } from "../../src/at-rest/secret.ts";
 import { lockKeys, unlockKeys } from "../../src/keystore/locked.ts";
 import { secretFiles } from "../../src/keystore/secrets.ts";
 import { assertClosed, assertOpens, masterKeyFile, tree, wrapHere } from "../store.ts";
@@ -148,7 +149,7 @@ async function take(dir: string, model: Model, one: Step): Promise<readonly [exp
     }
     case "lock":
     case "unlock": {
-      const work = one.do === "lock" ? lockKeys(dir, "master key", withMasterKey) : unlockKeys(dir, withMasterKey);
+      const work = one.do === "lock" ? lockKeys(dir, secretLock("master key", withMasterKey)) : unlockKeys(dir, withMasterKey);
       model.locked = one.do === "lock" && model.anyPrivate;
       return ["done", await outcome(work)];
     }

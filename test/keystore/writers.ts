@@ -3,7 +3,7 @@
 import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
-import { generateJwk } from "../../src/keystore/generate.ts";
+import { generateJwk } from "../../src/jwk/jwk.ts";
 import { locatePrivate, nameList } from "../../src/keystore/directory.ts";
 import { secretFiles } from "../../src/keystore/secrets.ts";
 import { holds, newEc, openssl } from "../holders.ts";

@@ -1,21 +1,18 @@
-// Private keys at rest that open only where a Tang server can be reached, as clevis writes and reads them. Below keystore/, above jwe/:
-//
-//     tang.ts            seal for a server, open with it: McCallum and Relyea's exchange
-//     advertisement.ts   a server's keys, and who signed them
-//     http.ts            the one place where exec mode opens a socket
+// Private keys at rest that open only where a Tang server can be reached, as clevis writes and reads them: McCallum and Relyea's exchange.
 
 import { createCipheriv, createECDH, randomBytes } from "node:crypto";
 import { KeystoreError, printable } from "../errors.ts";
 import { isObject, member, parseJson, type JsonObject } from "../json.ts";
 import { ENCRYPTIONS } from "../jwe/alg/algorithms.ts";
-import { damaged, parseLocked, TANG_ALG } from "../jwe/at-rest.ts";
 import { decryptContent } from "../jwe/engine.ts";
 import { concatKdf } from "../jwe/alg/key-wrap.ts";
 import { CURVES, isEcPublic, point, pointJwk, type EcJwk, type EcPublicJwk } from "../jwk/ec.ts";
 import { bytesOf, checkJwk, thumbprint } from "../jwk/jwk.ts";
 import { exchangeKey, exchangeKeyOf, signingKeys, verifyAdvertisement } from "./advertisement.ts";
 import { ask, isServerUrl, serverError } from "./http.ts";
+import { damaged, parseLocked, type AtRest, type Way } from "./locked-file.ts";
 
+const ALG = "ECDH-ES"; // RFC 7518, section 4.6, with no key wrapped
 const ENC = "A256GCM";
 const NONE = Buffer.alloc(0);
 const ANSWER_DEPTH = 4; // nesting of a server's answer, a JWK
@@ -47,8 +44,29 @@ export async function meetServer(url: string, trust: (thumbprints: readonly stri
   return server;
 }
 
+/** Keys that are locked for a Tang server, each file naming its own. */
+export const byTang: Way = {
+  kind: "Tang server",
+  fits: (header) => {
+    const clevis = member(header, "clevis");
+    return member(header, "alg") === ALG && isObject(clevis) && member(clevis, "pin") === "tang";
+  },
+  lockOf: (file) => tangLock(tangServer(file)),
+};
+
+/** A lock for a server. */
+export function tangLock(server: TangServer): AtRest {
+  return {
+    kind: byTang.kind,
+    url: server.url,
+    seal: async (jwk) => sealForTang(jwk, server),
+    open: openWithTang,
+    sameAs: (file) => isSameServer(tangServer(file), server),
+  };
+}
+
 /** Whether both are one server that still has a signing key of then. */
-export function isSameServer(one: TangServer, other: TangServer): boolean {
+function isSameServer(one: TangServer, other: TangServer): boolean {
   const signers = thumbprints(one.adv);
   return one.url === other.url && thumbprints(other.adv).some((signer) => signers.includes(signer));
 }
@@ -58,10 +76,10 @@ function thumbprints(adv: JsonObject): string[] {
 }
 
 /** Seals a private key's JSON: a compact JWE (RFC 7516, section 7.1), its key agreed on with the server's (RFC 7518, section 4.6). */
-export function sealForTang(jwk: Buffer, { url, adv, exchange }: TangServer): Buffer {
+function sealForTang(jwk: Buffer, { url, adv, exchange }: TangServer): Buffer {
   const ephemeral = createECDH(CURVES[exchange.crv].openssl);
   const epk = pointJwk(exchange.crv, ephemeral.generateKeys());
-  const header = { alg: TANG_ALG, clevis: { pin: "tang", tang: { adv, url } }, enc: ENC, epk, kid: thumbprint(exchange) };
+  const header = { alg: ALG, clevis: { pin: "tang", tang: { adv, url } }, enc: ENC, epk, kid: thumbprint(exchange) };
   const written = Buffer.from(JSON.stringify(header)).toString("base64url");
   const iv = randomBytes(ENCRYPTIONS[ENC].iv);
   const cipher = createCipheriv("aes-256-gcm", contentKey(ephemeral.computeSecret(point(exchange))), iv).setAAD(Buffer.from(written));
@@ -84,7 +102,7 @@ export function tangServer(jwe: Buffer): TangServer {
  *
  * @throws KeystoreError `key` if the file is damaged, with exit code 3 if the server does not help
  */
-export async function openWithTang(jwe: Buffer): Promise<Buffer> {
+async function openWithTang(jwe: Buffer): Promise<Buffer> {
   const { jwe: parsed, header, encryptedKey } = parseLocked(jwe);
   const server = tangServer(jwe);
   const epk = checkJwk(member(header, "epk"), damaged);
