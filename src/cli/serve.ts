@@ -2,7 +2,7 @@
 
 import { availableParallelism } from "node:os";
 import { KeystoreError } from "../errors.ts";
-import { refuseOpenMode } from "../keystore/files.ts";
+import { refuseOpenMode } from "../fs/files.ts";
 import { storeLocation } from "../keystore/location.ts";
 import type { ServeOptions } from "../serve/serve.ts";
 import { cliSecrets } from "./secrets.ts";

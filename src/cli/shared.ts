@@ -2,7 +2,7 @@
 
 import type { Argv } from "yargs";
 import { errorCode, KeystoreError } from "../errors.ts";
-import { readSmallFile, type SmallFile } from "../keystore/files.ts";
+import { readSmallFile, type SmallFile } from "../fs/files.ts";
 import { outputError, writeStandardError, writeStandardOutput } from "../transport/stdio.ts";
 
 /** The parser a command adds itself to, with the options every command has. */

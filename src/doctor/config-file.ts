@@ -2,8 +2,8 @@
 
 import { existsSync, realpathSync } from "node:fs";
 import { basename, isAbsolute } from "node:path";
+import { readSmallFile } from "../fs/files.ts";
 import { isObject, member, type JsonObject } from "../json.ts";
-import { readSmallFile } from "../keystore/files.ts";
 import { storeLocation } from "../keystore/location.ts";
 import { parseExecOptions, type ExecOptions } from "../transport/stdio.ts";
 import { check, findProgram, isProgram, type Check } from "./check.ts";

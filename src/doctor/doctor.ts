@@ -2,10 +2,11 @@
 
 import { existsSync } from "node:fs";
 import { asKeystoreError } from "../errors.ts";
+import { isLeftBehind, lockOwner } from "../fs/lock-owner.ts";
+import { removeLock } from "../fs/lock.ts";
 import { storeLocation } from "../keystore/location.ts";
-import { changeStore, removeLock, storeLocks } from "../keystore/lock.ts";
-import { isLeftBehind, lockOwner } from "../keystore/lock-owner.ts";
 import type { SecretFiles } from "../keystore/secrets.ts";
+import { changeStore, storeLocks } from "../keystore/store-lock.ts";
 import type { Check } from "./check.ts";
 import { clientChecks } from "./clients.ts";
 import { configChecks, readProviders, type Provider } from "./config-file.ts";

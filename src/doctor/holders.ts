@@ -1,8 +1,8 @@
 // The keys that commands hold: each command is there, nobody else's, and opens what is wrapped for its key.
 
+import { listFolder } from "../fs/files.ts";
 import { tryHolder } from "../keystore/add-holder.ts";
 import { locatePrivate, readHeld } from "../keystore/directory.ts";
-import { listFolder } from "../keystore/files.ts";
 import { usableCommand } from "../keystore/holder.ts";
 import { isSymmetric } from "../jwk/jwk.ts";
 import { isKid, layout } from "../keystore/layout.ts";

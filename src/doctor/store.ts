@@ -3,11 +3,11 @@
 import { accessSync, chmodSync, constants, existsSync, realpathSync, statSync, type Stats } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { errorCode } from "../errors.ts";
+import { listFolder, refuseOpenMode, removeFile, shownMode } from "../fs/files.ts";
+import { isLeftBehind, isRunning, lockOwner } from "../fs/lock-owner.ts";
 import { nameList, readDefault, readName } from "../keystore/directory.ts";
-import { listFolder, refuseOpenMode, removeFile, shownMode } from "../keystore/files.ts";
 import { isKid, isName, layout } from "../keystore/layout.ts";
-import { storeLocks } from "../keystore/lock.ts";
-import { isLeftBehind, isRunning, lockOwner } from "../keystore/lock-owner.ts";
+import { storeLocks } from "../keystore/store-lock.ts";
 import { secretFile, type SecretFiles } from "../keystore/secrets.ts";
 import { attempt, check, type Check } from "./check.ts";
 import { keyChecks } from "./keys.ts";

@@ -7,7 +7,7 @@ import { dirname } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { pack } from "tar-stream";
 import { KeystoreError } from "../errors.ts";
-import { syncFolder } from "../keystore/files.ts";
+import { syncFolder } from "../fs/files.ts";
 import type { ImageStore } from "./image.ts";
 import { layoutRoot } from "./layout.ts";
 import { changedMeanwhile, damaged, LIMITS } from "./oci.ts";

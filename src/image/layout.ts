@@ -3,8 +3,8 @@
 import { closeSync, openSync, realpathSync, type Stats } from "node:fs";
 import { join } from "node:path";
 import { KeystoreError } from "../errors.ts";
-import { readSmallFile, removeFile, writeFileSafely, type SmallFile } from "../keystore/files.ts";
-import { withLock } from "../keystore/lock.ts";
+import { readSmallFile, removeFile, writeFileSafely, type SmallFile } from "../fs/files.ts";
+import { withLock } from "../fs/lock.ts";
 import type { ImageStore } from "./image.ts";
 import { changedMeanwhile, damaged, LIMITS, parseDocument, type Document } from "./oci.ts";
 import { keepOwner } from "./owner.ts";

@@ -3,13 +3,13 @@
 import { randomBytes } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { KeystoreError } from "../errors.ts";
+import { makeFolder, writeFileSafely } from "../fs/files.ts";
 import { forbids, naturalAlgorithm } from "../jwe/alg/algorithms.ts";
 import { open } from "../jwe/open.ts";
 import { seal } from "../jwe/seal.ts";
 import { isSymmetric, kidOf, publicHalf, typeName, type Jwk } from "../jwk/jwk.ts";
 import { addNamed, namesOf } from "./change.ts";
 import { locatePrivate, readPublicKey } from "./directory.ts";
-import { makeFolder, writeFileSafely } from "./files.ts";
 import { algorithmOf, holderFile, holderKey, isOperationFor, MAX_WORDS, OPERATIONS, readHolder, severalOperations, usableCommand, type Holder } from "./holder.ts";
 import { layout } from "./layout.ts";
 

@@ -5,11 +5,11 @@ import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import { asKeystoreError, KeystoreError } from "../errors.ts";
 import type { SecretSource } from "../at-rest/secret.ts";
+import { makeFolder, moveFile, readSmallFile, removeFile, writeFileSafely } from "../fs/files.ts";
 import { generateJwk, isPrivate, isSameKey, kidOf, kindOf, publicHalf, type Jwk, type PrivateJwk } from "../jwk/jwk.ts";
 import { locatePrivate, mustExist, nameList, parseKeyFile, readDefault, readName, readPrivateKey, readPublicKey, unlockKeyFile } from "./directory.ts";
-import { makeFolder, moveFile, readSmallFile, removeFile, writeFileSafely } from "./files.ts";
 import { isKid, isName, layout, mustBeName } from "./layout.ts";
-import { changeStore } from "./lock.ts";
+import { changeStore } from "./store-lock.ts";
 import { sealLikeTheOthers } from "./locked.ts";
 
 /**

@@ -3,6 +3,7 @@
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { asUnusable, KeystoreError, printable } from "../errors.ts";
+import { listFolder, readSmallFile, refuseOpenMode } from "../fs/files.ts";
 import { parseJson } from "../json.ts";
 import { lockOf } from "../at-rest/at-rest.ts";
 import type { AtRest } from "../at-rest/locked-file.ts";
@@ -10,7 +11,6 @@ import type { SecretSource } from "../at-rest/secret.ts";
 import type { PrivateKey, Recipient } from "../jwe/key.ts";
 import { checkJwk, isPrivate, isSymmetric, kidOf, publicJwk, type Jwk, type PrivateJwk, type PublicJwk } from "../jwk/jwk.ts";
 import { fileKey } from "./file-key.ts";
-import { listFolder, readSmallFile, refuseOpenMode } from "./files.ts";
 import { holderKey, readHolder, type Holder } from "./holder.ts";
 import type { KeyStore } from "./keystore.ts";
 import { isKid, isName, layout } from "./layout.ts";

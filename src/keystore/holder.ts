@@ -2,12 +2,12 @@
 
 import { statSync, type Stats } from "node:fs";
 import { KeystoreError, printable } from "../errors.ts";
+import { readSmallFile, refuseOpenMode, shownMode } from "../fs/files.ts";
 import { isObject, member, parseJson, type JsonObject } from "../json.ts";
 import { familyFor, HOLDER_OPERATIONS } from "../jwe/alg/algorithms.ts";
 import type { PrivateKey } from "../jwe/key.ts";
 import { publicJwk, typeName, type Jwk } from "../jwk/jwk.ts";
 import { runCommand } from "./command.ts";
-import { readSmallFile, refuseOpenMode, shownMode } from "./files.ts";
 import { inUserNamespace } from "./location.ts";
 
 /** The names of what a holder can be asked. */

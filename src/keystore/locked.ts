@@ -6,11 +6,11 @@ import { KeystoreError } from "../errors.ts";
 import { lockKind, lockOf } from "../at-rest/at-rest.ts";
 import type { AtRest } from "../at-rest/locked-file.ts";
 import type { SecretSource } from "../at-rest/secret.ts";
+import { listFolder, MAX_FILE, readSmallFile, refuseOpenMode, removeFile, writeFileSafely, type SmallFile } from "../fs/files.ts";
 import { isPrivate, isSameKey, type Jwk } from "../jwk/jwk.ts";
 import { mustExist, naming, openKeyFile, parseKeyFile, unlockKeyFile } from "./directory.ts";
-import { listFolder, MAX_FILE, readSmallFile, refuseOpenMode, removeFile, writeFileSafely, type SmallFile } from "./files.ts";
 import { isKid, layout } from "./layout.ts";
-import { changeStore } from "./lock.ts";
+import { changeStore } from "./store-lock.ts";
 
 interface KeyFile {
   readonly path: string;

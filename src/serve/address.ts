@@ -7,8 +7,8 @@ import { BlockList, connect, isIP } from "node:net";
 import { networkInterfaces } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { errorCode, KeystoreError, printable } from "../errors.ts";
-import { removeFile, writeGuard } from "../keystore/files.ts";
-import { withLock } from "../keystore/lock.ts";
+import { removeFile, writeGuard } from "../fs/files.ts";
+import { withLock } from "../fs/lock.ts";
 
 /** An address to listen on. */
 export type Address = { readonly kind: "unix"; readonly path: string } | { readonly kind: "tcp"; readonly host: string; readonly port: number };

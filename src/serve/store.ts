@@ -3,10 +3,10 @@
 import { setImmediate as giveWay } from "node:timers/promises";
 import { asKeystoreError, errorLine, KeystoreError } from "../errors.ts";
 import type { SecretSource } from "../at-rest/secret.ts";
+import { readSmallFile } from "../fs/files.ts";
 import type { PrivateKey } from "../jwe/key.ts";
 import type { PrivateJwk } from "../jwk/jwk.ts";
 import { directoryKeyStore, locatePrivate, privateKids, readPrivateKey } from "../keystore/directory.ts";
-import { readSmallFile } from "../keystore/files.ts";
 import type { KeyStore } from "../keystore/keystore.ts";
 import { layout } from "../keystore/layout.ts";
 import { shownTime, TIME_LIMITS, within, type Allowance, type Turns } from "./limits.ts";

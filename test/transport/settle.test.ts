@@ -21,7 +21,7 @@ function node(args: readonly string[], input = ""): Result {
 function settling(work: string): Result {
   const code = `
     import { settle } from "./src/transport/stdio.ts";
-    import { withLock } from "./src/keystore/lock.ts";
+    import { withLock } from "./src/fs/lock.ts";
     await settle(async () => { ${work} });
     process.stdout.write("settled");
   `;

@@ -1,4 +1,4 @@
-// Reading and writing the small files of a key store, and an image's documents: bounded, never blocking, crash-safe.
+// Reading and writing small files: bounded, never blocking, crash-safe.
 
 import { AsyncLocalStorage } from "node:async_hooks";
 import {

@@ -4,13 +4,11 @@ import { randomUUID } from "node:crypto";
 import { utimesSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { errorCode, KeystoreError } from "../errors.ts";
-import { makeFolder, readSmallFile, removeFile, writeFileSafely, writeGuard } from "./files.ts";
-import { layout } from "./layout.ts";
+import { readSmallFile, removeFile, writeFileSafely, writeGuard } from "./files.ts";
 import { isLeftBehind, lockOwner, thisProcess, type HeldLock, type LockOwner } from "./lock-owner.ts";
 
 const PATIENCE = 30_000; // ms to wait for another writer
 const PAUSE = 20; // ms between two looks
-const TAKEOVER = "-takeover"; // what the path of the lock of a lock ends with
 const HEARTBEAT = 60_000; // ms between two touches of a lock that is held long
 
 /**
@@ -40,21 +38,15 @@ export async function withLock<T>(path: string, work: () => T | Promise<T>): Pro
   }
 }
 
-/** Runs a change of a store while holding its lock. */
-export async function changeStore<T>(dir: string, work: () => T | Promise<T>): Promise<T> {
-  makeFolder(dir, 0o755);
-  return await withLock(layout.lock(dir), work);
-}
-
-/** The locks that can be in a store, in the order in which they are removed. */
-export function storeLocks(dir: string): readonly string[] {
-  return [`${layout.lock(dir)}${TAKEOVER}`, layout.lock(dir)];
+/** The second lock of the lock at `path`: it serializes the removal. */
+export function takeoverLock(path: string): string {
+  return `${path}-takeover`;
 }
 
 /** Removes a lock that was judged, unless it was touched or replaced since. @throws KeystoreError `store` if others keep at it for 30 s */
 export async function removeLock(path: string, judged: HeldLock): Promise<void> {
   // A second lock serializes the removal: without it, a writer could remove the lock that another has just taken.
-  await withLock(`${path}${TAKEOVER}`, () => {
+  await withLock(takeoverLock(path), () => {
     const now = lockOwner(path);
     if (now.state !== "none" && now.identity === judged.identity) removeFile(path);
   });

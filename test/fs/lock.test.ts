@@ -7,9 +7,9 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { moveFile, removeFile, writeFileSafely } from "../../src/keystore/files.ts";
-import { withLock } from "../../src/keystore/lock.ts";
-import { lockOwner } from "../../src/keystore/lock-owner.ts";
+import { moveFile, removeFile, writeFileSafely } from "../../src/fs/files.ts";
+import { withLock } from "../../src/fs/lock.ts";
+import { lockOwner } from "../../src/fs/lock-owner.ts";
 import { masterKeyFile, tool, tree } from "../store.ts";
 import { assertFailure, BINARY, endurance, makeStore, ROOT, run, succeed, temporaryFolder, testWith } from "../support.ts";
 
@@ -115,7 +115,7 @@ const script = (statements: string): string[] => [
   process.execPath,
   "--input-type=module",
   "-e",
-  `import { withLock } from "${ROOT}/src/keystore/lock.ts"; import { lockOwner } from "${ROOT}/src/keystore/lock-owner.ts"; ${statements}`,
+  `import { withLock } from "${ROOT}/src/fs/lock.ts"; import { lockOwner } from "${ROOT}/src/fs/lock-owner.ts"; ${statements}`,
 ];
 const ask = (path: string): string[] => script(`console.log(lockOwner("${path}").state)`);
 const unshare = (...options: readonly string[]): string[] | undefined => {
