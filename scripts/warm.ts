@@ -7,9 +7,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { Script } from "node:vm";
-import { addKey } from "../src/keystore/change.ts";
+import { addKey } from "../src/keystore/add.ts";
+import { openStore } from "../src/keystore/store.ts";
 import { generateJwk, TYPES } from "../src/jwk/jwk.ts";
-import { secretFiles } from "../src/keystore/secrets.ts";
+import { secretFiles } from "../src/at-rest/secret-files.ts";
 
 const [, , bundle = "", cli = ""] = process.argv;
 setFlagsFromString("--no-sparkplug"); // a function marked as hot here would be compiled anew at each start, on V8's other thread
@@ -44,7 +45,7 @@ function reopen(fd: 0 | 1, path: string, flags: string): void {
 }
 
 for (const type of TYPES.keys()) {
-  await addKey(join(dir, "store"), type, generateJwk({ type }), secretFiles({}));
+  await addKey(openStore(join(dir, "store"), secretFiles({})), type, generateJwk({ type }));
   const parameters = { provider: [Buffer.from(type).toString("base64")] };
   const optsdata = Buffer.from('{"symkey":""}').toString("base64");
   const wrapped = (await request({ op: "keywrap", keywrapparams: { ec: { Parameters: parameters }, optsdata } })) as {

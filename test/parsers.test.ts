@@ -12,8 +12,8 @@ import { open } from "../src/jwe/open.ts";
 import { seal } from "../src/jwe/seal.ts";
 import type { EcPrivateJwk } from "../src/jwk/ec.ts";
 import { checkJwk, generateJwk, publicJwk, toPrivateKey, type PrivateJwk } from "../src/jwk/jwk.ts";
-import { fileKey } from "../src/keystore/file-key.ts";
-import { parseKey } from "../src/keystore/import.ts";
+import { memoryKey } from "../src/keys/memory.ts";
+import { parseKey } from "../src/keys/import.ts";
 import { parseRequest } from "../src/protocol/request.ts";
 import { endurance, OPTSDATA, recorded } from "./support.ts";
 
@@ -30,7 +30,7 @@ const RSA_KEY = generateJwk({ type: "rsa", bits: 2048 });
 const MASTER_KEY = Buffer.alloc(32, 7);
 const KEYS: readonly PrivateJwk[] = [PAIR, OTHER, SYMMETRIC, RSA_KEY];
 const privateKeys: PrivateKeys = {
-  privateKey: (kid) => Promise.resolve(KEYS.filter((jwk) => jwk.kid === kid).map((jwk) => fileKey(kid, jwk))[0]),
+  privateKey: (kid) => Promise.resolve(KEYS.filter((jwk) => jwk.kid === kid).map((jwk) => memoryKey(kid, jwk))[0]),
   privateKids: () => Promise.resolve(KEYS.map(({ kid }) => kid ?? "")),
 };
 const recipients = KEYS.map((jwk) => ({ kid: jwk.kid ?? "", jwk }));

@@ -9,8 +9,8 @@ import { errorLine, KeystoreError } from "../src/errors.ts";
 import { open } from "../src/jwe/open.ts";
 import type { SecretSource } from "../src/at-rest/secret.ts";
 import { seal } from "../src/jwe/seal.ts";
-import { directoryKeyStore } from "../src/keystore/directory.ts";
-import { secretFiles } from "../src/keystore/secrets.ts";
+import { openStore } from "../src/keystore/store.ts";
+import { secretFiles } from "../src/at-rest/secret-files.ts";
 import { assertFailure, OPTSDATA, run, succeed, temporaryFolder, type Result, type RunOptions } from "./support.ts";
 
 /** What to give where no secret is needed. */
@@ -68,17 +68,17 @@ export function commands(dir: string, ...options: readonly string[]): Commands {
 
 /** Wraps for a name or kid in this process. */
 export async function wrapHere(dir: string, nameOrKid: string, secrets = noSecrets): Promise<Buffer> {
-  return await seal(Buffer.from(OPTSDATA), [await directoryKeyStore(dir, secrets).recipient(nameOrKid)]);
+  return await seal(Buffer.from(OPTSDATA), [await openStore(dir, secrets).recipient(nameOrKid)]);
 }
 
 /** Asserts that a store opens an annotation, in this process. */
 export async function assertOpens(dir: string, annotation: Buffer, secrets = noSecrets): Promise<void> {
-  assert.is((await open(annotation, directoryKeyStore(dir, secrets))).toString(), OPTSDATA);
+  assert.is((await open(annotation, openStore(dir, secrets))).toString(), OPTSDATA);
 }
 
 /** Asserts that a store does not open an annotation, in this process. @returns why */
 export async function assertClosed(dir: string, annotation: Buffer, secrets = noSecrets): Promise<string> {
-  const error: unknown = await open(annotation, directoryKeyStore(dir, secrets)).catch((reason: unknown) => reason);
+  const error: unknown = await open(annotation, openStore(dir, secrets)).catch((reason: unknown) => reason);
   assert.instance(error, KeystoreError);
   assert.is((error as KeystoreError).exitCode, 3);
   return errorLine(error);

@@ -6,11 +6,9 @@ import { isatty } from "node:tty";
 import { KeystoreError } from "../errors.ts";
 import { writeFileSafely } from "../fs/files.ts";
 import { isPrivate, isSymmetric, publicJwk, toPrivateKey, toPublicKey, type Jwk } from "../jwk/jwk.ts";
-import { readPrivateKey } from "../keystore/directory.ts";
-import { entriesOf } from "../keystore/entries.ts";
-import { storeLocation } from "../keystore/location.ts";
+import { entriesOf } from "../keystore/listing.ts";
 import { writeAnswer } from "../transport/stdio.ts";
-import { cliSecrets } from "./secrets.ts";
+import { cliStore } from "./secrets.ts";
 import type { Cli } from "./shared.ts";
 
 /** Adds the command. */
@@ -28,12 +26,11 @@ export function exportKey(cli: Cli): void {
         .example("$0 export alice --format pem -o alice.pem", "For those who encrypt with jwe:alice.pem")
         .example("$0 export alice --private -o backup.jwk", "A backup, for the owner alone"),
     async ({ keystore, KEY, private: secret, format, output = "-", force, ...secrets }) => {
-      const dir = storeLocation(keystore);
-      const [entry] = entriesOf(dir, KEY);
-      if (entry === undefined) throw new KeystoreError("recipient", `no key named ${KEY} in ${dir}`, "see ocicrypt-keystore list");
-      const jwk = secret ? await readPrivateKey(dir, entry.kid, cliSecrets(secrets)) : entry.public;
+      const store = cliStore({ keystore, ...secrets });
+      const [entry] = entriesOf(store, KEY);
+      const jwk = secret ? await store.privateJwk(entry.kid) : entry.public;
       if (jwk === undefined && entry.private === "holder") throw new KeystoreError("key", `the private key of ${KEY} is held by a command and never comes here`, "back it up as its holder can");
-      if (jwk === undefined) throw new KeystoreError("key", `the private key of ${KEY} is not in ${dir}`, "export it where it is");
+      if (jwk === undefined) throw new KeystoreError("key", `the private key of ${KEY} is not in ${store.dir}`, "export it where it is");
       write(formatted(jwk, secret, format), output, secret, force);
     },
   );

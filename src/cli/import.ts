@@ -1,16 +1,15 @@
 // import NAME FILE: a key that others made.
 
 import { isPrivate } from "../jwk/jwk.ts";
-import { parseKey } from "../keystore/import.ts";
-import { addKey } from "../keystore/change.ts";
-import { OPERATIONS } from "../keystore/holder.ts";
+import { parseKey } from "../keys/import.ts";
+import { addKey } from "../keystore/add.ts";
+import { OPERATIONS } from "../keys/holder.ts";
 import { addHolder } from "../keystore/add-holder.ts";
-import { mustBeName } from "../keystore/layout.ts";
-import { storeLocation } from "../keystore/location.ts";
-import { readPassphrase } from "../keystore/secrets.ts";
+import { mustBeName } from "../keystore/paths.ts";
+import { readPassphrase } from "../at-rest/secret-files.ts";
 import { readStandardInput } from "../transport/stdio.ts";
 import { askSecret } from "./prompt.ts";
-import { cliSecrets } from "./secrets.ts";
+import { cliStore } from "./secrets.ts";
 import { mustReadFile, printKid, tell, type Cli } from "./shared.ts";
 
 /** Adds the command. It prints the key's kid. */
@@ -35,9 +34,9 @@ export function importKey(cli: Cli, command: readonly string[]): void {
           ? await askSecret(`Passphrase of ${FILE === "" ? "standard input" : FILE}: `, "give it with --pem-passphrase-file FILE")
           : readPassphrase(pemPassphraseFile, "name it with --pem-passphrase-file FILE");
       const jwk = await parseKey(readKeyFile(FILE), passphrase);
-      const dir = storeLocation(keystore);
-      if (holder === undefined) return printKid(await addKey(dir, NAME, jwk, cliSecrets(secrets), force));
-      const kid = await addHolder(dir, NAME, jwk, holder, command, force);
+      const store = cliStore({ keystore, ...secrets });
+      if (holder === undefined) return printKid(await addKey(store, NAME, jwk, force));
+      const kid = await addHolder(store, NAME, jwk, holder, command, force);
       if (isPrivate(jwk)) tell(`the private part of ${FILE === "" ? "the key" : FILE} was not stored: its holder has it`);
       return printKid(kid);
     },

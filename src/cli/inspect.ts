@@ -3,11 +3,9 @@
 import { KeystoreError, printable } from "../errors.ts";
 import { shownKid } from "../image/annotations.ts";
 import { countLayers, inspectImage, type LayerReport, type ManifestReport } from "../image/inspect.ts";
-import { directoryKeyStore } from "../keystore/directory.ts";
-import { namesByKid } from "../keystore/entries.ts";
-import { storeLocation } from "../keystore/location.ts";
+import { namesByKid } from "../keystore/listing.ts";
 import { IMAGE, openImage } from "./image.ts";
-import { cliSecrets } from "./secrets.ts";
+import { cliStore } from "./secrets.ts";
 import { print, printJson, type Cli } from "./shared.ts";
 
 const MAX_LINE = 64 * 1024; // characters; whoever made the image wrote most of them
@@ -27,11 +25,11 @@ export function inspect(cli: Cli): void {
         .example("$0 inspect oci:encrypted", "A layout")
         .example("$0 inspect docker://example.org/app:1 --require-encrypted", "In a pipeline"),
     async ({ keystore, IMAGE: image, verify, requireEncrypted, tlsVerify, json, ...secrets }) => {
-      const dir = storeLocation(keystore);
-      const names = namesByKid(dir);
+      const store = cliStore({ keystore, ...secrets });
+      const names = namesByKid(store);
       const manifests = await inspectImage(await openImage(image, tlsVerify), {
         nameOf: (kid) => names.get(kid),
-        verifyWith: verify ? directoryKeyStore(dir, cliSecrets(secrets)) : undefined,
+        verifyWith: verify ? store : undefined,
       });
       if (json) printJson({ image, manifests });
       else print([image, ...manifests.flatMap(manifestLines)].map((line) => printable(line, MAX_LINE)).join("\n"));

@@ -2,10 +2,9 @@
 
 import { KeystoreError } from "../errors.ts";
 import { generateJwk, TYPES, type KeyKind, type TypeName } from "../jwk/jwk.ts";
-import { addKey } from "../keystore/change.ts";
-import { mustBeName } from "../keystore/layout.ts";
-import { storeLocation } from "../keystore/location.ts";
-import { cliSecrets } from "./secrets.ts";
+import { addKey } from "../keystore/add.ts";
+import { mustBeName } from "../keystore/paths.ts";
+import { cliStore } from "./secrets.ts";
 import { printKid, type Cli } from "./shared.ts";
 
 /** Adds the command. It prints the new key's kid. */
@@ -23,7 +22,7 @@ export function keygen(cli: Cli): void {
         .example("$0 keygen build --type rsa --bits 4096", "RSA"),
     async ({ keystore, NAME, type, curve, bits, ...secrets }) => {
       mustBeName(NAME); // before a large key is made for nothing
-      printKid(await addKey(storeLocation(keystore), NAME, generateJwk(keyKind(type, curve, bits)), cliSecrets(secrets)));
+      printKid(await addKey(cliStore({ keystore, ...secrets }), NAME, generateJwk(keyKind(type, curve, bits))));
     },
   );
 }

@@ -1,7 +1,7 @@
 // list: every key of every name.
 
-import { entries, type Entry } from "../keystore/entries.ts";
-import { storeLocation } from "../keystore/location.ts";
+import { entries, type Entry } from "../keystore/listing.ts";
+import { cliStore } from "./secrets.ts";
 import { print, printJson, printTable, type Cli } from "./shared.ts";
 
 /** Adds the command. */
@@ -10,11 +10,11 @@ export function list(cli: Cli): void {
     "list",
     "List the keys",
     (yargs) => yargs.option("json", { type: "boolean", default: false, describe: "As JSON, for programs" }).example("$0 list", "A line a key"),
-    ({ keystore, json }) => {
-      const dir = storeLocation(keystore);
-      const found = entries(dir);
+    ({ keystore, json, ...secrets }) => {
+      const store = cliStore({ keystore, ...secrets });
+      const found = entries(store);
       if (json) return printJson(found.map(({ public: _, ...entry }) => entry));
-      if (found.length === 0) return print(`no keys in ${dir}: make one with ocicrypt-keystore keygen NAME`);
+      if (found.length === 0) return print(`no keys in ${store.dir}: make one with ocicrypt-keystore keygen NAME`);
       return printTable(["NAME", "TYPE", "STATE", "PRIVATE", "CREATED", "KID"], found.map(row));
     },
   );

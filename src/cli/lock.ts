@@ -1,12 +1,10 @@
 // lock and unlock: private keys encrypted at rest, and back.
 
 import { KeystoreError, printable } from "../errors.ts";
-import { mustExist } from "../keystore/directory.ts";
-import { lockKeys, unlockKeys } from "../keystore/locked.ts";
-import { storeLocation } from "../keystore/location.ts";
+import { lockKeys, unlockKeys } from "../keystore/relock.ts";
 import { meetServer, tangLock } from "../at-rest/tang.ts";
 import { askYes } from "./prompt.ts";
-import { cliSecrets, newLock } from "./secrets.ts";
+import { cliStore, newLock } from "./secrets.ts";
 import { tell, type Cli } from "./shared.ts";
 
 /** Adds lock. */
@@ -22,16 +20,15 @@ export function lock(cli: Cli): void {
         .example("$0 lock --master-key-file FILE", "With 32 random bytes: no slow derivation at each start")
         .example("$0 lock --tang http://tang.example --thumbprint THUMBPRINT", "So that a stolen disk opens nothing"),
     async ({ keystore, tang, thumbprint, ...given }) => {
-      const dir = storeLocation(keystore);
-      mustExist(dir);
+      const store = cliStore({ keystore, ...given }).mustExist();
       if (tang !== undefined) {
         if (given.passphraseFile !== undefined || given.masterKeyFile !== undefined) throw new KeystoreError("usage", "both a secret and a Tang server", "name one of --tang, --passphrase-file and --master-key-file");
         const server = await meetServer(tang, async (thumbprints) => await trust(tang, thumbprints, thumbprint));
-        return tell(`locked ${await lockKeys(dir, tangLock(server))} private keys for the Tang server ${tang}`);
+        return tell(`locked ${await lockKeys(store, tangLock(server))} private keys for the Tang server ${tang}`);
       }
       if (thumbprint !== undefined) throw new KeystoreError("usage", "--thumbprint is of a Tang server", "name it with --tang URL");
       const chosen = await newLock(given); // before the store's lock is taken: other writers do not wait for somebody who types
-      return tell(`locked ${await lockKeys(dir, chosen)} private keys with a ${chosen.kind}`);
+      return tell(`locked ${await lockKeys(store, chosen)} private keys with a ${chosen.kind}`);
     },
   );
 }
@@ -54,6 +51,9 @@ export function unlock(cli: Cli): void {
     "unlock",
     "Decrypt all private keys at rest",
     (yargs) => yargs.example("$0 unlock", "Asks for the passphrase, or the Tang server"),
-    async ({ keystore, ...given }) => tell(`unlocked ${await unlockKeys(storeLocation(keystore), cliSecrets(given))} private keys`),
+    async ({ keystore, ...given }) => {
+      const store = cliStore({ keystore, ...given });
+      tell(`unlocked ${await unlockKeys(store)} private keys`);
+    },
   );
 }

@@ -1,7 +1,7 @@
 // remove NAME|KID: takes a key out of the store. What could be missed is moved, not deleted.
 
-import { removeKey } from "../keystore/change.ts";
-import { storeLocation } from "../keystore/location.ts";
+import { removeKey } from "../keystore/remove.ts";
+import { cliStore } from "./secrets.ts";
 import { tell, type Cli } from "./shared.ts";
 
 /** Adds the command. */
@@ -16,8 +16,8 @@ export function remove(cli: Cli): void {
         .option("purge", { type: "boolean", default: false, describe: "Delete files instead of moving them to removed/" })
         .example("$0 remove alice", "Remove a recipient")
         .example("$0 remove alice --force", "Move its private keys to removed/"),
-    async ({ keystore, KEY, force, purge }) => {
-      const { removed, wasDefault } = await removeKey(storeLocation(keystore), KEY, { force, purge });
+    async ({ keystore, KEY, force, purge, ...secrets }) => {
+      const { removed, wasDefault } = await removeKey(cliStore({ keystore, ...secrets }), KEY, { force, purge });
       for (const { kid, movedTo } of removed) tell(movedTo === undefined ? `removed ${kid}` : `removed ${kid}: ${movedTo.endsWith(".holder") ? "what asks its holder" : "its private key"} is now ${movedTo}`);
       if (wasDefault) tell("there is no default key any more: set one with ocicrypt-keystore default NAME");
     },

@@ -4,18 +4,17 @@ import { asKeystoreError, KeystoreError, printable } from "../errors.ts";
 import { isJweScheme, mustBeJweScheme, shownKid, type PartRecipient } from "../image/annotations.ts";
 import { unreferenced, type ImageStore } from "../image/image.ts";
 import { planRewrap, type RewrapPlan, type RewrapRequest } from "../image/rewrap.ts";
-import { parseKey } from "../keystore/import.ts";
+import { parseKey } from "../keys/import.ts";
 import type { PrivateKeys, Recipient } from "../jwe/key.ts";
 import { isPrivate, kidOf } from "../jwk/jwk.ts";
-import { directoryKeyStore, readName } from "../keystore/directory.ts";
-import { namesByKid } from "../keystore/entries.ts";
-import { fileKey } from "../keystore/file-key.ts";
+import type { Store } from "../keystore/store.ts";
+import { namesByKid } from "../keystore/listing.ts";
+import { memoryKey } from "../keys/memory.ts";
 import type { KeyStore } from "../keystore/keystore.ts";
-import { isKid, isName } from "../keystore/layout.ts";
-import { storeLocation } from "../keystore/location.ts";
+import { isKid } from "../keystore/paths.ts";
 import { IMAGE, openImage } from "./image.ts";
 import { readKeyFile } from "./import.ts";
-import { cliSecrets } from "./secrets.ts";
+import { cliStore } from "./secrets.ts";
 import { printTable, tell, type Cli } from "./shared.ts";
 
 /** Adds the command. */
@@ -40,12 +39,11 @@ export function rewrap(cli: Cli): void {
         .example("$0 rewrap docker://example.org/app:1 --from jwe --as provider:keystore --to alice", "Take over an image of the built-in jwe"),
     async ({ keystore, IMAGE: image, to, add = [], remove = [], from, as, key, prune, dryRun, tlsVerify, ...secrets }) => {
       if (to === undefined && add.length === 0 && remove.length === 0) throw new KeystoreError("usage", "nobody to rewrap for", "say --to NAME, --add NAME or --remove NAME");
-      const dir = storeLocation(keystore);
-      const store = directoryKeyStore(dir, cliSecrets(secrets));
+      const store = cliStore({ keystore, ...secrets });
       const request: RewrapRequest = {
         to: to && (await recipients(store, to)),
         add: await recipients(store, add),
-        remove: new Set(split(remove).flatMap((one) => kidsOf(dir, one))),
+        remove: new Set(split(remove).flatMap((one) => kidsOf(store, one))),
         from: from === undefined ? undefined : mustBeJweScheme(from),
         as: as === undefined ? undefined : mustBeJweScheme(as),
       };
@@ -55,7 +53,7 @@ export function rewrap(cli: Cli): void {
       if (plan.changes.length === 0) return tell("nothing was written: no layer is encrypted");
       const unchanged = plan.renamed.size + plan.documents.length === 0;
       if (!dryRun && !unchanged) await opened.write(plan.documents, plan.root);
-      report(plan, namesByKid(dir));
+      report(plan, namesByKid(store));
       if (dryRun || unchanged) return tell(dryRun ? "nothing was written (--dry-run)" : "nothing to change");
       if (prune) await pruneOld(await openImage(image, tlsVerify), [...plan.renamed.keys()]);
       const kept = new Set(plan.changes.flatMap((change) => (change.kept ? [printable(change.scheme, 128)] : [])));
@@ -86,11 +84,11 @@ async function recipients(store: KeyStore, names: readonly string[]): Promise<Re
   return found;
 }
 
-function kidsOf(dir: string, nameOrKid: string): string[] {
-  const kids = isName(nameOrKid) ? readName(dir, nameOrKid) : undefined;
+function kidsOf(store: Store, nameOrKid: string): string[] {
+  const kids = store.kidsOf(nameOrKid);
   if (kids !== undefined) return kids;
   if (isKid(nameOrKid) && nameOrKid.length >= 22) return [nameOrKid]; // the shortest kid there is has 128 bits
-  throw new KeystoreError("recipient", `no key named ${nameOrKid} in ${dir}`, "see ocicrypt-keystore list, or give the kid");
+  throw new KeystoreError("recipient", `no key named ${nameOrKid} in ${store.dir}`, "see ocicrypt-keystore list, or give the kid");
 }
 
 async function withKeyFile(store: KeyStore, file: string): Promise<PrivateKeys> {
@@ -98,7 +96,7 @@ async function withKeyFile(store: KeyStore, file: string): Promise<PrivateKeys> 
     throw new KeystoreError("usage", `${file} is encrypted`, "import it with ocicrypt-keystore import, which asks for its passphrase");
   });
   if (!isPrivate(jwk)) throw new KeystoreError("key", `${file} holds no private key`, "name the one that opens the image");
-  const own = fileKey(kidOf(jwk), jwk);
+  const own = memoryKey(kidOf(jwk), jwk);
   return {
     privateKey: async (kid) => (kid === own.kid ? own : await store.privateKey(kid)),
     privateKids: async () => [own.kid, ...(await store.privateKids().catch(() => []))],

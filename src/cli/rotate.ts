@@ -1,8 +1,7 @@
 // rotate NAME: a new current key of the same kind; the old one still opens what was encrypted for it.
 
-import { rotateKey } from "../keystore/change.ts";
-import { storeLocation } from "../keystore/location.ts";
-import { cliSecrets } from "./secrets.ts";
+import { rotateKey } from "../keystore/rotate.ts";
+import { cliStore } from "./secrets.ts";
 import { printKid, type Cli } from "./shared.ts";
 
 /** Adds the command. It prints the new key's kid. */
@@ -11,6 +10,6 @@ export function rotate(cli: Cli): void {
     "rotate NAME",
     "Make a new key under a name; the old one still unwraps",
     (yargs) => yargs.positional("NAME", { type: "string", demandOption: true, describe: "The key's name" }).example("$0 rotate alice", "Encrypt for a new key from now on"),
-    async ({ keystore, NAME, ...secrets }) => printKid(await rotateKey(storeLocation(keystore), NAME, cliSecrets(secrets))),
+    async ({ keystore, NAME, ...secrets }) => printKid(await rotateKey(cliStore({ keystore, ...secrets }), NAME)),
   );
 }

@@ -3,7 +3,9 @@
 import { KeystoreError } from "../errors.ts";
 import type { AtRest } from "../at-rest/locked-file.ts";
 import { secretLock, type SecretSource } from "../at-rest/secret.ts";
-import { checkPassphrase, secretFile, secretFiles, type SecretFiles } from "../keystore/secrets.ts";
+import { checkPassphrase, secretFile, secretFiles, type SecretFiles } from "../at-rest/secret-files.ts";
+import { storeLocation } from "../keystore/location.ts";
+import { openStore, type Store } from "../keystore/store.ts";
 import { askSecret } from "./prompt.ts";
 
 const HINT = "give the passphrase with --passphrase-file FILE";
@@ -37,4 +39,9 @@ async function askTwice(): Promise<Buffer> {
   const passphrase = checkPassphrase(await askSecret("New passphrase for the key store: ", HINT));
   if (passphrase.equals(await askSecret("The same again: ", HINT))) return passphrase;
   throw new KeystoreError("usage", "the two passphrases differ", "try again: nothing was changed");
+}
+
+/** The store that the command line means. */
+export function cliStore({ keystore, ...given }: SecretFiles & { readonly keystore: string | undefined }): Store {
+  return openStore(storeLocation(keystore), cliSecrets(given));
 }

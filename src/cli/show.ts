@@ -1,9 +1,8 @@
 // show NAME|KID: what there is to know of a key, its public part included.
 
-import { entriesOf, type Entry } from "../keystore/entries.ts";
-import { readHolder } from "../keystore/holder.ts";
-import { layout } from "../keystore/layout.ts";
-import { storeLocation } from "../keystore/location.ts";
+import { entriesOf, type Entry } from "../keystore/listing.ts";
+import type { Store } from "../keystore/store.ts";
+import { cliStore } from "./secrets.ts";
 import { print, printJson, type Cli } from "./shared.ts";
 
 /** Adds the command. */
@@ -16,9 +15,9 @@ export function show(cli: Cli): void {
         .positional("KEY", { type: "string", demandOption: true, describe: "A name or a kid" })
         .option("json", { type: "boolean", default: false, describe: "As JSON, for programs" })
         .example("$0 show alice", "Its kids, and who has the private key"),
-    ({ keystore, KEY, json }) => {
-      const dir = storeLocation(keystore);
-      const found = entriesOf(dir, KEY).map((entry) => ({ ...entry, ...held(dir, entry) }));
+    ({ keystore, KEY, json, ...secrets }) => {
+      const store = cliStore({ keystore, ...secrets });
+      const found = entriesOf(store, KEY).map((entry) => ({ ...entry, ...held(store, entry) }));
       return json ? printJson(found) : print(found.map(paragraph).join("\n\n"));
     },
   );
@@ -29,8 +28,8 @@ interface Held {
   readonly holder?: Readonly<Record<string, string>>;
 }
 
-function held(dir: string, { kid, private: where }: Entry): Held {
-  const holder = where === "holder" ? readHolder(layout.holder(dir, kid), kid) : undefined;
+function held(store: Store, { kid, private: where }: Entry): Held {
+  const holder = where === "holder" ? store.held(kid)?.holder : undefined;
   return holder === undefined ? {} : { holder: Object.fromEntries([...holder.ops].map(([op, [program]]) => [op, program])) };
 }
 

@@ -5,7 +5,7 @@ import { asKeystoreError } from "../errors.ts";
 import { isLeftBehind, lockOwner } from "../fs/lock-owner.ts";
 import { removeLock } from "../fs/lock.ts";
 import { storeLocation } from "../keystore/location.ts";
-import type { SecretFiles } from "../keystore/secrets.ts";
+import type { SecretFiles } from "../at-rest/secret-files.ts";
 import { changeStore, storeLocks } from "../keystore/store-lock.ts";
 import type { Check } from "./check.ts";
 import { clientChecks } from "./clients.ts";

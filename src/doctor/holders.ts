@@ -2,10 +2,10 @@
 
 import { listFolder } from "../fs/files.ts";
 import { tryHolder } from "../keystore/add-holder.ts";
-import { locatePrivate, readHeld } from "../keystore/directory.ts";
-import { usableCommand } from "../keystore/holder.ts";
+import { locatePrivate, readHeld } from "../keystore/store.ts";
+import { usableCommand } from "../keys/holder.ts";
 import { isSymmetric } from "../jwk/jwk.ts";
-import { isKid, layout } from "../keystore/layout.ts";
+import { isKid, layout } from "../keystore/paths.ts";
 import { attempt, check, type Check } from "./check.ts";
 
 /** Asks every holder of `dir`, one after the other: a token may not stand two at a time. */

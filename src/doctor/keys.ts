@@ -9,9 +9,9 @@ import type { AtRest } from "../at-rest/locked-file.ts";
 import type { SecretSource } from "../at-rest/secret.ts";
 import { listFolder, readSmallFile, removeFile } from "../fs/files.ts";
 import { isPrivate, type Jwk } from "../jwk/jwk.ts";
-import { locatePrivate, nameList, parseKeyFile, privateKids, readName, readPublicKey, unlockKeyFile } from "../keystore/directory.ts";
-import { isKid, layout } from "../keystore/layout.ts";
-import { secretFile, secretFiles, type SecretFiles } from "../keystore/secrets.ts";
+import { locatePrivate, nameList, parseKeyFile, privateKids, readName, readPublicKey, unlockKeyFile } from "../keystore/store.ts";
+import { isKid, layout } from "../keystore/paths.ts";
+import { secretFile, secretFiles, type SecretFiles } from "../at-rest/secret-files.ts";
 import { attempt, type check, type Check, type Note } from "./check.ts";
 
 /** Checks of the keys in `dir`, each run by `look`. */

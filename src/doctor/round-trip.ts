@@ -3,8 +3,8 @@
 import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { KeystoreError, printable } from "../errors.ts";
-import { locatePrivate, nameList, readDefault, readHeld, readName, readPublicKey } from "../keystore/directory.ts";
-import { timeLimit } from "../keystore/holder.ts";
+import { locatePrivate, nameList, readDefault, readHeld, readName, readPublicKey } from "../keystore/store.ts";
+import { timeLimit } from "../keys/holder.ts";
 import { isSymmetric } from "../jwk/jwk.ts";
 import { check, type Check } from "./check.ts";
 import type { Provider } from "./config-file.ts";

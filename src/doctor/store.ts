@@ -5,10 +5,10 @@ import { basename, dirname, join } from "node:path";
 import { errorCode } from "../errors.ts";
 import { listFolder, refuseOpenMode, removeFile, shownMode } from "../fs/files.ts";
 import { isLeftBehind, isRunning, lockOwner } from "../fs/lock-owner.ts";
-import { nameList, readDefault, readName } from "../keystore/directory.ts";
-import { isKid, isName, layout } from "../keystore/layout.ts";
+import { nameList, readDefault, readName } from "../keystore/store.ts";
+import { isKid, isName, layout } from "../keystore/paths.ts";
 import { storeLocks } from "../keystore/store-lock.ts";
-import { secretFile, type SecretFiles } from "../keystore/secrets.ts";
+import { secretFile, type SecretFiles } from "../at-rest/secret-files.ts";
 import { attempt, check, type Check } from "./check.ts";
 import { keyChecks } from "./keys.ts";
 

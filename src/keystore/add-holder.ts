@@ -8,10 +8,9 @@ import { forbids, naturalAlgorithm } from "../jwe/alg/algorithms.ts";
 import { open } from "../jwe/open.ts";
 import { seal } from "../jwe/seal.ts";
 import { isSymmetric, kidOf, publicHalf, typeName, type Jwk } from "../jwk/jwk.ts";
-import { addNamed, namesOf } from "./change.ts";
-import { locatePrivate, readPublicKey } from "./directory.ts";
-import { algorithmOf, holderFile, holderKey, isOperationFor, MAX_WORDS, OPERATIONS, readHolder, severalOperations, usableCommand, type Holder } from "./holder.ts";
-import { layout } from "./layout.ts";
+import { addNamed, now } from "./add.ts";
+import type { Store } from "./store.ts";
+import { algorithmOf, holderFile, holderKey, isOperationFor, MAX_WORDS, OPERATIONS, readHolder, severalOperations, usableCommand, type Holder } from "../keys/holder.ts";
 
 /**
  * Adds a key under a name, with the command that does one operation for its private key; or the operation to a key
@@ -24,7 +23,7 @@ import { layout } from "./layout.ts";
  * @throws KeystoreError `usage` if the operation is not for that key or the command is none, `key` if it does not open
  * what was wrapped for the key, `store` if the name or the key is taken
  */
-export async function addHolder(dir: string, name: string, jwk: Jwk, op: string, command: readonly string[], force: boolean): Promise<string> {
+export async function addHolder(store: Store, name: string, jwk: Jwk, op: string, command: readonly string[], force: boolean): Promise<string> {
   const kid = kidOf(jwk);
   const [program, ...args] = command;
   if (!OPERATIONS.includes(op)) throw new KeystoreError("usage", `no operation ${op}`, `use ${OPERATIONS.join(", ")}`);
@@ -37,17 +36,17 @@ export async function addHolder(dir: string, name: string, jwk: Jwk, op: string,
   await tryNew({ kid, ops: added }, op, jwk).catch((error: unknown) => {
     throw error instanceof KeystoreError ? new KeystoreError("key", error.message, `nothing was imported; ${error.hint}`) : error;
   });
-  await addNamed(dir, name, kid, force, () => {
-    const kind = locatePrivate(dir, kid)?.kind;
-    if (kind === "file" || kind === "locked") {
+  await addNamed(store, name, kid, force, () => {
+    const form = store.locate(kid)?.form;
+    if (form === "jwk" || form === "jwe") {
       throw new KeystoreError("store", `the private key ${kid} itself is in the store, and no holder would be asked`, "export it as a backup if its holder has none, ocicrypt-keystore remove it with --force, then import again");
     }
-    const known = readHolder(layout.holder(dir, kid), kid);
+    const known = readHolder(store.paths.privateKey(kid, "holder"), kid);
     // An import that was interrupted before the name was there is repeated as it was.
-    const repeated = namesOf(dir, kid).length === 0 && isDeepStrictEqual(known?.ops, added);
+    const repeated = store.namesOf(kid).length === 0 && isDeepStrictEqual(known?.ops, added);
     if (known !== undefined && !force && !repeated) throw new KeystoreError("store", `the key ${kid} has a holder under another name`, "add --force to give it this operation too, or import the public key alone for a second name");
     const holder = { ...known, kid, ops: new Map([...(known?.ops ?? []), ...added]) };
-    write(dir, jwk, holder);
+    write(store, jwk, holder);
   });
   return kid;
 }
@@ -88,17 +87,18 @@ export async function tryHolder(holder: Holder, op: string, jwk: Jwk): Promise<v
  * Writes both files. A key that does RSA-OAEP alone says so in its public JWK, so that it is wrapped for with that. At
  * no instant is it wrapped for with what its holder cannot do.
  */
-function write(dir: string, jwk: Jwk, holder: Holder): void {
+function write(store: Store, jwk: Jwk, holder: Holder): void {
   const { kid, ops } = holder;
-  makeFolder(layout.publicDir(dir), 0o755);
-  makeFolder(layout.privateDir(dir), 0o700);
-  const { alg, ...known } = readPublicKey(dir, kid) ?? { ...publicHalf(jwk), kid, created: new Date().toISOString().replace(/\.\d+/, "") };
+  const { paths } = store;
+  makeFolder(paths.public, 0o755);
+  makeFolder(paths.private, 0o700);
+  const { alg, ...known } = store.publicKey(kid) ?? { ...publicHalf(jwk), kid, created: now() };
   const [op = "", ...more] = ops.keys();
   const only = more.length === 0 ? algorithmOf(op) : undefined;
   const narrow = only !== undefined && only !== naturalAlgorithm(jwk); // it is wrapped for with that alone
   const wraps = narrow ? only : severalOperations(jwk) ? jwk.alg : alg;
-  const writePublic = (): void => writeFileSafely(layout.publicKey(dir, kid), `${JSON.stringify({ ...known, alg: wraps })}\n`, "shared", "replace");
+  const writePublic = (): void => writeFileSafely(paths.publicKey(kid), `${JSON.stringify({ ...known, alg: wraps })}\n`, "shared", "replace");
   if (narrow) writePublic();
-  writeFileSafely(layout.holder(dir, kid), holderFile(holder), "secret", "replace");
+  writeFileSafely(paths.privateKey(kid, "holder"), holderFile(holder), "secret", "replace");
   if (!narrow) writePublic();
 }

@@ -1,8 +1,8 @@
 // Where the key store is, when nobody says.
 
-import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { KeystoreError } from "../errors.ts";
+import { inUserNamespace } from "../fs/user-namespace.ts";
 
 /**
  * The key store directory, absolute: what was given, $OCICRYPT_KEYSTORE, /etc/ocicrypt-keystore for root, else
@@ -32,14 +32,5 @@ function home(): string {
     return process.getBuiltinModule("node:os").homedir(); // loaded when it is needed
   } catch {
     throw new KeystoreError("store", "no home directory for this user, so no default key store", "set OCICRYPT_KEYSTORE or --keystore DIR");
-  }
-}
-
-/** Rootless podman runs its clients as uid 0 of a user namespace: that root owns no /etc. */
-export function inUserNamespace(): boolean {
-  try {
-    return !/^\s*0\s+0\s+4294967295\s*$/.test(readFileSync("/proc/self/uid_map", "latin1"));
-  } catch {
-    return false; // no /proc, no user namespace to tell
   }
 }

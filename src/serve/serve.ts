@@ -5,7 +5,6 @@ import { createSecureContext } from "node:tls";
 import { logVerbosity, Server, ServerCredentials, ServerInterceptingCall, setLogVerbosity, status, type ServerInterceptingCallInterface, type ServerInterceptor } from "@grpc/grpc-js";
 import { KeystoreError } from "../errors.ts";
 import type { SecretSource } from "../at-rest/secret.ts";
-import { mustExist } from "../keystore/directory.ts";
 import { MAX_MESSAGE, SERVICE } from "../transport/grpc.ts";
 import { bindSocket, loopbackHosts, shownAddress, type Address } from "./address.ts";
 import { callError, Handler, type Call, type Done, type HandlerOptions } from "./handler.ts";
@@ -52,7 +51,6 @@ export async function serve(options: ServeOptions, tell: (line: string) => void)
   process.on("SIGHUP", () => tell("SIGHUP: nothing to reload, the store is read for each request; restart the server for new TLS files"));
   const hosts = address.kind === "unix" ? [] : tls === undefined ? await loopbackHosts(address.host) : [address.host];
   const credentials = tls === undefined ? ServerCredentials.createInsecure() : mutualTls(tls);
-  mustExist(dir);
   const audit = options.audit === undefined ? undefined : new AuditFile(options.audit);
   await audit?.write();
   const store = await unlockedStore(dir, options.secrets, tell);

@@ -6,44 +6,70 @@ import type { SecretSource } from "../at-rest/secret.ts";
 import { readSmallFile } from "../fs/files.ts";
 import type { PrivateKey } from "../jwe/key.ts";
 import type { PrivateJwk } from "../jwk/jwk.ts";
-import { directoryKeyStore, locatePrivate, privateKids, readPrivateKey } from "../keystore/directory.ts";
+import { Store } from "../keystore/store.ts";
 import type { KeyStore } from "../keystore/keystore.ts";
-import { layout } from "../keystore/layout.ts";
 import { shownTime, TIME_LIMITS, within, type Allowance, type Turns } from "./limits.ts";
 
 /**
- * The store in `dir`, with its locked keys unlocked now and kept in memory. One that is locked or made later is unlocked when it is first asked for.
- * One that does not open in its time is tried again by the next request for it.
- *
- * @param warn gets a line for each key that does not open
- * @param limit ms that unlocking a key may take
- * @throws KeystoreError (exit code 3) if none of the locked keys opens
+ * A store whose locked keys are unlocked once and kept in memory. One that does not open in its time is tried again by
+ * the next request for it.
  */
-export async function unlockedStore(dir: string, secrets: SecretSource, warn: (line: string) => void, limit = TIME_LIMITS.unlock): Promise<KeyStore> {
-  const kept = new Map<string, { readonly file: Buffer; readonly jwk: Promise<PrivateJwk | undefined> }>();
-  const read = async (kid: string): Promise<PrivateJwk | undefined> => {
-    const file = readSmallFile(layout.lockedKey(dir, kid))?.bytes;
-    const known = kept.get(kid);
+class UnlockedStore extends Store {
+  readonly #kept = new Map<string, { readonly file: Buffer; readonly jwk: Promise<PrivateJwk | undefined> }>();
+  readonly #limit: number;
+
+  /** @param limit ms that unlocking a key may take */
+  constructor(dir: string, secrets: SecretSource, limit: number) {
+    super(dir, secrets);
+    this.#limit = limit;
+  }
+
+  get isEmpty(): boolean {
+    return this.#kept.size === 0;
+  }
+
+  override async privateJwk(kid: string): Promise<PrivateJwk | undefined> {
+    const path = this.paths.privateKey(kid, "jwe");
+    const file = readSmallFile(path)?.bytes;
+    const known = this.#kept.get(kid);
     if (file !== undefined && known?.file.equals(file) === true) return await known.jwk;
-    kept.delete(kid);
-    const late = (): KeystoreError => new KeystoreError("key", `locked key ${layout.lockedKey(dir, kid)} did not open within ${shownTime(limit)}`, "check what it is locked for, such as its Tang server, and try again", 3);
-    const jwk = within(limit, readPrivateKey(dir, kid, secrets), late);
-    if (file !== undefined) kept.set(kid, { file, jwk }); // at once: those who ask meanwhile wait for it, and do not unlock it again
+    this.#kept.delete(kid);
+    const jwk = within(this.#limit, super.privateJwk(kid), () => this.#late(path));
+    if (file !== undefined) this.#kept.set(kid, { file, jwk }); // at once: whoever asks meanwhile waits for it
     let found: PrivateJwk | undefined;
     try {
       found = await jwk;
       return found;
     } finally {
-      if (found === undefined && kept.get(kid)?.jwk === jwk) kept.delete(kid);
+      if (found === undefined && this.#kept.get(kid)?.jwk === jwk) this.#kept.delete(kid);
     }
-  };
+  }
 
-  const store = directoryKeyStore(dir, secrets, read);
+  #late(path: string): KeystoreError {
+    const hint = "check what it is locked for, such as its Tang server, and try again";
+    return new KeystoreError("key", `locked key ${path} did not open within ${shownTime(this.#limit)}`, hint, 3);
+  }
+}
+
+/**
+ * The store in `dir`, with its locked keys unlocked now. One that is locked or made later is unlocked when it is first asked for.
+ *
+ * @param warn gets a line for each key that does not open
+ * @param limit ms that unlocking a key may take
+ * @throws KeystoreError (exit code 3) if none of the locked keys opens, `store` if the directory is not there
+ */
+export async function unlockedStore(
+  dir: string,
+  secrets: SecretSource,
+  warn: (line: string) => void,
+  limit = TIME_LIMITS.unlock,
+): Promise<KeyStore> {
+  const store = new UnlockedStore(dir, secrets, limit).mustExist();
   const closed: unknown[] = [];
-  for (const kid of privateKids(dir).filter((one) => locatePrivate(dir, one)?.kind === "locked")) {
+  for (const kid of store.allPrivateKids().filter((one) => store.locate(one)?.form === "jwe")) {
     await store.privateKey(kid).catch((error: unknown) => closed.push(error));
   }
-  if (closed.length > 0 && kept.size === 0) throw asKeystoreError(closed[0]);
+  if (closed.length > 0 && store.isEmpty) throw asKeystoreError(closed[0]);
   for (const error of closed) warn(errorLine(error));
   return store;
 }

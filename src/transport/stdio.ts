@@ -3,9 +3,9 @@
 import { constants, fstatSync, readFileSync, readSync, writeSync } from "node:fs";
 
 import { errorCode, errorLine, asKeystoreError, KeystoreError } from "../errors.ts";
-import { directoryKeyStore } from "../keystore/directory.ts";
+import { openStore } from "../keystore/store.ts";
 import { storeLocation } from "../keystore/location.ts";
-import { secretFiles } from "../keystore/secrets.ts";
+import { secretFiles } from "../at-rest/secret-files.ts";
 import { answerRequest, wireForm } from "../protocol/answer.ts";
 import { parseRequest } from "../protocol/request.ts";
 
@@ -46,7 +46,7 @@ export function parseExecOptions(args: readonly string[]): ExecOptions | undefin
 /** Answers the request on standard input and ends the process: exit code 0, or nothing on stdout and one line on stderr. */
 export async function exec(options: ExecOptions): Promise<void> {
   await settle(async () => {
-    const store = directoryKeyStore(storeLocation(options.keystore), secretFiles(options));
+    const store = openStore(storeLocation(options.keystore), secretFiles(options));
     const answer = await answerRequest(parseRequest(readStandardInput()), store, { provider: options.provider, startedAs: process.argv0 });
     writeAnswer(`${wireForm(answer, (bytes) => bytes.toString("base64"))}\n`); // Go decodes padded standard base64
     process.reallyExit(0);

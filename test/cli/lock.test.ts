@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { secretLock, type SecretKind } from "../../src/at-rest/secret.ts";
-import { secretFiles } from "../../src/keystore/secrets.ts";
+import { secretFiles } from "../../src/at-rest/secret-files.ts";
 import { assertClosed, assertOpens, commands, masterKeyFile, readJson, secretFile, secretsOf, tool, tree, use, wrapHere, type Members } from "../store.ts";
 import { assertFailure, kidOf, makeStore, OPTSDATA, run, succeed, temporaryFolder, testWith, unwrapRequest, wrap } from "../support.ts";
 

@@ -6,7 +6,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { secretFiles } from "../../src/keystore/secrets.ts";
+import { secretFiles } from "../../src/at-rest/secret-files.ts";
 import { assertOpens, commands, masterKeyFile, secretFile, tool, tree, use, wrapHere } from "../store.ts";
 import { assertFailure, BINARY, kidOf, makeStore, run, shellLine, temporaryFolder, testWith } from "../support.ts";
 import { LyingTang } from "../tang.ts";

@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { secretFiles } from "../../src/keystore/secrets.ts";
+import { secretFiles } from "../../src/at-rest/secret-files.ts";
 import { assertClosed, assertOpens, commands, masterKeyFile, readJson, secretFile, tree, wrapHere } from "../store.ts";
 import { assertFailure, kidOf, makeStore, run, succeed, temporaryFolder, wrap, wrapRequest } from "../support.ts";
 

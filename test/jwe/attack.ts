@@ -4,7 +4,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { PrivateKeys } from "../../src/jwe/key.ts";
 import { checkJwk, type PrivateJwk } from "../../src/jwk/jwk.ts";
-import { fileKey } from "../../src/keystore/file-key.ts";
+import { memoryKey } from "../../src/keys/memory.ts";
 import { placeKey } from "../clients/keys.ts";
 import { assertFailure, OPTSDATA, run, temporaryFolder, unwrapRequest, type Result } from "../support.ts";
 import { newKey, type PlainJwk } from "./forge.ts";
@@ -80,6 +80,6 @@ export function each<Row extends readonly unknown[]>(rows: readonly (readonly [n
 
 /** These keys as `open` asks for them, held as a store holds them. */
 export function privateKeys(jwks: Readonly<Record<string, PlainJwk>>): PrivateKeys {
-  const held = new Map(Object.entries(jwks).map(([kid, jwk]) => [kid, fileKey(kid, checkJwk(jwk, (reason) => new Error(reason)) as PrivateJwk)]));
+  const held = new Map(Object.entries(jwks).map(([kid, jwk]) => [kid, memoryKey(kid, checkJwk(jwk, (reason) => new Error(reason)) as PrivateJwk)]));
   return { privateKey: async (kid) => held.get(kid), privateKids: async () => [...held.keys()] };
 }

@@ -4,8 +4,10 @@ import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSyn
 import { basename, dirname, join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { setDefault } from "../../src/keystore/change.ts";
-import { entries, entriesOf } from "../../src/keystore/entries.ts";
+import { entries, entriesOf } from "../../src/keystore/listing.ts";
+import { setDefault } from "../../src/keystore/rotate.ts";
+import { openStore } from "../../src/keystore/store.ts";
+import { noSecrets } from "../store.ts";
 import { endurance, temporaryFolder, testWith } from "../support.ts";
 import { assertNothingLost, assertTidy, copyOf, record, runWriter, STRACE, strace, WRITERS } from "./writers.ts";
 
@@ -109,11 +111,11 @@ for (const [number, writer] of WRITERS.entries()) {
         if (instants++ % every !== 0) continue;
         const crashed = disk.store(durable);
         try {
-          entries(crashed);
+          entries(openStore(crashed, noSecrets));
           await assertNothingLost(crashed, writer);
           states++;
           if (states % step !== 0) {
-            await setDefault(crashed, "alice").catch((error: unknown) => assert.not.ok(hasName(crashed, "alice"), String(error)));
+            await setDefault(openStore(crashed, noSecrets), "alice").catch((error: unknown) => assert.not.ok(hasName(crashed, "alice"), String(error)));
           } else if (!isDone(crashed, writer.args)) {
             const { code, stderr } = runWriter(writer, crashed);
             assert.is(code, 0, stderr);
@@ -131,13 +133,13 @@ for (const [number, writer] of WRITERS.entries()) {
 }
 
 function hasName(dir: string, name: string): boolean {
-  return entries(dir).some((entry) => entry.name === name);
+  return entries(openStore(dir, noSecrets)).some((entry) => entry.name === name);
 }
 
 /** Whether the crash came after the command's work: a name is there, or gone, and it would refuse to do that twice. */
 function isDone(dir: string, [command, name = ""]: readonly string[]): boolean {
   if (command === "remove") return !hasName(dir, name);
-  return (command === "keygen" || command === "import") && hasName(dir, name) && entriesOf(dir, name).length > 0;
+  return (command === "keygen" || command === "import") && hasName(dir, name) && entriesOf(openStore(dir, noSecrets), name).length > 0;
 }
 
 test.run();

@@ -8,8 +8,8 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { open } from "../../src/jwe/open.ts";
-import { runCommand } from "../../src/keystore/command.ts";
-import { directoryKeyStore } from "../../src/keystore/directory.ts";
+import { runCommand } from "../../src/keys/command.ts";
+import { openStore } from "../../src/keystore/store.ts";
 import { exec, holds, isRunning, linesOf, newEc, newRsa, openssl, script, writeHolder, type Outside } from "../holders.ts";
 import { commands, noSecrets, readJson, wrapHere } from "../store.ts";
 import { assertFailure, BINARY, kidOf, OPTSDATA, sharedBinary, sharedFolder, temporaryFolder, testWith, unwrap, unwrapRequest, wrap } from "../support.ts";
@@ -182,7 +182,7 @@ test("takes a command that reads none of a long input, and one that ends before 
 
 test("says so when this process has no file descriptors left for a command", () => {
   const body = `import { closeSync, openSync } from "node:fs";
-    import { runCommand } from "${new URL("../../src/keystore/command.ts", import.meta.url).href}";
+    import { runCommand } from "${new URL("../../src/keys/command.ts", import.meta.url).href}";
     process.getBuiltinModule("node:child_process");
     const open = [];
     try { for (;;) open.push(openSync("/dev/null")); } catch {}
@@ -199,10 +199,10 @@ test("a slow holder delays its own request alone", async () => {
   writeHolder(slow.dir, slow.kid, { "rsa-oaep-256": opens("", "sleep 1") });
   const order: string[] = [];
   const ticks = setInterval(() => order.push("tick"), 100);
-  const unwrapSlow = open(annotation, directoryKeyStore(slow.dir, noSecrets)).then((bytes) => order.push(bytes.toString()));
+  const unwrapSlow = open(annotation, openStore(slow.dir, noSecrets)).then((bytes) => order.push(bytes.toString()));
   await sleep(10);
   writeHolder(hsm.dir, hsm.kid, { "rsa-oaep-256": OPENS });
-  await open(annotation, directoryKeyStore(hsm.dir, noSecrets)).then(() => order.push("fast"));
+  await open(annotation, openStore(hsm.dir, noSecrets)).then(() => order.push("fast"));
   await unwrapSlow;
   clearInterval(ticks);
   assert.is(order.at(-1), OPTSDATA, "the slow one last");

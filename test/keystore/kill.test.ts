@@ -10,12 +10,13 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { open } from "../../src/jwe/open.ts";
 import type { SecretSource } from "../../src/at-rest/secret.ts";
-import { addKey, setDefault } from "../../src/keystore/change.ts";
-import { directoryKeyStore, locatePrivate, nameList, readName, readPrivateKey } from "../../src/keystore/directory.ts";
-import { entries } from "../../src/keystore/entries.ts";
+import { addKey } from "../../src/keystore/add.ts";
+import { entries } from "../../src/keystore/listing.ts";
+import { setDefault } from "../../src/keystore/rotate.ts";
+import { openStore } from "../../src/keystore/store.ts";
 import { generateJwk } from "../../src/jwk/jwk.ts";
-import { secretFiles } from "../../src/keystore/secrets.ts";
-import { assertOpens, masterKeyFile, secretFile, tool, tree, wrapHere } from "../store.ts";
+import { secretFiles } from "../../src/at-rest/secret-files.ts";
+import { assertOpens, masterKeyFile, noSecrets, secretFile, tool, tree, wrapHere } from "../store.ts";
 import { BINARY, endurance, makeSharedStore, OPTSDATA, ROOT, run, sharedBinary, succeed, temporaryFolder, testWith, unwrap } from "../support.ts";
 import { serverOf, Tang, TANG_PARTS, tangParts } from "../tang.ts";
 
@@ -96,7 +97,7 @@ class Ledger {
   }
 
   get names(): string[] {
-    return [...new Set(entries(this.dir).map(({ name }) => name))];
+    return [...new Set(entries(openStore(this.dir, noSecrets)).map(({ name }) => name))];
   }
 
   get kids(): string[] {
@@ -114,9 +115,9 @@ class Ledger {
 
   /** Reads the whole store: it lists, every annotation opens, and new keys get one. */
   async audit(): Promise<void> {
-    const listed = entries(this.dir);
+    const listed = entries(openStore(this.dir, noSecrets));
     for (const [kid, annotation] of this.#annotations) {
-      if (locatePrivate(this.dir, kid) !== undefined) {
+      if (openStore(this.dir, noSecrets).locate(kid) !== undefined) {
         await assertOpens(this.dir, annotation, this.#secrets);
       } else {
         assert.ok(this.#leaving.has(kid), `${kid} is gone and nobody removed it`);
@@ -136,7 +137,7 @@ class Ledger {
     const files = [`${kid}.jwe`, `${kid}.jwk`].filter((file) => existsSync(join(removed, file)));
     assert.ok(files.length > 0, `${kid} is neither in private/ nor in removed/`);
     for (const file of files) cpSync(join(removed, file), join(other, "private", file));
-    assert.is((await open(annotation, directoryKeyStore(other, this.#secrets))).toString(), OPTSDATA);
+    assert.is((await open(annotation, openStore(other, this.#secrets))).toString(), OPTSDATA);
     rmSync(other, { recursive: true });
     for (const file of files) rmSync(join(removed, file)); // or lock has more to do at every turn
   }
@@ -154,7 +155,7 @@ function nextCommand(ledger: Ledger, kind: Kind, turn: number): string[] {
   if (kind === "import") return [kind, `key${turn}`, newKeyFile()];
   const name = pick(ledger.names);
   if (kind === "rotate") return [kind, name];
-  ledger.leaves(readName(ledger.dir, name) ?? []);
+  ledger.leaves(openStore(ledger.dir, noSecrets).kidsOf(name) ?? []);
   return [kind, name, "--force"];
 }
 
@@ -177,11 +178,11 @@ test("a writer that is killed at any instant loses no key, and the next one work
       await ledger.audit();
       if (kind !== "remove" && KID.test(ended.stdout)) {
         const kid = ended.stdout.trim();
-        assert.ok(locatePrivate(ledger.dir, kid), "the kid that was printed is there");
-        assert.is(readName(ledger.dir, args[1] ?? "")?.[0], kid, "under its name");
+        assert.ok(openStore(ledger.dir, noSecrets).locate(kid), "the kid that was printed is there");
+        assert.is(openStore(ledger.dir, noSecrets).kidsOf(args[1] ?? "")?.[0], kid, "under its name");
       }
       const names = ledger.names;
-      if (names.length > 0) await setDefault(ledger.dir, pick(names));
+      if (names.length > 0) await setDefault(openStore(ledger.dir, noSecrets), pick(names));
       assert.not.ok(existsSync(join(ledger.dir, ".lock")), "the stale lock is gone");
     } catch (error) {
       throw new Error(`${what}: ${String(error)}`, { cause: error });
@@ -196,10 +197,10 @@ test("a writer that is killed at any instant loses no key, and the next one work
     await turn(number, pick(possible), true);
     if (number % 10 !== 0) continue;
     const { length } = JSON.parse(succeed(["list", "--json", ...options])) as unknown[];
-    assert.is(length, entries(ledger.dir).length);
+    assert.is(length, entries(openStore(ledger.dir, noSecrets)).length);
     succeed(["default", pick(ledger.names), ...options]);
     const kid = pick(ledger.kids);
-    if (locatePrivate(ledger.dir, kid)?.kind === "file") assert.is(unwrap(ledger.dir, ledger.annotation(kid)), OPTSDATA);
+    if (openStore(ledger.dir, noSecrets).locate(kid)?.form === "jwk") assert.is(unwrap(ledger.dir, ledger.annotation(kid)), OPTSDATA);
   }
   assert.ok(survivals < kills + kinds.length * 2, `most are killed before they end: ${kills} kills, ${survivals} survivals`);
 });
@@ -237,7 +238,7 @@ test("eight writers at once lose nothing and leave nothing behind", async () => 
   for (const name of ["key0", "old0"]) succeed(["keygen", name, ...options]);
   for (let round = 1; round <= endurance(200); round++) {
     const [turned, old] = [`key${round - 1}`, `old${round - 1}`];
-    ledger.leaves(readName(dir, old) ?? []);
+    ledger.leaves(openStore(dir, noSecrets).kidsOf(old) ?? []);
     const writers = [
       ["keygen", `key${round}`],
       ["keygen", `old${round}`, "--type", "oct"],
@@ -248,26 +249,26 @@ test("eight writers at once lose nothing and leave nothing behind", async () => 
       ["default", turned],
       ["remove", old, "--force"],
     ];
-    const before = readName(dir, turned) ?? [];
+    const before = openStore(dir, noSecrets).kidsOf(turned) ?? [];
     const all = await Promise.all(writers.map((args) => start(dir, [...args, ...options])));
     for (const [index, { code, stderr }] of all.entries()) assert.is(code, 0, `round ${round}, ${writers[index]?.join(" ")}: ${stderr}`);
     const printed = all.map(({ stdout }) => stdout.trim());
     const [, , , , onceTurned = "", twiceTurned = ""] = printed;
-    for (const [index, name] of [`key${round}`, `old${round}`, `new${round}`, `too${round}`].entries()) assert.equal(readName(dir, name), [printed[index]]);
-    const rotated = readName(dir, turned) ?? [];
+    for (const [index, name] of [`key${round}`, `old${round}`, `new${round}`, `too${round}`].entries()) assert.equal(openStore(dir, noSecrets).kidsOf(name), [printed[index]]);
+    const rotated = openStore(dir, noSecrets).kidsOf(turned) ?? [];
     assert.equal(rotated.slice(0, 2).toSorted(), [onceTurned, twiceTurned].toSorted(), "both new keys are there");
     assert.equal(rotated.slice(2), before);
-    assert.is(readName(dir, old), undefined);
+    assert.is(openStore(dir, noSecrets).kidsOf(old), undefined);
     assertNothingLeft(dir);
     await ledger.audit();
     for (const name of [`new${round}`, `too${round}`]) rmSync(join(dir, "names", name)); // their keys stay, and open
   }
-  assert.is(nameList(dir).length, endurance(200) + 2);
+  assert.is(openStore(dir, noSecrets).names().length, endurance(200) + 2);
 });
 
 /** Runs statements over and over in a process of its own, until `work` is done. */
 async function meanwhile(statements: string, work: () => Promise<void>): Promise<void> {
-  const modules = ["keystore/locked", "keystore/change", "jwk/jwk", "at-rest/secret"];
+  const modules = ["keystore/store", "keystore/add", "keystore/remove", "keystore/relock", "jwk/jwk", "at-rest/secret"];
   const imports = modules.map((path) => `import * as ${basename(path)} from "${pathToFileURL(join(ROOT, `src/${path}.ts`)).href}";`).join("");
   const code = `${imports} const secrets = async () => Buffer.alloc(32, 7); for (;;) { ${statements} }`;
   const child = spawn(process.execPath, ["--input-type=module", "-e", code], { stdio: ["ignore", "ignore", "inherit"] });
@@ -285,22 +286,22 @@ const readingTime = (): number => 1000 * Math.min(30, endurance(250)); // ms, 5 
 
 test("a reader finds a key at every instant while it is locked and unlocked", async () => {
   const dir = temporaryFolder();
-  const kid = await addKey(dir, "alice", generateJwk({ type: "ec" }), sameSecret);
-  await meanwhile(`await locked.lockKeys("${dir}", secret.secretLock("master key", secrets)); await locked.unlockKeys("${dir}", secrets);`, async () => {
+  const kid = await addKey(openStore(dir, sameSecret), "alice", generateJwk({ type: "ec" }));
+  await meanwhile(`const opened = store.openStore("${dir}", secrets); await relock.lockKeys(opened, secret.secretLock("master key", secrets)); await relock.unlockKeys(opened);`, async () => {
     for (const end = Date.now() + readingTime(); Date.now() < end; ) {
-      assert.ok(await readPrivateKey(dir, kid, sameSecret), "it is in one of the two files at least");
-      assert.is.not(entries(dir)[0]?.private, "none");
+      assert.ok(await openStore(dir, sameSecret).privateJwk(kid), "it is in one of the two files at least");
+      assert.is.not(entries(openStore(dir, noSecrets))[0]?.private, "none");
     }
   });
 });
 
 test("a reader lists the store at every instant while keys come and go", async () => {
   const dir = temporaryFolder();
-  await addKey(dir, "alice", generateJwk({ type: "ec" }), sameSecret);
+  await addKey(openStore(dir, sameSecret), "alice", generateJwk({ type: "ec" }));
   await meanwhile(
-    `await change.addKey("${dir}", "bob", jwk.generateJwk({ type: "ec" }), secrets); await change.removeKey("${dir}", "bob", { force: true, purge: true });`,
+    `const opened = store.openStore("${dir}", secrets); await add.addKey(opened, "bob", jwk.generateJwk({ type: "ec" })); await remove.removeKey(opened, "bob", { force: true, purge: true });`,
     async () => {
-      for (const end = Date.now() + readingTime(); Date.now() < end; ) assert.is(entries(dir)[0]?.name, "alice");
+      for (const end = Date.now() + readingTime(); Date.now() < end; ) assert.is(entries(openStore(dir, noSecrets))[0]?.name, "alice");
     },
   );
 });

@@ -8,14 +8,16 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { asKeystoreError } from "../../src/errors.ts";
 import { generateJwk, isPrivate, publicJwk, thumbprint, type Jwk } from "../../src/jwk/jwk.ts";
-import { addKey, removeKey, rotateKey, setDefault } from "../../src/keystore/change.ts";
-import { readDefault } from "../../src/keystore/directory.ts";
-import { entries } from "../../src/keystore/entries.ts";
-import { parseKey } from "../../src/keystore/import.ts";
+import { addKey } from "../../src/keystore/add.ts";
+import { entries } from "../../src/keystore/listing.ts";
+import { removeKey } from "../../src/keystore/remove.ts";
+import { rotateKey, setDefault } from "../../src/keystore/rotate.ts";
+import { openStore } from "../../src/keystore/store.ts";
+import { parseKey } from "../../src/keys/import.ts";
 import { secretLock } from "../../src/at-rest/secret.ts";
-import { lockKeys, unlockKeys } from "../../src/keystore/locked.ts";
-import { secretFiles } from "../../src/keystore/secrets.ts";
-import { assertClosed, assertOpens, masterKeyFile, tree, wrapHere } from "../store.ts";
+import { lockKeys, unlockKeys } from "../../src/keystore/relock.ts";
+import { secretFiles } from "../../src/at-rest/secret-files.ts";
+import { assertClosed, assertOpens, masterKeyFile, noSecrets, tree, wrapHere } from "../store.ts";
 import { endurance, temporaryFolder } from "../support.ts";
 
 // The store's model.
@@ -126,30 +128,30 @@ async function take(dir: string, model: Model, one: Step): Promise<readonly [exp
   switch (one.do) {
     case "keygen": {
       const key = generateJwk({ type: one.type });
-      return [model.add(one.name, key.kid ?? "", true, false), await outcome(addKey(dir, one.name, key, withMasterKey))];
+      return [model.add(one.name, key.kid ?? "", true, false), await outcome(addKey(openStore(dir, withMasterKey), one.name, key))];
     }
     case "import": {
       if (one.name === kidOfFixed(one.key)) return ["done", "done"]; // test/cli/import.test.ts has that
       const key = await parseKey(Buffer.from(JSON.stringify(one.key)), () => Promise.resolve(Buffer.alloc(0)));
-      return [model.add(one.name, kidOfFixed(one.key), isPrivate(one.key), one.force), await outcome(addKey(dir, one.name, key, withMasterKey, one.force))];
+      return [model.add(one.name, kidOfFixed(one.key), isPrivate(one.key), one.force), await outcome(addKey(openStore(dir, withMasterKey), one.name, key, one.force))];
     }
     case "rotate": {
-      if (!model.canRotate(one.name)) return ["recipient", await outcome(rotateKey(dir, one.name, withMasterKey))];
-      return [model.rotate(one.name, await rotateKey(dir, one.name, withMasterKey)), "done"];
+      if (!model.canRotate(one.name)) return ["recipient", await outcome(rotateKey(openStore(dir, withMasterKey), one.name))];
+      return [model.rotate(one.name, await rotateKey(openStore(dir, withMasterKey), one.name)), "done"];
     }
     case "default": {
-      const actual = await outcome(setDefault(dir, one.name));
+      const actual = await outcome(setDefault(openStore(dir, withMasterKey), one.name));
       if (!model.names.has(one.name)) return ["recipient", actual];
       model.default = one.name;
       return ["done", actual];
     }
     case "remove": {
       const target = typeof one.target === "string" ? one.target : (model.seen[one.target % Math.max(1, model.seen.length)] ?? "never");
-      return [model.remove(target, one.force, one.purge), await outcome(removeKey(dir, target, one))];
+      return [model.remove(target, one.force, one.purge), await outcome(removeKey(openStore(dir, withMasterKey), target, one))];
     }
     case "lock":
     case "unlock": {
-      const work = one.do === "lock" ? lockKeys(dir, secretLock("master key", withMasterKey)) : unlockKeys(dir, withMasterKey);
+      const work = one.do === "lock" ? lockKeys(openStore(dir, withMasterKey), secretLock("master key", withMasterKey)) : unlockKeys(openStore(dir, withMasterKey));
       model.locked = one.do === "lock" && model.anyPrivate;
       return ["done", await outcome(work)];
     }
@@ -164,10 +166,10 @@ function kidOfFixed(jwk: Jwk): string {
 /** Everything that a user relies on, read from the store. */
 async function assertIsAsModelled(dir: string, model: Model, annotations: Map<string, Buffer>): Promise<void> {
   assert.equal(
-    entries(dir).map((entry) => `${entry.name} ${entry.kid} ${entry.state} ${entry.private}${entry.default ? " default" : ""}`),
+    entries(openStore(dir, noSecrets)).map((entry) => `${entry.name} ${entry.kid} ${entry.state} ${entry.private}${entry.default ? " default" : ""}`),
     model.rows,
   );
-  assert.is(readDefault(dir), model.default);
+  assert.is(openStore(dir, noSecrets).defaultName(), model.default);
   for (const [kid, annotation] of annotations) {
     if (model.keys.get(kid) === true) await assertOpens(dir, annotation, withMasterKey);
     else await assertClosed(dir, annotation, withMasterKey);
@@ -194,7 +196,7 @@ test("a store holds what its model says, after any commands in any order", async
       const dir = join(temporaryFolder(), "store");
       const model = new Model();
       const annotations = new Map<string, Buffer>();
-      await addKey(dir, "a", PAIR, withMasterKey);
+      await addKey(openStore(dir, withMasterKey), "a", PAIR);
       model.add("a", kidOfFixed(PAIR), true, false);
       for (const one of steps) {
         const [expected, actual] = await take(dir, model, one);

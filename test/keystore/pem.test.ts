@@ -7,7 +7,7 @@ import * as assert from "uvu/assert";
 import { CURVES, type Curve, type EcPrivateJwk } from "../../src/jwk/ec.ts";
 import { generateJwk, publicJwk, toPrivateKey, toPublicKey, type Jwk } from "../../src/jwk/jwk.ts";
 import type { RsaPrivateJwk } from "../../src/jwk/rsa.ts";
-import { parseKey } from "../../src/keystore/import.ts";
+import { parseKey } from "../../src/keys/import.ts";
 import { endurance } from "../support.ts";
 
 const noPassphrase = (): Promise<Buffer> => Promise.reject(new Error("nobody asked for one"));

@@ -4,10 +4,10 @@ import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from "no
 import { join } from "node:path";
 import * as assert from "uvu/assert";
 import { generateJwk } from "../../src/jwk/jwk.ts";
-import { locatePrivate, nameList } from "../../src/keystore/directory.ts";
-import { secretFiles } from "../../src/keystore/secrets.ts";
+import { openStore } from "../../src/keystore/store.ts";
+import { secretFiles } from "../../src/at-rest/secret-files.ts";
 import { holds, newEc, openssl } from "../holders.ts";
-import { assertOpens, masterKeyFile, secretFile, tool, wrapHere } from "../store.ts";
+import { assertOpens, masterKeyFile, noSecrets, secretFile, tool, wrapHere } from "../store.ts";
 import { BINARY, kidOf, makeStore, run, succeed, temporaryFolder, type Result } from "../support.ts";
 
 /** What these tests need. */
@@ -123,10 +123,10 @@ export async function assertNothingLost(dir: string, { args, removes }: Writer):
   const kids = { alice: [kidOf(open(), "alice"), alice], retired: [readFileSync(join(open(), "names/alice"), "utf8").split("\n")[1] ?? "", retired], bob: [kidOf(open(), "bob"), bob] } as const;
   for (const [key, [kid, annotation]] of Object.entries(kids)) {
     const leaves = removes && (key === name || (key === "retired" && name === "alice"));
-    if (!leaves || locatePrivate(dir, kid) !== undefined) await assertOpens(dir, annotation, secrets);
+    if (!leaves || openStore(dir, noSecrets).locate(kid) !== undefined) await assertOpens(dir, annotation, secrets);
     else if (!args.includes("--purge")) assert.ok(existsSync(join(dir, "removed", `${kid}.jwk`)) || existsSync(join(dir, "removed", `${kid}.jwe`)), `${kid} is gone`);
   }
-  for (const one of nameList(dir)) await wrapHere(dir, one, secrets); // no name leads to nothing
+  for (const one of openStore(dir, noSecrets).names()) await wrapHere(dir, one, secrets); // no name leads to nothing
 }
 
 /** Asserts that a command left neither a lock nor a temporary file. */

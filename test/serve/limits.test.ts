@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { Server, ServerCredentials, status, type sendUnaryData, type ServerUnaryCall } from "@grpc/grpc-js";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { directoryKeyStore } from "../../src/keystore/directory.ts";
+import { openStore } from "../../src/keystore/store.ts";
 import type { KeyStore } from "../../src/keystore/keystore.ts";
 import { Handler } from "../../src/serve/handler.ts";
 import { TIME_LIMITS, type TimeLimits } from "../../src/serve/limits.ts";
@@ -48,7 +48,7 @@ function heldStore(before: string): { dir: string; alice: Buffer; hsm: Buffer } 
 
 testWith(openssl, "openssl", "256 requests for a key whose command hangs give their places back at their time limit", async () => {
   const { dir, alice, hsm } = heldStore("sleep 8");
-  const address = await serverFor(directoryKeyStore(dir, noSecrets), { limits: { work: 2000, turn: 2000 } });
+  const address = await serverFor(openStore(dir, noSecrets), { limits: { work: 2000, turn: 2000 } });
   const hanging = Array.from({ length: 256 }, async () => await grpcUnwrap(address, hsm).catch((error: { code: number; details: string }) => error));
   const ends = await Promise.all(hanging);
   assert.ok(ends.every((end) => typeof end !== "string"));
@@ -60,7 +60,7 @@ testWith(openssl, "openssl", "256 requests for a key whose command hangs give th
 
 testWith(openssl, "openssl", "the time that a request waits for its turn is not taken from its time limit", async () => {
   const { dir, hsm } = heldStore("sleep 0.3");
-  const address = await serverFor(directoryKeyStore(dir, noSecrets), { holderJobs: 1, limits: { work: 2000 } });
+  const address = await serverFor(openStore(dir, noSecrets), { holderJobs: 1, limits: { work: 2000 } });
   const started = performance.now();
   for (const opened of await Promise.all(Array.from({ length: 8 }, async () => await grpcUnwrap(address, hsm)))) assert.is(opened, OPTSDATA);
   assert.ok(performance.now() - started > 2000);
@@ -100,7 +100,7 @@ test("an audit file on a disk that hangs: nothing is answered, and every request
     }
   }
   const dir = makeStore("alice");
-  const address = await serverFor(directoryKeyStore(dir, noSecrets), { audit: new Hanging("/nowhere"), limits: { record: 300 } });
+  const address = await serverFor(openStore(dir, noSecrets), { audit: new Hanging("/nowhere"), limits: { record: 300 } });
   for (const end of await Promise.all(Array.from({ length: 64 }, async () => await refused(grpcWrap(address, ["alice"]), status.INTERNAL)))) {
     assert.match(end, /the audit file could not be written within 0\.3 s; nothing is answered without it/);
   }

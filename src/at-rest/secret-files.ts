@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import { asUnusable, KeystoreError } from "../errors.ts";
-import { MASTER_KEY_BYTES, type SecretKind, type SecretSource } from "../at-rest/secret.ts";
+import { MASTER_KEY_BYTES, type SecretKind, type SecretSource } from "./secret.ts";
 import { readSmallFile, refuseOpenMode } from "../fs/files.ts";
 
 /** What the command line says. */

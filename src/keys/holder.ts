@@ -8,7 +8,7 @@ import { familyFor, HOLDER_OPERATIONS } from "../jwe/alg/algorithms.ts";
 import type { PrivateKey } from "../jwe/key.ts";
 import { publicJwk, typeName, type Jwk } from "../jwk/jwk.ts";
 import { runCommand } from "./command.ts";
-import { inUserNamespace } from "./location.ts";
+import { inUserNamespace } from "../fs/user-namespace.ts";
 
 /** The names of what a holder can be asked. */
 export const OPERATIONS: readonly string[] = [...HOLDER_OPERATIONS.keys()];

@@ -1,0 +1,109 @@
+// Adds a key under a name. A crash at any instant leaves what the same command completes when it is repeated.
+
+import { KeystoreError } from "../errors.ts";
+import { makeFolder, writeFileSafely } from "../fs/files.ts";
+import { isPrivate, isSameKey, kidOf, publicHalf, type Jwk, type PrivateJwk } from "../jwk/jwk.ts";
+import { mustRead, parseKeyFile, unlockKeyFile } from "./key-file.ts";
+import { isKid, isName, mustBeName } from "./paths.ts";
+import { sealLikeTheOthers } from "./relock.ts";
+import type { Located, Store } from "./store.ts";
+
+/**
+ * Adds a key under a name, and makes it the default if there is none. A key that is there already only gets the name,
+ * or the private half that was missing.
+ *
+ * @param jwk a checked key; an oct key carries its kid
+ * @param force where the name is taken: the key becomes its current one, the former ones are retired
+ * @returns the key's kid
+ * @throws KeystoreError `usage` if it cannot be a name, `store` if the name is taken
+ */
+export async function addKey(store: Store, name: string, jwk: Jwk, force = false): Promise<string> {
+  const kid = kidOf(jwk);
+  await addNamed(store, name, kid, force, async () => await writeKey(store, kid, jwk));
+  return kid;
+}
+
+/** {@link addKey} for a key whose files `write` writes, while the store's lock is held. */
+export async function addNamed(
+  store: Store,
+  name: string,
+  kid: string,
+  force: boolean,
+  write: () => void | Promise<void>,
+): Promise<void> {
+  mustBeName(name);
+  const { dir } = store;
+  await store.change(async () => {
+    if (name === kid || (isKid(name) && store.publicKey(name) !== undefined)) {
+      throw new KeystoreError("store", `${name} is the kid of another key in ${dir}, or its own`, "choose another name");
+    }
+    const formerDefault = store.defaultName();
+    const former = store.kidsOf(name);
+    if (former?.[0] === kid && !force) {
+      const hint = "add --force to give it what it lacks here: its private key, or an operation of its holder";
+      throw new KeystoreError("store", `the name ${name} is taken in ${dir}, by this very key`, hint);
+    }
+    if (former !== undefined && !force) {
+      const hint = `choose another name, use ocicrypt-keystore rotate ${name}, or import with --force to retire its key`;
+      throw new KeystoreError("store", `the name ${name} is taken in ${dir}`, hint);
+    }
+    if (isName(kid) && store.kidsOf(kid) !== undefined) {
+      throw new KeystoreError("store", `the key's kid ${kid} is the name of another key in ${dir}`, "remove that name first");
+    }
+    await write();
+    // The default first, if it is not set or a crash left one that leads nowhere.
+    if (formerDefault === undefined || store.kidsOf(formerDefault) === undefined) store.writeDefault(name);
+    store.writeName(name, [kid, ...(former ?? []).filter((one) => one !== kid)]);
+  });
+}
+
+/** Writes what is missing of a key's two files. What is there stays: they are immutable. */
+export async function writeKey(store: Store, kid: string, jwk: Jwk): Promise<void> {
+  const { paths } = store;
+  makeFolder(paths.public, 0o755);
+  makeFolder(paths.private, 0o700);
+  if (isPrivate(jwk) && !(await isThere(store, kid, jwk))) {
+    const plain = Buffer.from(json({ ...jwk, kid }));
+    const sealed = await sealLikeTheOthers(store, plain);
+    const path = paths.privateKey(kid, sealed === undefined ? "jwk" : "jwe");
+    writeFileSafely(path, sealed ?? plain, "secret", "replace");
+  }
+  if (store.publicKey(kid) === undefined) {
+    writeFileSafely(paths.publicKey(kid), json({ ...publicHalf(jwk), kid, created: now() }), "shared", "create");
+  }
+}
+
+/** Whether the store has this private key. A damaged file of it is replaced; another symmetric key of its kid never is. */
+async function isThere(store: Store, kid: string, jwk: PrivateJwk): Promise<boolean> {
+  const found = store.locate(kid);
+  if (found === undefined) return false;
+  if (found.form === "holder") {
+    const hint = "ocicrypt-keystore remove it with --force, which moves the holder file to removed/, then import the key";
+    throw new KeystoreError("store", `importing ${kid} would bypass its holder`, hint);
+  }
+  const known = await read(store, kid, found);
+  if (known === undefined || !isPrivate(known)) return false;
+  if (isSameKey(jwk, known)) return true;
+  const hint = "nothing was imported; take the kid out of the file, and it gets a new one";
+  throw new KeystoreError("store", `another symmetric key has the kid ${kid}`, hint);
+}
+
+async function read({ secrets }: Store, kid: string, { path, form }: Located): Promise<Jwk | undefined> {
+  const bytes = mustRead(path);
+  if (form === "jwe") return await unlockKeyFile(path, kid, bytes, secrets);
+  try {
+    return parseKeyFile(path, kid, bytes);
+  } catch (error) {
+    if (error instanceof KeystoreError && error.code === "key") return undefined; // damaged
+    throw error;
+  }
+}
+
+/** The time for `created`, RFC 3339 to the second. */
+export function now(): string {
+  return new Date().toISOString().replace(/\.\d+/, "");
+}
+
+function json(value: object): string {
+  return `${JSON.stringify(value)}\n`;
+}

@@ -1,0 +1,74 @@
+// What the store holds, for people and programs: a row for each name and kid.
+
+import { KeystoreError } from "../errors.ts";
+import { naturalAlgorithm } from "../jwe/alg/algorithms.ts";
+import { kindOf, type PublicJwk, type TypeName } from "../jwk/jwk.ts";
+import type { Place } from "./paths.ts";
+import type { Store } from "./store.ts";
+
+/** One key under one name. The member names are those of `list --json`. */
+export interface Entry {
+  readonly name: string;
+  readonly kid: string;
+  readonly type: TypeName;
+  /** The key management algorithm that wraps for it. */
+  readonly alg: string;
+  readonly crv?: string;
+  /** A retired key unwraps and no longer wraps. */
+  readonly state: "current" | "retired";
+  /** Whether it is the current key of the default name. */
+  readonly default: boolean;
+  /** Where the private key is. */
+  readonly private: Place | "none";
+  /** RFC 3339. */
+  readonly created: string;
+  readonly public: PublicJwk;
+}
+
+/** Every key of every name, by name, the current one first. @throws KeystoreError if a file is damaged or missing */
+export function entries(store: Store): Entry[] {
+  return store.mustExist().names().flatMap((name) => entriesOfName(store, name));
+}
+
+/** The keys of a name, the current one first, or the rows of a kid. @throws KeystoreError `recipient` if there is none */
+export function entriesOf(store: Store, nameOrKid: string): readonly [Entry, ...Entry[]] {
+  const named = store.mustExist().names().includes(nameOrKid);
+  const found = named ? entriesOfName(store, nameOrKid) : entries(store).filter(({ kid }) => kid === nameOrKid);
+  const [first, ...rest] = found;
+  if (first === undefined) throw store.noKey(nameOrKid);
+  return [first, ...rest];
+}
+
+function entriesOfName(store: Store, name: string): Entry[] {
+  const isDefault = store.defaultName() === name;
+  return (store.kidsOf(name) ?? []).flatMap((kid, place) => {
+    const jwk = store.publicKey(kid);
+    if (jwk === undefined && store.kidsOf(name)?.includes(kid) !== true) return []; // removed while we read
+    if (jwk === undefined) {
+      const message = `the name ${name} points to ${kid}, which is missing in ${store.paths.public}`;
+      throw new KeystoreError("store", message, "restore that file from a backup");
+    }
+    const { type, curve } = kindOf(jwk);
+    return {
+      name,
+      kid,
+      type,
+      alg: jwk.alg ?? naturalAlgorithm(jwk) ?? "",
+      ...(curve === undefined ? {} : { crv: curve }),
+      state: place === 0 ? "current" : "retired",
+      default: isDefault && place === 0,
+      private: store.locate(kid)?.place ?? "none",
+      created: jwk.created ?? "",
+      public: jwk,
+    };
+  });
+}
+
+/** The name that each kid of the store has; nothing where there is no store. */
+export function namesByKid(store: Store): Map<string, string> {
+  const pairs = store.names().flatMap((name) => {
+    const kids = store.kidsOf(name) ?? [];
+    return kids.map((kid, place) => [kid, place === 0 ? name : `${name} (retired)`] as const);
+  });
+  return new Map(pairs);
+}

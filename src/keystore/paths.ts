@@ -1,0 +1,126 @@
+// The files of a key store directory: the one place that spells their names (README.md beside this file has the layout).
+
+import { join } from "node:path";
+import { KeystoreError, printable } from "../errors.ts";
+
+/** How a private key can lie in the store, by the ending of its file: where several are there, the first one counts. */
+export const FORMS = { jwe: "locked", jwk: "file", holder: "holder" } as const;
+
+/** The ending of a private key's file. */
+export type Form = keyof typeof FORMS;
+
+/** Where a private key is, as `list` says it. */
+export type Place = (typeof FORMS)[Form];
+
+/** The forms in the order in which they count. */
+export const FORM_ORDER: readonly Form[] = ["jwe", "jwk", "holder"];
+
+const PUBLIC = "public"; // what tells a removed public key from a private one
+const TEMPORARY = /^\.tmp-(\d+)-/;
+
+/** What the name of a key's file says. */
+export interface KeyFileName {
+  readonly kid: string;
+  /** 1, and from 2 on further symmetric keys of one kid in removed/. */
+  readonly copy: number;
+  readonly form: Form;
+  /** It is a removed public key. */
+  readonly public: boolean;
+}
+
+/** Reads the name of a key's file: `KID.jwk`, `KID.jwe`, `KID.holder`; in removed/ also `KID.2.jwk` and `KID.public.jwk`. */
+export function parseKeyFileName(file: string): KeyFileName | undefined {
+  const [kid = "", ...rest] = file.split(".");
+  const [form = "", mark, ...more] = rest.toReversed();
+  if (!isKid(kid) || !isForm(form) || more.length > 0) return undefined;
+  if (mark === PUBLIC) return form === "jwk" ? { kid, copy: 1, form, public: true } : undefined;
+  const copy = mark === undefined ? 1 : /^[1-9]\d{0,3}$/.test(mark) ? Number(mark) : 0;
+  return copy === 0 || (mark !== undefined && copy === 1) ? undefined : { kid, copy, form, public: false };
+}
+
+/** Writes what {@link parseKeyFileName} reads. */
+export function keyFileName({ kid, copy, form, public: isPublic }: KeyFileName): string {
+  return [kid, ...(isPublic ? [PUBLIC] : copy === 1 ? [] : [String(copy)]), form].join(".");
+}
+
+/** The same private key's file in another form. */
+export function inForm(file: string, form: Form): string {
+  const name = parseKeyFileName(file);
+  if (name === undefined) throw new Error("not the name of a key's file");
+  return keyFileName({ ...name, form });
+}
+
+/** A name that {@link temporaryWriter} knows as this process's. */
+export function temporaryName(text: string): string {
+  return `.tmp-${process.pid}-${text}`;
+}
+
+/** The process that wrote a temporary file, undefined where the name is no temporary file's. */
+export function temporaryWriter(file: string): number | undefined {
+  const [, pid] = TEMPORARY.exec(file) ?? [];
+  return pid === undefined ? undefined : Number(pid);
+}
+
+/** The paths inside a key store directory. */
+export class Paths {
+  readonly dir: string;
+  /** Public keys: `KID.jwk`. */
+  readonly public: string;
+  /** Private keys: {@link FORMS}. */
+  readonly private: string;
+  /** Names: a kid a line, the current one first. */
+  readonly names: string;
+  /** What `remove` moved aside. */
+  readonly removed: string;
+  /** The name of the default key. */
+  readonly default: string;
+  /** The writers' lock. */
+  readonly lock: string;
+
+  constructor(dir: string) {
+    this.dir = dir;
+    [this.public, this.private] = [join(dir, "public"), join(dir, "private")];
+    [this.names, this.removed] = [join(dir, "names"), join(dir, "removed")];
+    [this.default, this.lock] = [join(dir, "default"), join(dir, ".lock")];
+  }
+
+  publicKey(kid: string): string {
+    return join(this.public, keyFileName({ kid, copy: 1, form: "jwk", public: false }));
+  }
+
+  privateKey(kid: string, form: Form): string {
+    return join(this.private, keyFileName({ kid, copy: 1, form, public: false }));
+  }
+
+  name(name: string): string {
+    return join(this.names, name);
+  }
+
+  removedFile(file: string): string {
+    return join(this.removed, file);
+  }
+}
+
+function isForm(ending: string): ending is Form {
+  return Object.hasOwn(FORMS, ending);
+}
+
+/** Whether text may be a key's name: 1 to 64 of a-z A-Z 0-9 . _ - and no dot first. `Enabled` is what clients send for no value. */
+export function isName(text: string): boolean {
+  return /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$/.test(text) && text !== "Enabled";
+}
+
+/** Whether text may be a kid and so part of a file name: base64url, 1 to 128 characters. */
+export function isKid(text: string): boolean {
+  return /^[A-Za-z0-9_-]{1,128}$/.test(text);
+}
+
+/** A name that a user chose, checked. @throws KeystoreError `usage` */
+export function mustBeName(text: string): string {
+  if (isName(text)) return text;
+  throw new KeystoreError(
+    "usage",
+    `"${printable(text, 64)}" cannot be a key's name`,
+    "use 1 to 64 of the characters a-z A-Z 0-9 . _ - with no dot first; Enabled is reserved",
+  );
+}

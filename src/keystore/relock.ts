@@ -1,0 +1,120 @@
+// Locks and unlocks all private keys of a store, the removed ones too.
+
+import { existsSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import type { AtRest } from "../at-rest/locked-file.ts";
+import { KeystoreError } from "../errors.ts";
+import { listFolder, MAX_FILE, refuseOpenMode, removeFile, writeFileSafely } from "../fs/files.ts";
+import { isPrivate, isSameKey, type Jwk } from "../jwk/jwk.ts";
+import { kindOfFile, lockOfFile, mustRead, mustReadFile, openKeyFile, parseKeyFile, unlockKeyFile } from "./key-file.ts";
+import { inForm, parseKeyFileName, type Form } from "./paths.ts";
+import type { Store } from "./store.ts";
+
+interface KeyFile {
+  readonly path: string;
+  readonly kid: string;
+  readonly form: Form;
+}
+
+/** The files of private keys in a form, current, retired and removed. */
+function keyFiles({ paths }: Store, form: Form): KeyFile[] {
+  return [paths.private, paths.removed].flatMap((folder) =>
+    listFolder(folder).flatMap((file) => {
+      const name = parseKeyFileName(file);
+      return name?.form === form && !name.public ? [{ path: join(folder, file), kid: name.kid, form }] : [];
+    }),
+  );
+}
+
+/** The same key's file in another form. */
+function other(path: string, form: Form): string {
+  return join(dirname(path), inForm(basename(path), form));
+}
+
+/** A new private key sealed as the store's other keys are; undefined if none is locked. */
+export async function sealLikeTheOthers(store: Store, jwk: Buffer): Promise<Buffer | undefined> {
+  const [sample] = keyFiles(store, "jwe");
+  if (sample === undefined) return undefined;
+  const bytes = mustRead(sample.path);
+  const lock = lockOfFile(sample.path, bytes, store.secrets);
+  await openKeyFile(sample.path, sample.kid, bytes, lock); // the same secret, or nothing is written
+  return await lock.seal(jwk);
+}
+
+/**
+ * Locks every private key that is not locked. Each is sealed beside the open file, which goes then.
+ *
+ * @returns how many were locked now
+ * @throws KeystoreError `key` if one is damaged, or those locked already have another secret or server: then nothing is changed
+ */
+export async function lockKeys(store: Store, lock: AtRest): Promise<number> {
+  store.mustExist();
+  return await store.change(async () => {
+    const [sample] = keyFiles(store, "jwe");
+    if (sample !== undefined) await refuseOtherLock(store, sample, lock);
+    const open = keyFiles(store, "jwk").map((file) => ({ ...file, bytes: mustCheck(file) }));
+    for (const { path, kid, bytes } of open) {
+      const locked = other(path, "jwe");
+      const read = async (): Promise<Jwk> => await openKeyFile(locked, kid, mustRead(locked), lock);
+      await refuseOtherKey(parseKeyFile(path, kid, bytes), path, locked, read);
+    }
+    for (const { path, bytes } of open) {
+      writeFileSafely(other(path, "jwe"), await lock.seal(bytes), "secret", "replace");
+      removeFile(path);
+    }
+    return open.length;
+  });
+}
+
+async function refuseOtherLock({ dir }: Store, { path, kid }: KeyFile, lock: AtRest): Promise<void> {
+  const bytes = mustRead(path);
+  const kind = kindOfFile(path, bytes);
+  if (kind !== lock.kind) throw new KeystoreError("store", `keys of ${dir} are locked with a ${kind}`, "unlock them first");
+  if (!lock.sameAs(bytes)) {
+    const message = `keys of ${dir} are locked for another Tang server, or it has other signing keys now`;
+    throw new KeystoreError("store", message, "unlock them first");
+  }
+  await openKeyFile(path, kid, bytes, lock);
+}
+
+/**
+ * Unlocks every private key. Each is written open beside the locked file, which goes then.
+ *
+ * @returns how many were unlocked
+ * @throws KeystoreError `key` if the secret is another one, or a file is damaged: then nothing is changed
+ */
+export async function unlockKeys(store: Store): Promise<number> {
+  store.mustExist();
+  return await store.change(async () => {
+    const opened = [];
+    for (const { path, kid } of keyFiles(store, "jwe")) {
+      const jwk = await unlockKeyFile(path, kid, mustRead(path), store.secrets);
+      const open = other(path, "jwk");
+      await refuseOtherKey(jwk, path, open, () => parseKeyFile(open, kid, mustRead(open)));
+      opened.push({ path, jwk });
+    }
+    for (const { path, jwk } of opened) {
+      writeFileSafely(other(path, "jwk"), `${JSON.stringify(jwk)}\n`, "secret", "replace");
+      removeFile(path);
+    }
+    return opened.length;
+  });
+}
+
+/** Two symmetric keys can have one kid, in removed/ too: neither is written over the other. @param read reads what is at `target` */
+async function refuseOtherKey(jwk: Jwk, path: string, target: string, read: () => Jwk | Promise<Jwk>): Promise<void> {
+  if (!isPrivate(jwk) || !existsSync(target)) return;
+  const there = await read();
+  if (isPrivate(there) && isSameKey(jwk, there)) return;
+  const [open, locked] = [other(path, "jwk"), other(path, "jwe")];
+  throw new KeystoreError("store", `${open} and ${basename(locked)} are different keys`, "move one of the two away, then try again");
+}
+
+function mustCheck({ path, kid }: KeyFile): Buffer {
+  const file = mustReadFile(path);
+  refuseOpenMode(path, "private key", file);
+  parseKeyFile(path, kid, file.bytes);
+  if (file.bytes.length <= MAX_FILE / 2) return file.bytes;
+  const hint = "take the members out of it that a key does not need";
+  throw new KeystoreError("store", `${path} would be too large to be read again when it is locked`, hint);
+}

@@ -1,0 +1,156 @@
+// Removes keys: what could be missed is moved to removed/, not deleted.
+
+import { existsSync } from "node:fs";
+import { basename } from "node:path";
+import { asKeystoreError, KeystoreError } from "../errors.ts";
+import { makeFolder, moveFile, readSmallFile, removeFile } from "../fs/files.ts";
+import { isKid, keyFileName, temporaryName } from "./paths.ts";
+import type { Located, Store } from "./store.ts";
+
+/** What {@link removeKey} did. */
+export interface Removal {
+  /** The kids whose keys are gone from the store, with where the private key was moved to. */
+  readonly removed: readonly { readonly kid: string; readonly movedTo: string | undefined }[];
+  /** Whether the default key went with it. */
+  readonly wasDefault: boolean;
+}
+
+/**
+ * Removes a name with its keys, or one key. A key that another name has too stays. Files are moved to removed/.
+ *
+ * @param options `force`: also the last copy of a private key; `purge`: delete instead of moving
+ * @throws KeystoreError `recipient` if there is none, `store` if it would take the last copy of a private key
+ */
+export async function removeKey(store: Store, nameOrKid: string, options: { readonly force: boolean; readonly purge: boolean }): Promise<Removal> {
+  const { paths } = store.mustExist();
+  return await store.change(() => {
+    const byName = store.kidsOf(nameOrKid);
+    if (byName === undefined && (!isKid(nameOrKid) || store.publicKey(nameOrKid) === undefined)) throw store.noKey(nameOrKid);
+    const names = byName === undefined ? store.namesOf(nameOrKid) : [nameOrKid];
+    const rest = (name: string): string[] => (store.kidsOf(name) ?? []).filter((kid) => kid !== nameOrKid);
+    const remaining = new Map(names.map((name) => [name, byName === undefined ? rest(name) : []]));
+    if (byName === undefined) refuseCurrent(store, nameOrKid, remaining);
+
+    const others = store.names().filter((name) => !names.includes(name));
+    const elsewhere = new Set(others.flatMap((name) => store.kidsOf(name) ?? []));
+    const kids = (byName ?? [nameOrKid]).filter((kid) => !elsewhere.has(kid));
+    const lost = kids.filter((kid) => store.locate(kid) !== undefined);
+    const held = lost.every((kid) => store.locate(kid)?.form === "holder");
+    if (lost.length > 0 && !options.force) throw lastCopy(nameOrKid, lost, held, options.purge);
+
+    const defaultName = store.defaultName() ?? "";
+    const wasDefault = remaining.get(defaultName)?.length === 0;
+    const moved = allOrNothing(nameOrKid, (undo) => {
+      if (wasDefault) {
+        undo(() => {
+          if (store.defaultName() !== defaultName) store.writeDefault(defaultName);
+        });
+        removeFile(paths.default);
+      }
+      for (const [name, left] of remaining) {
+        const former = store.kidsOf(name) ?? [];
+        undo(() => {
+          if (store.kidsOf(name)?.join() !== former.join()) store.writeName(name, former);
+        });
+        if (left.length === 0) removeFile(paths.name(name));
+        else store.writeName(name, left);
+      }
+      makeFolder(paths.removed, 0o700);
+      return kids.map((kid) => ({ kid, ...takeAway(store, kid, options.purge, undo) }));
+    });
+    if (options.purge) for (const path of moved.flatMap(({ files }) => files)) deleteForGood(nameOrKid, path);
+    return { removed: moved.map(({ kid, movedTo }) => ({ kid, movedTo: options.purge ? undefined : movedTo })), wasDefault };
+  });
+}
+
+/** The last step of a purge, which nothing undoes. */
+function deleteForGood(what: string, path: string): void {
+  try {
+    removeFile(path);
+  } catch (error) {
+    const { code, message } = asKeystoreError(error);
+    const hint = "delete it with ocicrypt-keystore doctor --fix";
+    throw new KeystoreError(code, `${what} is removed, and a file of it is not deleted yet: ${message}`, hint);
+  }
+}
+
+/**
+ * Runs changes, each of which tells first how to undo it. Where one fails, those before it are undone: a crash cannot be,
+ * so their order must leave a store that works at every step.
+ */
+function allOrNothing<T>(what: string, change: (undo: (step: () => void) => void) => T): T {
+  const steps: (() => void)[] = [];
+  try {
+    return change((step) => void steps.push(step));
+  } catch (error) {
+    const left = steps.toReversed().filter((step) => {
+      try {
+        step();
+        return false;
+      } catch {
+        return true;
+      }
+    });
+    const { code, message, hint } = asKeystoreError(error);
+    const outcome = left.length === 0 ? `nothing was removed; ${hint}` : `it is removed in part; ${hint}, then try again`;
+    throw new KeystoreError(code, `cannot remove ${what}: ${message}`, outcome);
+  }
+}
+
+/** Where a file goes in removed/: beside another symmetric key's of the same kid, not over it. */
+function removedTarget({ paths }: Store, kid: string, { path, form }: Located): string {
+  const bytes = readSmallFile(path)?.bytes ?? Buffer.alloc(0);
+  for (let copy = 1; ; copy++) {
+    const target = paths.removedFile(keyFileName({ kid, copy, form, public: false }));
+    const other = readSmallFile(target)?.bytes;
+    if (other === undefined || other.equals(bytes)) return target;
+  }
+}
+
+/**
+ * Moves a key's files to removed/, the private ones first: a public one without it is a recipient still. What is to be
+ * deleted gets the name of a leftover there.
+ */
+function takeAway(
+  store: Store,
+  kid: string,
+  purge: boolean,
+  undo: (step: () => void) => void,
+): { readonly movedTo: string | undefined; readonly files: readonly string[] } {
+  const { paths } = store;
+  const files: string[] = [];
+  const move = (from: string, to: string): void => {
+    const target = purge ? paths.removedFile(`${temporaryName(basename(from))}.${files.length}`) : to;
+    undo(() => {
+      if (!existsSync(from)) moveFile(target, from);
+    });
+    moveFile(from, target);
+    files.push(target);
+  };
+  let movedTo: string | undefined;
+  for (let found = store.locate(kid); found !== undefined; found = store.locate(kid)) {
+    movedTo = removedTarget(store, kid, found);
+    move(found.path, movedTo);
+  }
+  const shared = paths.publicKey(kid);
+  if (existsSync(shared)) move(shared, paths.removedFile(keyFileName({ kid, copy: 1, form: "jwk", public: true })));
+  return { movedTo, files };
+}
+
+function refuseCurrent(store: Store, kid: string, remaining: ReadonlyMap<string, readonly string[]>): void {
+  for (const [name, rest] of remaining) {
+    if (rest.length === 0 || store.kidsOf(name)?.[0] !== kid) continue;
+    const hint = `rotate ${name} first, or remove ${name} with all its keys`;
+    throw new KeystoreError("store", `${kid} is the current key of ${name}, which has retired ones`, hint);
+  }
+}
+
+function lastCopy(what: string, kids: readonly string[], held: boolean, purge: boolean): KeystoreError {
+  const [copy, copies] = held ? ["the holder", "the holders"] : ["the last copy", "the last copies"];
+  const shown = `${kids.slice(0, 3).join(", ")}${kids.length > 3 ? ", …" : ""}`;
+  const keys = kids.length === 1 ? `${copy} of private key ${shown}` : `${copies} of ${kids.length} private keys (${shown})`;
+  const back = held ? "; import with --holder brings it back" : ", from where it can be imported again";
+  const message = `removing ${what} would take ${keys}: images encrypted for it alone could no longer be opened`;
+  return new KeystoreError("store", message, purge ? "add --force to delete it for good" : `add --force to move it to removed/${back}`);
+}
+

@@ -1,0 +1,45 @@
+// Makes a new current key for a name, and sets the default key.
+
+import { KeystoreError } from "../errors.ts";
+import { generateJwk, kidOf, kindOf } from "../jwk/jwk.ts";
+import { writeKey } from "./add.ts";
+import { mustBeName } from "./paths.ts";
+import type { Store } from "./store.ts";
+
+/**
+ * Makes a new key of the same kind the current one of a name; the former one is retired: it unwraps, and no longer wraps.
+ *
+ * @returns the new key's kid
+ * @throws KeystoreError `recipient` if there is no such name, no private key here, or a key that a command holds
+ */
+export async function rotateKey(store: Store, name: string): Promise<string> {
+  store.mustExist();
+  return await store.change(async () => {
+    const kids = store.mustHaveName(name);
+    const [current = ""] = kids;
+    const jwk = await store.privateJwk(current);
+    if (jwk === undefined && store.locate(current) !== undefined) {
+      const hint = `make it there, then ocicrypt-keystore import ${name} PUBLIC --force --holder OPERATION -- COMMAND`;
+      throw new KeystoreError("recipient", `the key of ${name} is held by a command, and only its holder can make a new one`, hint);
+    }
+    if (jwk === undefined) {
+      const hint = `rotate it where it is, then ocicrypt-keystore import ${name} FILE --force`;
+      throw new KeystoreError("recipient", `this store has no private key for ${name}`, hint);
+    }
+    const fresh = generateJwk(kindOf(jwk));
+    const kid = kidOf(fresh);
+    await writeKey(store, kid, fresh);
+    store.writeName(name, [kid, ...kids]);
+    return kid;
+  });
+}
+
+/** Makes a name the default key. @throws KeystoreError `recipient` if there is no such name */
+export async function setDefault(store: Store, name: string): Promise<void> {
+  mustBeName(name);
+  store.mustExist();
+  await store.change(() => {
+    store.mustHaveName(name);
+    store.writeDefault(name);
+  });
+}
