@@ -49,7 +49,7 @@ export function assertOpens(annotation: Annotation, dir?: string, plaintext: str
 }
 
 /** Exit code 1: malformed or forbidden, whatever the keys. Returns the line. */
-export function assertRefused(annotation: Annotation, reason: RegExp, dir?: string): string {
+export function assertRefused(annotation: Annotation, reason: string | RegExp, dir?: string): string {
   const line = assertFailure(attack(annotation, dir), 1);
   assert.match(line, /^ocicrypt-keystore: the annotation .*; it is damaged or not a JWE that this provider accepts; encrypt the image again$/);
   assert.match(line, reason);
@@ -70,6 +70,13 @@ export function assertSkipped(annotation: Annotation, dir?: string): string {
 export function assertForeign(annotation: Annotation, dir?: string): string {
   const line = assertFailure(attack(annotation, dir), 3);
   assert.match(line, NO_KEY);
+  return line;
+}
+
+/** Exit code 3, for either reason. Returns the line. */
+export function assertUnopened(annotation: Annotation, dir?: string): string {
+  const line = assertFailure(attack(annotation, dir), 3);
+  assert.ok(NO_RECIPIENT.test(line) || NO_KEY.test(line), line);
   return line;
 }
 
