@@ -1,4 +1,4 @@
-// The annotations of an encrypted layer (ocicrypt's spec; CLIENTS: one or more base64 parts, joined with commas).
+// The annotations of an encrypted layer (ocicrypt's spec): each has one or more base64 parts, joined with commas.
 
 import { KeystoreError, printable } from "../errors.ts";
 import { parseJwe } from "../jwe/gate.ts";

@@ -1,5 +1,5 @@
-// The gate: what a foreign JWE must be before any key or node-jose sees it (RFC 7516, sections 3, 4 and 7).
-// A fault here refuses the whole annotation.
+// The gate: what a foreign JWE must be before any key or node-jose sees it (RFC 7516, sections 3, 4 and 7):
+// rules 1 to 6 of README.md. A fault here refuses the whole annotation.
 
 import { decodeBase64url } from "../base64.ts";
 import { KeystoreError } from "../errors.ts";

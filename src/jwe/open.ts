@@ -1,4 +1,4 @@
-// Opens a JWE with whichever of the store's private keys it was sealed for.
+// Opens a JWE with whichever of the store's private keys it was sealed for (rules 9 to 11 and 14 of README.md).
 
 import { KeystoreError } from "../errors.ts";
 import { member } from "../json.ts";

@@ -1,4 +1,4 @@
-// Keys on their way between a store and other programs. Written against the layout that DESIGN promises, not with src/.
+// Keys on their way between a store and other programs. Written against the layout in the top README, not with src/.
 
 import { createHash, createPrivateKey, randomBytes } from "node:crypto";
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";

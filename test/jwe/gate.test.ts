@@ -1,5 +1,4 @@
-// The gate's limits: annotations that a store's own key would open, but for their size. The cases that other programs can
-// run too are in test/vectors; rules are those of src/jwe/README.md.
+// The gate's limits: annotations that a store's own key would open, but for their size. Small cases are in test/vectors.
 
 import { test } from "uvu";
 import { assertOpens, assertRefused, keys, type Annotation } from "./attack.ts";
@@ -14,7 +13,7 @@ const pad = (jwe: Forged, length: number): string => {
 /** JSON text as it is in the protected header, which is encrypted with. */
 const withProtected = (header: string | Buffer): Annotation => ({ ...good, protected: b64u(header) });
 
-// Rule 1
+// Rule 1 of src/jwe/README.md
 
 test("takes an annotation of 256 KiB and refuses one a byte larger", () => {
   assertOpens(pad(good, 256 * 1024));
@@ -37,7 +36,7 @@ test("refuses nesting without bound, in the annotation and in the protected head
   assertRefused(withProtected("[".repeat(8000) + "]".repeat(8000)), /nested too deep/);
 });
 
-// Rule 10
+// Rule 10 of src/jwe/README.md
 
 test("opens for the last of 64 recipients and refuses 65", () => {
   const stranger = { jwk: newKey("P-256") };

@@ -1,5 +1,5 @@
 // Which keys are tried, how often, and how foreign kids are shown. Whole annotations that open or stay closed are in
-// test/vectors; rules are those of src/jwe/README.md.
+// test/vectors.
 
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -10,7 +10,7 @@ import { OPTSDATA } from "../support.ts";
 import { assertForeign, assertSkipped, keys, privateKeys, storeOf } from "./attack.ts";
 import { forge, newKey, type Forged, type Header } from "./forge.ts";
 
-// Rule 10
+// Rule 10 of src/jwe/README.md
 
 const opened = async (jwe: Forged, from: PrivateKeys): Promise<string> => (await open(Buffer.from(JSON.stringify(jwe)), from)).toString();
 const failure = async (jwe: Forged, from: PrivateKeys): Promise<KeystoreError> => {

@@ -1,4 +1,4 @@
-// AES Key Wrap and ConcatKDF, which node-jose gets wrong: its integrity check is about 11 bits, its KDF breaks beyond 256 bits.
+// AES Key Wrap and ConcatKDF, which node-jose gets wrong (../README.md).
 
 import { createCipheriv, createDecipheriv, hash } from "node:crypto";
 
