@@ -6,7 +6,7 @@ import { mkdirSync, renameSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { build, type BuildOptions, type Plugin } from "esbuild";
-import { trim } from "./trim.ts";
+import { assertTrimmed, trim } from "./trim.ts";
 
 const ROOT = join(import.meta.dirname, "..");
 const DIST = join(ROOT, "dist");
@@ -79,6 +79,7 @@ async function main(): Promise<void> {
     banner: { js: `(function (module, exports, require) {${BANNER}` },
     footer: { js: "})" },
   });
+  assertTrimmed();
   const packages = new Map<string, string>();
   for (const { asset, entry } of PACKAGES.values()) {
     packages.set(asset, join(WORK, `${asset}.js`));
