@@ -34,7 +34,7 @@ const assets: Plugin = {
     plugin.onLoad({ filter: /.*/, namespace: "asset" }, ({ path }) => ({
       contents:
         path === COMMANDS
-          ? 'require("./scripts/cached.ts").evaluate("cli")(module, module.exports, require);'
+          ? 'require("./src/binary/cached.ts").evaluate("cli")(module, module.exports, require);'
           : `
         const source = require("node:sea").getAsset("${PACKAGES.get(path)?.asset ?? ""}", "utf8");
         require("node:vm").compileFunction(source, ["module", "exports", "require"])(module, module.exports, require);`,
@@ -61,7 +61,7 @@ const common: BuildOptions = {
 async function main(): Promise<void> {
   mkdirSync(WORK, { recursive: true });
   const [loader, exec, cli] = [join(WORK, "loader.js"), join(WORK, "exec.js"), join(WORK, "cli.js")];
-  await build({ ...common, entryPoints: [join(ROOT, "scripts/loader.ts")], outfile: loader });
+  await build({ ...common, entryPoints: [join(ROOT, "src/binary/loader.ts")], outfile: loader });
   await build({
     ...common,
     entryPoints: [join(ROOT, "src/main.ts")],

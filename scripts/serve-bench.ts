@@ -3,7 +3,7 @@
 import { spawn } from "node:child_process";
 import { openSync, closeSync, readFileSync } from "node:fs";
 import { Client, credentials } from "@grpc/grpc-js";
-import { encodeMessage, SERVICE } from "../src/transport/grpc.ts";
+import { encodeMessage, SERVICE } from "../src/serve/service.ts";
 import { startServer } from "../test/serve/support.ts";
 import { binary } from "./build.ts";
 import { DISCARD, median, rows } from "./measure.ts";

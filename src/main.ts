@@ -1,6 +1,7 @@
 // ocicrypt-keystore: a request on standard input, or a subcommand.
 
-import { exec, fail, parseExecOptions } from "./transport/stdio.ts";
+import { exec, parseExecOptions } from "./exec/exec.ts";
+import { fail } from "./exec/stdio.ts";
 
 const args = process.argv.slice(2);
 const options = parseExecOptions(args);

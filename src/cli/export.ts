@@ -7,7 +7,7 @@ import { KeystoreError } from "../errors.ts";
 import { writeFileSafely } from "../fs/files.ts";
 import { isPrivate, isSymmetric, publicJwk, toPrivateKey, toPublicKey, type Jwk } from "../jwk/jwk.ts";
 import { entriesOf } from "../keystore/listing.ts";
-import { writeAnswer } from "../transport/stdio.ts";
+import { writeAnswer } from "../exec/stdio.ts";
 import { cliStore } from "./secrets.ts";
 import type { Cli } from "./shared.ts";
 

@@ -7,7 +7,7 @@ import { OPERATIONS } from "../keys/holder.ts";
 import { addHolder } from "../keystore/add-holder.ts";
 import { mustBeName } from "../keystore/paths.ts";
 import { readPassphrase } from "../at-rest/secret-files.ts";
-import { readStandardInput } from "../transport/stdio.ts";
+import { readStandardInput } from "../exec/stdio.ts";
 import { askSecret } from "./prompt.ts";
 import { cliStore } from "./secrets.ts";
 import { mustReadFile, printKid, tell, type Cli } from "./shared.ts";

@@ -3,7 +3,7 @@
 import yargs from "yargs";
 import packageJson from "../../package.json" with { type: "json" };
 import { KeystoreError, printable } from "../errors.ts";
-import { settle } from "../transport/stdio.ts";
+import { settle } from "../exec/stdio.ts";
 import { completion } from "./completion.ts";
 import { config } from "./config.ts";
 import { defaultKey } from "./default.ts";

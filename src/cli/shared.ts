@@ -3,7 +3,7 @@
 import type { Argv } from "yargs";
 import { errorCode, KeystoreError } from "../errors.ts";
 import { readSmallFile, type SmallFile } from "../fs/files.ts";
-import { outputError, writeStandardError, writeStandardOutput } from "../transport/stdio.ts";
+import { outputError, writeStandardError, writeStandardOutput } from "../exec/stdio.ts";
 
 /** The parser a command adds itself to, with the options every command has. */
 export type Cli = Argv<{ keystore: string | undefined; "passphrase-file": string | undefined; "master-key-file": string | undefined }>;

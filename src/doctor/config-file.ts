@@ -5,7 +5,7 @@ import { basename, isAbsolute } from "node:path";
 import { readSmallFile } from "../fs/files.ts";
 import { isObject, member, type JsonObject } from "../json.ts";
 import { storeLocation } from "../keystore/location.ts";
-import { parseExecOptions, type ExecOptions } from "../transport/stdio.ts";
+import { parseExecOptions, type ExecOptions } from "../exec/exec.ts";
 import { check, findProgram, isProgram, type Check } from "./check.ts";
 import type { GrpcProvider } from "./grpc.ts";
 

@@ -5,7 +5,7 @@ import { randomBytes } from "node:crypto";
 import { Client, credentials, setLogVerbosity, logVerbosity, status, type ChannelCredentials, type ServiceError } from "@grpc/grpc-js";
 import { errorCode, KeystoreError, printable } from "../errors.ts";
 import { member, type JsonObject } from "../json.ts";
-import { decodeMessage, encodeMessage, SERVICE } from "../transport/grpc.ts";
+import { decodeMessage, encodeMessage, SERVICE } from "../serve/service.ts";
 import { attempt, check, type Check } from "./check.ts";
 import { resultIn, unwrapRequest, wrapRequest } from "./exchange.ts";
 

@@ -7,7 +7,7 @@ import type { KeyStore } from "../keystore/keystore.ts";
 import { answerRequest, wireForm, type Answer } from "../protocol/answer.ts";
 import { providerName, type ProviderHints } from "../protocol/recipients.ts";
 import { parseRequest, type Request } from "../protocol/request.ts";
-import { decodeMessage, encodeMessage } from "../transport/grpc.ts";
+import { decodeMessage, encodeMessage } from "./service.ts";
 import { Allowance, shownTime, TIME_LIMITS, Turns, within, type TimeLimits } from "./limits.ts";
 import { logLine, MAX_NAME, type AuditFile } from "./log.ts";
 import { watched } from "./store.ts";

@@ -5,7 +5,7 @@ import { createSecureContext } from "node:tls";
 import { logVerbosity, Server, ServerCredentials, ServerInterceptingCall, setLogVerbosity, status, type ServerInterceptingCallInterface, type ServerInterceptor } from "@grpc/grpc-js";
 import { KeystoreError } from "../errors.ts";
 import type { SecretSource } from "../at-rest/secret.ts";
-import { MAX_MESSAGE, SERVICE } from "../transport/grpc.ts";
+import { MAX_MESSAGE, SERVICE } from "./service.ts";
 import { bindSocket, loopbackHosts, shownAddress, type Address } from "./address.ts";
 import { callError, Handler, type Call, type Done, type HandlerOptions } from "./handler.ts";
 import { shownTime, TIME_LIMITS } from "./limits.ts";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { status } from "@grpc/grpc-js";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { encodeMessage } from "../../src/transport/grpc.ts";
+import { encodeMessage } from "../../src/serve/service.ts";
 import { makeStore, temporaryFolder, unwrapRequest, wrapRequest } from "../support.ts";
 import { callRaw, grpcUnwrap, grpcWrap, refused, startServer } from "./support.ts";
 

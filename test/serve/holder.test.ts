@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { status } from "@grpc/grpc-js";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { encodeMessage } from "../../src/transport/grpc.ts";
+import { encodeMessage } from "../../src/serve/service.ts";
 import { holds, linesOf, newRsa, openssl, script, writeHolder } from "../holders.ts";
 import { commands } from "../store.ts";
 import { assertFailure, kidOf, makeStore, OPTSDATA, run, succeed, temporaryFolder, testWith, unwrapRequest } from "../support.ts";

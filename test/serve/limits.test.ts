@@ -10,7 +10,7 @@ import { Handler } from "../../src/serve/handler.ts";
 import { TIME_LIMITS, type TimeLimits } from "../../src/serve/limits.ts";
 import { AuditFile } from "../../src/serve/log.ts";
 import { unlockedStore } from "../../src/serve/store.ts";
-import { SERVICE } from "../../src/transport/grpc.ts";
+import { SERVICE } from "../../src/serve/service.ts";
 import { holds, newRsa, openssl, script, writeHolder } from "../holders.ts";
 import { commands, noSecrets } from "../store.ts";
 import { kidOf, makeStore, OPTSDATA, temporaryFolder, testWith, wrap } from "../support.ts";

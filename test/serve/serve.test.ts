@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Client, credentials, status } from "@grpc/grpc-js";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { encodeMessage, SERVICE } from "../../src/transport/grpc.ts";
+import { encodeMessage, SERVICE } from "../../src/serve/service.ts";
 import { assertFailure, kidOf, makeStore, OPTSDATA, recorded, run, succeed, temporaryFolder, unwrap, unwrapRequest, wrap, wrapRequest } from "../support.ts";
 import { callRaw, grpcUnwrap, grpcWrap, refused, startServer } from "./support.ts";
 

@@ -5,7 +5,7 @@ import type { Socket } from "node:net";
 import { join } from "node:path";
 import { Client, credentials, type ChannelCredentials, type ServiceError } from "@grpc/grpc-js";
 import * as assert from "uvu/assert";
-import { decodeMessage, encodeMessage, SERVICE } from "../../src/transport/grpc.ts";
+import { decodeMessage, encodeMessage, SERVICE } from "../../src/serve/service.ts";
 import { BINARY, temporaryFolder, unwrapRequest, wrapRequest } from "../support.ts";
 
 const running = new Set<ChildProcess>();

@@ -1,57 +1,12 @@
-// Exec mode: one request on standard input, one answer on standard output. No streams, no timers: only system calls.
+// The program's standard input and output, and how it ends. No streams, no timers: only system calls.
 
 import { constants, fstatSync, readFileSync, readSync, writeSync } from "node:fs";
-
-import { errorCode, errorLine, asKeystoreError, KeystoreError } from "../errors.ts";
-import { openStore } from "../keystore/store.ts";
-import { storeLocation } from "../keystore/location.ts";
-import { secretFiles } from "../at-rest/secret-files.ts";
-import { answerRequest, wireForm } from "../protocol/answer.ts";
-import { parseRequest } from "../protocol/request.ts";
+import { asKeystoreError, errorCode, errorLine, KeystoreError } from "../errors.ts";
 
 const MAX_REQUEST = 8 * 1024 * 1024; // bytes
 const FULL_PIPE_PAUSE = 5; // ms
 const NULL_DEVICE = 0x103; // the device number of /dev/null: major 1, minor 3 (null(4))
 const ACCESS_MODE = constants.O_WRONLY | constants.O_RDWR; // the bits of open(2)'s flags that hold it
-
-/** What `args` of ocicrypt.conf may hold. */
-export interface ExecOptions {
-  readonly keystore?: string;
-  readonly provider?: string;
-  readonly passphraseFile?: string;
-  readonly masterKeyFile?: string;
-}
-
-const OPTIONS: ReadonlyMap<string, keyof ExecOptions> = new Map([
-  ["--keystore", "keystore"],
-  ["--provider", "provider"],
-  ["--passphrase-file", "passphraseFile"],
-  ["--master-key-file", "masterKeyFile"],
-]);
-
-/** The options of exec mode, undefined where the command line is anything else: a subcommand, --help, a mistake. */
-export function parseExecOptions(args: readonly string[]): ExecOptions | undefined {
-  const options: { -readonly [name in keyof ExecOptions]: string } = {};
-  for (let at = 0; at < args.length; at++) {
-    const [name = "", ...inline] = (args[at] ?? "").split("=");
-    const option = OPTIONS.get(name);
-    const value = inline.length > 0 ? inline.join("=") : args[++at];
-    if (option === undefined || value === undefined || value === "" || Object.hasOwn(options, option)) return undefined;
-    options[option] = value;
-  }
-  if (args.length === 0 && standardInputIsTerminal()) return undefined;
-  return options;
-}
-
-/** Answers the request on standard input and ends the process: exit code 0, or nothing on stdout and one line on stderr. */
-export async function exec(options: ExecOptions): Promise<void> {
-  await settle(async () => {
-    const store = openStore(storeLocation(options.keystore), secretFiles(options));
-    const answer = await answerRequest(parseRequest(readStandardInput()), store, { provider: options.provider, startedAs: process.argv0 });
-    writeAnswer(`${wireForm(answer, (bytes) => bytes.toString("base64"))}\n`); // Go decodes padded standard base64
-    process.reallyExit(0);
-  });
-}
 
 /**
  * Runs the program's work. A failure ends the process with its one line, and so does an end before the work has settled: Node ends with
@@ -152,7 +107,8 @@ function retryWhenBusy(call: () => number): number {
   }
 }
 
-function standardInputIsTerminal(): boolean {
+/** Whether standard input is a terminal, so that no request will come. */
+export function standardInputIsTerminal(): boolean {
   try {
     return fstatSync(0).isCharacterDevice() && process.getBuiltinModule("node:tty").isatty(0);
   } catch {

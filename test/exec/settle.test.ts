@@ -20,7 +20,7 @@ function node(args: readonly string[], input = ""): Result {
 /** Runs `work` as the program's. */
 function settling(work: string): Result {
   const code = `
-    import { settle } from "./src/transport/stdio.ts";
+    import { settle } from "./src/exec/stdio.ts";
     import { withLock } from "./src/fs/lock.ts";
     await settle(async () => { ${work} });
     process.stdout.write("settled");
