@@ -1,35 +1,81 @@
 // The one error type that reaches a person, and the one line it is shown as.
 
-/**
- * What went wrong, for programs:
- * `usage` wrong command line · `io` reading or writing failed · `request` not a key provider request ·
- * `annotation` malformed or forbidden · `foreign` no key of the store opens it · `key` a key cannot be used ·
- * `recipient` nobody of that name · `store` the store is missing, damaged or refuses the change · `image` an image is damaged or refuses the change ·
- * `denied` a server does not do this · `busy` it has too much to do · `late` it took too long.
- */
-export type ErrorCode = "usage" | "io" | "request" | "annotation" | "foreign" | "key" | "recipient" | "store" | "image" | "denied" | "busy" | "late";
-
 /** 1 any failure, 2 wrong usage, 3 a well-formed annotation that no usable key of the store opens. */
 export type ExitCode = 1 | 2 | 3;
+
+/** What went wrong, for programs, with the exit code that it means. */
+const KINDS = {
+  /** Wrong command line. */
+  usage: 2,
+  /** Reading or writing failed. */
+  io: 1,
+  /** Not a key provider request. */
+  request: 1,
+  /** An annotation that is malformed or forbidden. */
+  annotation: 1,
+  /** No key of the store opens the annotation. */
+  foreign: 3,
+  /** A key that would open it cannot be used: its mode, damage, its lock, its holder. */
+  unusable: 3,
+  /** A key that is refused. */
+  key: 1,
+  /** Nobody of that name. */
+  recipient: 1,
+  /** The store is missing, damaged or refuses the change. */
+  store: 1,
+  /** An image is damaged or refuses the change. */
+  image: 1,
+  /** A server does not do this. */
+  denied: 1,
+  /** A server has too much to do. */
+  busy: 1,
+  /** It took too long. */
+  late: 1,
+} as const satisfies Record<string, ExitCode>;
+
+/** The kind of an error. */
+export type ErrorCode = keyof typeof KINDS;
 
 /** An error a person can act on. Its message and hint hold no secret and may be shown as they are. */
 export class KeystoreError extends Error {
   readonly code: ErrorCode;
   readonly hint: string;
-  readonly exitCode: ExitCode;
 
   /**
    * @param message what happened, lower case, no full stop
-   * @param hint the way out: a command or setting that mends it
+   * @param hint the way out: a command or setting that fixes it
    */
-  constructor(code: ErrorCode, message: string, hint: string, exitCode: ExitCode = code === "usage" ? 2 : 1) {
+  constructor(code: ErrorCode, message: string, hint: string) {
     super(message);
     this.name = "KeystoreError";
     this.code = code;
     this.hint = hint;
-    this.exitCode = exitCode;
+  }
+
+  get exitCode(): ExitCode {
+    return KINDS[this.code];
   }
 }
+
+type Make = (message: string, hint: string) => KeystoreError;
+
+function ofKind(code: ErrorCode): Make {
+  return (message, hint) => new KeystoreError(code, message, hint);
+}
+
+export const usageError = ofKind("usage");
+export const ioError = ofKind("io");
+export const requestError = ofKind("request");
+export const annotationError = ofKind("annotation");
+export const foreignError = ofKind("foreign");
+export const unusableError = ofKind("unusable");
+export const keyError = ofKind("key");
+export const recipientError = ofKind("recipient");
+export const storeError = ofKind("store");
+export const imageError = ofKind("image");
+export const deniedError = ofKind("denied");
+export const busyError = ofKind("busy");
+export const lateError = ofKind("late");
 
 const MAX_LINE = 2048; // characters on stderr: a client shows the whole line to its user
 
@@ -45,17 +91,17 @@ export function asKeystoreError(error: unknown): KeystoreError {
   const code = errorCode(error);
   if (code !== undefined && error instanceof Error && "syscall" in error) {
     const path = "path" in error && typeof error.path === "string" ? ` ${error.path}` : "";
-    return new KeystoreError("io", `${String(error.syscall)}${path} failed: ${code}`, "check that path, its permissions and free space");
+    return ioError(`${String(error.syscall)}${path} failed: ${code}`, "check that path, its permissions and free space");
   }
   const name = error instanceof Error ? error.name : typeof error;
   const frames = error instanceof Error ? (error.stack ?? "").replace(error.message, "") : ""; // the stack repeats the message
   const place = /\n\s+at (.{1,200})/.exec(frames)?.[1] ?? "?";
-  return new KeystoreError("io", `internal error: ${name} at ${place}`, "please report it");
+  return ioError(`internal error: ${name} at ${place}`, "please report it");
 }
 
 /** The error as exit code 3: a key that would open the annotation cannot be used. */
 export function asUnusable(error: unknown): unknown {
-  return error instanceof KeystoreError ? new KeystoreError(error.code, error.message, error.hint, 3) : error;
+  return error instanceof KeystoreError && error.exitCode !== 3 ? unusableError(error.message, error.hint) : error;
 }
 
 /** The `code` of a system error (`ENOENT`, …), if it has one. */

@@ -14,10 +14,11 @@ const thrown = (body: () => unknown): unknown => {
   throw new Error("nothing was thrown");
 };
 
-test("ends with 2 for wrong usage, 1 for anything else, 3 where it is said", () => {
+test("ends with 2 for wrong usage, 3 for what no key or no usable key opens, 1 for anything else", () => {
   assert.is(new KeystoreError("usage", "m", "h").exitCode, 2);
-  for (const code of ["io", "request", "annotation", "foreign", "key", "recipient", "store"] as const) assert.is(new KeystoreError(code, "m", "h").exitCode, 1);
-  assert.is(new KeystoreError("key", "m", "h", 3).exitCode, 3);
+  const failures = ["io", "request", "annotation", "key", "recipient", "store", "image", "denied", "busy", "late"] as const;
+  for (const code of failures) assert.is(new KeystoreError(code, "m", "h").exitCode, 1);
+  for (const code of ["foreign", "unusable"] as const) assert.is(new KeystoreError(code, "m", "h").exitCode, 3);
 });
 
 test("shows an error as one line with a hint", () => {
@@ -60,7 +61,7 @@ test("keeps what fits, and cuts what does not", () => {
 });
 
 test("passes its own errors through", () => {
-  const error = new KeystoreError("store", "m", "h", 3);
+  const error = new KeystoreError("store", "m", "h");
   assert.is(asKeystoreError(error), error);
 });
 

@@ -4,7 +4,7 @@
 //     tang.ts            for a Tang server, as clevis does: advertisement.ts reads its keys, http.ts asks it
 //     locked-file.ts     the JWE that they have in common
 
-import { KeystoreError } from "../errors.ts";
+import { keyError } from "../errors.ts";
 import { parseLocked, type AtRest, type LockKind, type Way } from "./locked-file.ts";
 import { masterKey, passphrase, type SecretSource } from "./secret.ts";
 import { byTang } from "./tang.ts";
@@ -30,5 +30,5 @@ function wayOf(file: Buffer): Way {
   const { header } = parseLocked(file);
   const way = WAYS.find(({ fits }) => fits(header));
   if (way !== undefined) return way;
-  throw new KeystoreError("key", "it is locked in a way this program does not know", "restore it from a backup");
+  throw keyError("it is locked in a way this program does not know", "restore it from a backup");
 }

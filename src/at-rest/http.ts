@@ -2,7 +2,7 @@
 
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
-import { errorCode, KeystoreError, printable } from "../errors.ts";
+import { errorCode, KeystoreError, printable, unusableError } from "../errors.ts";
 
 const TIME_LIMIT = 10_000; // ms for one answer, from the look-up of its name to the last byte
 const MAX_ANSWER = 64 * 1024; // bytes
@@ -17,7 +17,7 @@ export function isServerUrl(text: string): boolean {
 
 /** What a Tang server did wrong, as the one line that says so: a key that is locked for it stays locked. */
 export function serverError(server: string, what: string, hint: string): KeystoreError {
-  return new KeystoreError("key", `the Tang server ${printable(server, 256)} ${what}`, hint, 3);
+  return unusableError(`the Tang server ${printable(server, 256)} ${what}`, hint);
 }
 
 /**

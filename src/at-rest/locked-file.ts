@@ -1,7 +1,7 @@
 // What locked private keys have in common: a JWE with one recipient. Only files of the store are opened this way; annotations never
 // have PBES2, ECDH-ES or a key without a kid.
 
-import { KeystoreError } from "../errors.ts";
+import { keyError, KeystoreError } from "../errors.ts";
 import type { JsonObject } from "../json.ts";
 import { parseJwe, type ParsedJwe, type ParsedRecipient } from "../jwe/gate.ts";
 import type { SecretSource } from "./secret.ts";
@@ -50,5 +50,5 @@ export function parseLocked(file: Buffer): ParsedRecipient & { readonly jwe: Par
 
 /** Says of a locked key that no secret opens it. */
 export function damaged(): KeystoreError {
-  return new KeystoreError("key", "it is damaged, or has parameters out of bounds", "restore it from a backup");
+  return keyError("it is damaged, or has parameters out of bounds", "restore it from a backup");
 }

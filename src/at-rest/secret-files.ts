@@ -1,7 +1,7 @@
 // Where the secret that unlocks private keys at rest is found without asking anybody.
 
 import { join } from "node:path";
-import { asUnusable, KeystoreError } from "../errors.ts";
+import { asUnusable, keyError, unusableError } from "../errors.ts";
 import { MASTER_KEY_BYTES, type SecretKind, type SecretSource } from "./secret.ts";
 import { readSmallFile, refuseOpenMode } from "../fs/files.ts";
 
@@ -40,7 +40,7 @@ export function secretFile(kind: SecretKind, { passphraseFile, masterKeyFile }: 
 function readSecret(kind: SecretKind, given: SecretFiles): Buffer {
   const { option, variable } = PLACES[kind];
   const path = secretFile(kind, given);
-  if (path === undefined) throw new KeystoreError("key", `the private key is locked with a ${kind}`, `give it with ${option} FILE or ${variable}`, 3);
+  if (path === undefined) throw unusableError(`the private key is locked with a ${kind}`, `give it with ${option} FILE or ${variable}`);
   const hint = `name it with ${option} FILE or ${variable}`;
   return kind === "passphrase" ? readPassphrase(path, hint) : checkMasterKey(path, readSecretFile(kind, path, hint));
 }
@@ -53,7 +53,7 @@ export function readPassphrase(path: string, hint: string): Buffer {
 function readSecretFile(kind: SecretKind, path: string, hint: string): Buffer {
   try {
     const file = readSmallFile(path);
-    if (file === undefined) throw new KeystoreError("key", `the ${kind} file ${path} is missing`, hint);
+    if (file === undefined) throw keyError(`the ${kind} file ${path} is missing`, hint);
     refuseOpenMode(path, kind, file);
     return file.bytes;
   } catch (error) {
@@ -64,12 +64,12 @@ function readSecretFile(kind: SecretKind, path: string, hint: string): Buffer {
 /** A passphrase as it may be used. @throws KeystoreError `key` (exit code 3) if it is empty */
 export function checkPassphrase(passphrase: Buffer): Buffer {
   if (passphrase.length > 0) return passphrase;
-  throw new KeystoreError("key", "the passphrase is empty", "give one that is not", 3);
+  throw unusableError("the passphrase is empty", "give one that is not");
 }
 
 function checkMasterKey(path: string, bytes: Buffer): Buffer {
   if (bytes.length === MASTER_KEY_BYTES) return bytes;
-  throw new KeystoreError("key", `the master key file ${path} has ${bytes.length} bytes`, `it must hold ${MASTER_KEY_BYTES} random bytes: head -c ${MASTER_KEY_BYTES} /dev/urandom`, 3);
+  throw unusableError(`the master key file ${path} has ${bytes.length} bytes`, `it must hold ${MASTER_KEY_BYTES} random bytes: head -c ${MASTER_KEY_BYTES} /dev/urandom`);
 }
 
 /** An editor or echo ends the file with a newline that is not meant: exactly one goes. */

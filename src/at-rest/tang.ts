@@ -1,7 +1,7 @@
 // Private keys at rest that open only where a Tang server can be reached, as clevis writes and reads them: McCallum and Relyea's exchange.
 
 import { createCipheriv, createECDH, randomBytes } from "node:crypto";
-import { KeystoreError, printable } from "../errors.ts";
+import { KeystoreError, printable, usageError } from "../errors.ts";
 import { isObject, member, parseJson, type JsonObject } from "../json.ts";
 import { ENCRYPTIONS } from "../jwe/alg/algorithms.ts";
 import { decryptContent } from "../jwe/engine.ts";
@@ -34,7 +34,7 @@ export interface TangServer {
  */
 export async function meetServer(url: string, trust: (thumbprints: readonly string[]) => Promise<void>): Promise<TangServer> {
   const shown = url.replace(/^([a-z]+:\/\/)?.*@/is, "$1…@"); // a user and a password do not belong there, nor into a log
-  if (!isServerUrl(url)) throw new KeystoreError("usage", `"${printable(shown, 256)}" is no Tang server's URL`, "use http://HOST[:PORT] or https://HOST[:PORT]");
+  if (!isServerUrl(url)) throw usageError(`"${printable(shown, 256)}" is no Tang server's URL`, "use http://HOST[:PORT] or https://HOST[:PORT]");
   const answer = await ask(url, "/adv");
   const fail = (reason: string): KeystoreError => serverError(url, `gives an advertisement that ${reason}`, "check that URL, and the server's keys: clevis would not take them either");
   const adv = verifyAdvertisement(answer, fail);

@@ -2,7 +2,7 @@
 
 import { resolve } from "node:path";
 import { CONTAINERD_CONF, CONTAINERD_KEYS } from "../doctor/containerd.ts";
-import { KeystoreError } from "../errors.ts";
+import { usageError } from "../errors.ts";
 import { storeLocation } from "../keystore/location.ts";
 import { print, printJson, tell, type Cli } from "./shared.ts";
 
@@ -30,7 +30,7 @@ export function config(cli: Cli): void {
         .example("$0 config --grpc unix:/run/ocicrypt-keystore/socket", "For clients of serve"),
     async ({ keystore, provider, client, grpc, tlsCa, tlsCert, tlsKey, ...secrets }) => {
       const tls = [tlsCa, tlsCert, tlsKey];
-      if (grpc === undefined && tls.some((file) => file !== undefined)) throw new KeystoreError("usage", "TLS is for --grpc", "add --grpc HOST:PORT, or leave it out");
+      if (grpc === undefined && tls.some((file) => file !== undefined)) throw usageError("TLS is for --grpc", "add --grpc HOST:PORT, or leave it out");
       const invocation = grpc === undefined ? startedProgram(provider, storeLocation(keystore), secrets) : await askedServer(grpc, tls);
       const conf = ocicryptConf(provider, invocation);
       if (client === undefined) printJson(conf);
@@ -47,7 +47,7 @@ interface SecretArgs {
 /** The file's content (ocicrypt's docs/keyprovider.md). */
 function ocicryptConf(provider: string, invocation: object): object {
   if (/[:,\s]/.test(provider) || provider === "") {
-    throw new KeystoreError("usage", `"${provider}" cannot be a provider's name`, "clients split provider:NAME:KEY at colons and flags at commas");
+    throw usageError(`"${provider}" cannot be a provider's name`, "clients split provider:NAME:KEY at colons and flags at commas");
   }
   return { "key-providers": { [provider]: invocation } };
 }
@@ -63,9 +63,9 @@ async function askedServer(grpc: string, tls: readonly (string | undefined)[]): 
   const { parseAddress, shownAddress } = await import("../serve/address.ts");
   const address = parseAddress(grpc);
   if (tls.every((file) => file === undefined)) return { grpc: shownAddress(address) };
-  if (address.kind === "unix") throw new KeystoreError("usage", "TLS is not for a unix socket", "leave the --tls options out");
+  if (address.kind === "unix") throw usageError("TLS is not for a unix socket", "leave the --tls options out");
   const [ca, cert, key] = tls.map((file) => file && resolve(file));
-  if (!ca || !cert || !key) throw new KeystoreError("usage", "TLS without all of CA, certificate and key", "give --tls-ca, --tls-cert and --tls-key");
+  if (!ca || !cert || !key) throw usageError("TLS without all of CA, certificate and key", "give --tls-ca, --tls-cert and --tls-key");
   tell("clients with ocicrypt before 1.3.0 do not know grpc-tls and call without TLS, which the server refuses: let them ask one on a unix socket or localhost");
   return { grpc: shownAddress(address), "grpc-tls": { "root-ca-file": ca, "cert-file": cert, "key-file": key } };
 }

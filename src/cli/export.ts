@@ -3,7 +3,7 @@
 import { lstatSync } from "node:fs";
 import { resolve } from "node:path";
 import { isatty } from "node:tty";
-import { KeystoreError } from "../errors.ts";
+import { ioError, keyError, usageError } from "../errors.ts";
 import { writeFileSafely } from "../fs/files.ts";
 import { isPrivate, isSymmetric, publicJwk, toPrivateKey, toPublicKey, type Jwk } from "../jwk/jwk.ts";
 import { entriesOf } from "../keystore/listing.ts";
@@ -29,8 +29,8 @@ export function exportKey(cli: Cli): void {
       const store = cliStore({ keystore, ...secrets });
       const [entry] = entriesOf(store, KEY);
       const jwk = secret ? await store.privateJwk(entry.kid) : entry.public;
-      if (jwk === undefined && entry.private === "holder") throw new KeystoreError("key", `the private key of ${KEY} is held by a command and never comes here`, "back it up as its holder can");
-      if (jwk === undefined) throw new KeystoreError("key", `the private key of ${KEY} is not in ${store.dir}`, "export it where it is");
+      if (jwk === undefined && entry.private === "holder") throw keyError(`the private key of ${KEY} is held by a command and never comes here`, "back it up as its holder can");
+      if (jwk === undefined) throw keyError(`the private key of ${KEY} is not in ${store.dir}`, "export it where it is");
       write(formatted(jwk, secret, format), output, secret, force);
     },
   );
@@ -38,8 +38,8 @@ export function exportKey(cli: Cli): void {
 
 function formatted(jwk: Jwk, secret: boolean, format: "jwk" | "pem"): string {
   if (isSymmetric(jwk)) {
-    if (!secret) throw new KeystoreError("usage", "a symmetric key has no public half", "add --private");
-    if (format === "pem") throw new KeystoreError("usage", "a symmetric key has no PEM form", "use --format jwk");
+    if (!secret) throw usageError("a symmetric key has no public half", "add --private");
+    if (format === "pem") throw usageError("a symmetric key has no PEM form", "use --format jwk");
   } else if (format === "pem") {
     return String(secret && isPrivate(jwk) ? toPrivateKey(jwk).export({ type: "pkcs8", format: "pem" }) : toPublicKey(jwk).export({ type: "spki", format: "pem" }));
   }
@@ -48,12 +48,12 @@ function formatted(jwk: Jwk, secret: boolean, format: "jwk" | "pem"): string {
 
 function write(text: string, output: string, secret: boolean, force: boolean): void {
   if (output === "-") {
-    if (secret && isatty(1) && !force) throw new KeystoreError("usage", "this would print a private key to the terminal", "name a file with -o, or add --force");
+    if (secret && isatty(1) && !force) throw usageError("this would print a private key to the terminal", "name a file with -o, or add --force");
     return writeAnswer(text);
   }
   const path = resolve(output);
   const there = lstatSync(path, { throwIfNoEntry: false });
-  if (there?.isFile() === false) throw new KeystoreError("io", `${path} is not a regular file`, "name another file");
-  if (there !== undefined && !force) throw new KeystoreError("io", `${path} exists`, "name another file, or add --force to overwrite it");
+  if (there?.isFile() === false) throw ioError(`${path} is not a regular file`, "name another file");
+  if (there !== undefined && !force) throw ioError(`${path} exists`, "name another file, or add --force to overwrite it");
   return writeFileSafely(path, text, secret ? 0o600 : 0o644, force ? "replace" : "create");
 }

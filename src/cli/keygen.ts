@@ -1,6 +1,6 @@
 // keygen NAME: a new key under a new name.
 
-import { KeystoreError } from "../errors.ts";
+import { usageError } from "../errors.ts";
 import { generateJwk, TYPES, type KeyKind, type TypeName } from "../jwk/jwk.ts";
 import { addKey } from "../keystore/add.ts";
 import { mustBeName } from "../keystore/paths.ts";
@@ -29,7 +29,7 @@ export function keygen(cli: Cli): void {
 
 function keyKind(type: TypeName, curve: string | undefined, bits: string | undefined): KeyKind {
   const { curves, sizes } = TYPES.get(type) ?? {};
-  if (bits !== undefined && sizes === undefined) throw new KeystoreError("usage", `--bits is not for ${type} keys`, "choose one with --curve");
-  if (curve !== undefined && curves === undefined) throw new KeystoreError("usage", `--curve is not for ${type} keys`, "choose a size with --bits");
+  if (bits !== undefined && sizes === undefined) throw usageError(`--bits is not for ${type} keys`, "choose one with --curve");
+  if (curve !== undefined && curves === undefined) throw usageError(`--curve is not for ${type} keys`, "choose a size with --bits");
   return { type, curve, bits: bits === undefined ? undefined : Number(bits) };
 }

@@ -1,6 +1,6 @@
 // lock and unlock: private keys encrypted at rest, and back.
 
-import { KeystoreError, printable } from "../errors.ts";
+import { keyError, printable, usageError } from "../errors.ts";
 import { lockKeys, unlockKeys } from "../keystore/relock.ts";
 import { meetServer, tangLock } from "../at-rest/tang.ts";
 import { askYes } from "./prompt.ts";
@@ -22,11 +22,11 @@ export function lock(cli: Cli): void {
     async ({ keystore, tang, thumbprint, ...given }) => {
       const store = cliStore({ keystore, ...given }).mustExist();
       if (tang !== undefined) {
-        if (given.passphraseFile !== undefined || given.masterKeyFile !== undefined) throw new KeystoreError("usage", "both a secret and a Tang server", "name one of --tang, --passphrase-file and --master-key-file");
+        if (given.passphraseFile !== undefined || given.masterKeyFile !== undefined) throw usageError("both a secret and a Tang server", "name one of --tang, --passphrase-file and --master-key-file");
         const server = await meetServer(tang, async (thumbprints) => await trust(tang, thumbprints, thumbprint));
         return tell(`locked ${await lockKeys(store, tangLock(server))} private keys for the Tang server ${tang}`);
       }
-      if (thumbprint !== undefined) throw new KeystoreError("usage", "--thumbprint is of a Tang server", "name it with --tang URL");
+      if (thumbprint !== undefined) throw usageError("--thumbprint is of a Tang server", "name it with --tang URL");
       const chosen = await newLock(given); // before the store's lock is taken: other writers do not wait for somebody who types
       return tell(`locked ${await lockKeys(store, chosen)} private keys with a ${chosen.kind}`);
     },
@@ -38,11 +38,11 @@ async function trust(url: string, thumbprints: readonly string[], expected: stri
   const shown = printable(url, 256);
   if (expected !== undefined) {
     if (thumbprints.includes(expected)) return;
-    throw new KeystoreError("key", `${printable(expected, 64)} is no signing key of the Tang server ${shown}`, "run tang-show-keys on that server; if its keys were not changed by you, another answers in its place");
+    throw keyError(`${printable(expected, 64)} is no signing key of the Tang server ${shown}`, "run tang-show-keys on that server; if its keys were not changed by you, another answers in its place");
   }
   const question = `The Tang server ${shown} signs with\n${thumbprints.map((one) => `  ${one}\n`).join("")}Is that what tang-show-keys prints there? Type yes to trust it: `;
   if (await askYes(question, `whether the Tang server ${shown} is trusted`, "give a signing key of it with --thumbprint THUMBPRINT: tang-show-keys prints it on that server")) return;
-  throw new KeystoreError("usage", `the Tang server ${shown} is not trusted`, "nothing was changed");
+  throw usageError(`the Tang server ${shown} is not trusted`, "nothing was changed");
 }
 
 /** Adds unlock. */

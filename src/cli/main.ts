@@ -2,7 +2,7 @@
 
 import yargs from "yargs";
 import packageJson from "../../package.json" with { type: "json" };
-import { KeystoreError, printable } from "../errors.ts";
+import { KeystoreError, printable, usageError } from "../errors.ts";
 import { settle } from "../exec/stdio.ts";
 import { completion } from "./completion.ts";
 import { config } from "./config.ts";
@@ -57,14 +57,14 @@ async function runCommand(args: readonly string[]): Promise<void> {
     .check((argv) => {
       refuseValues(own, argv);
       const twice = Object.keys(argv).find((name) => Array.isArray(argv[name]) && !LISTS.has(name));
-      if (twice !== undefined) throw new KeystoreError("usage", `--${twice} is given twice`, "give it once");
+      if (twice !== undefined) throw usageError(`--${twice} is given twice`, "give it once");
       return true;
     })
     .middleware(unmark)
     .exitProcess(false)
     .wrap(100)
     .fail((message: string | null, error: Error | undefined) => {
-      throw error instanceof KeystoreError ? error : usageError(message ?? error?.message ?? "wrong usage");
+      throw error instanceof KeystoreError ? error : parserError(message ?? error?.message ?? "wrong usage");
     });
   for (const add of COMMANDS) add(parser, holder);
   if (args.length === 0) {
@@ -88,7 +88,7 @@ function refuseValues(args: readonly string[], argv: Record<string, unknown>): v
   for (const [at, arg] of args.entries()) {
     const [, option = "", name = "", value] = /^(--?([^=]+))(?:=(.*))?$/s.exec(arg) ?? [];
     if (name === "" || (end !== -1 && at > end)) continue;
-    const fail = (what: string, hint: string): KeystoreError => new KeystoreError("usage", `${printable(option, 64)} ${what}`, hint);
+    const fail = (what: string, hint: string): KeystoreError => usageError(`${printable(option, 64)} ${what}`, hint);
     // A variable that somebody forgot to set: it must not stand for the default.
     if ((value ?? args[at + 1]) === "") throw fail("has an empty value", "give it one, or leave it out");
     if (value === undefined && at + 1 === end && typeof argv[name] !== "boolean") throw fail("has no value", "give it one before --");
@@ -118,7 +118,7 @@ function unmark(argv: Record<string, unknown>): void {
   for (const [name, value] of Object.entries(argv)) argv[name] = Array.isArray(value) ? value.map(unmarked) : unmarked(value);
 }
 
-function usageError(message: string): KeystoreError {
+function parserError(message: string): KeystoreError {
   const line = message.replaceAll(MARK, "").replace(/\s*\n\s*/g, " ");
-  return new KeystoreError("usage", line.charAt(0).toLowerCase() + line.slice(1), "see ocicrypt-keystore --help");
+  return usageError(line.charAt(0).toLowerCase() + line.slice(1), "see ocicrypt-keystore --help");
 }

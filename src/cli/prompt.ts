@@ -4,7 +4,7 @@ import { openSync, writeSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { Writable } from "node:stream";
 import { ReadStream } from "node:tty";
-import { KeystoreError } from "../errors.ts";
+import { ioError, usageError } from "../errors.ts";
 
 /**
  * Reads a line from /dev/tty without echo.
@@ -39,7 +39,7 @@ async function askLine(question: string, fd: number, echo: boolean): Promise<str
       lines.once("SIGINT", () => resolve(undefined));
       lines.once("close", () => resolve(undefined));
     });
-    if (answer === undefined) throw new KeystoreError("io", "cancelled", "nothing was changed");
+    if (answer === undefined) throw ioError("cancelled", "nothing was changed");
     return answer;
   } finally {
     lines.close();
@@ -53,6 +53,6 @@ function openTerminal(what: string, hint: string): number {
   try {
     return openSync("/dev/tty", "r+");
   } catch {
-    throw new KeystoreError("usage", `there is no terminal to ask ${what}`, hint);
+    throw usageError(`there is no terminal to ask ${what}`, hint);
   }
 }

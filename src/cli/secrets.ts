@@ -1,6 +1,6 @@
 // The secret that unlocks private keys, for the commands: from a file, else asked for on the terminal.
 
-import { KeystoreError } from "../errors.ts";
+import { usageError } from "../errors.ts";
 import type { AtRest } from "../at-rest/locked-file.ts";
 import { secretLock, type SecretSource } from "../at-rest/secret.ts";
 import { checkPassphrase, secretFile, secretFiles, type SecretFiles } from "../at-rest/secret-files.ts";
@@ -27,7 +27,7 @@ export function cliSecrets(given: SecretFiles): SecretSource {
  */
 export async function newLock(given: SecretFiles): Promise<AtRest> {
   if (given.passphraseFile !== undefined && given.masterKeyFile !== undefined) {
-    throw new KeystoreError("usage", "both a passphrase and a master key", "name one of --passphrase-file and --master-key-file");
+    throw usageError("both a passphrase and a master key", "name one of --passphrase-file and --master-key-file");
   }
   const [first, second] = given.masterKeyFile === undefined ? (["passphrase", "master key"] as const) : (["master key", "passphrase"] as const);
   const kind = [first, second].find((one) => secretFile(one, given) !== undefined);
@@ -38,7 +38,7 @@ export async function newLock(given: SecretFiles): Promise<AtRest> {
 async function askTwice(): Promise<Buffer> {
   const passphrase = checkPassphrase(await askSecret("New passphrase for the key store: ", HINT));
   if (passphrase.equals(await askSecret("The same again: ", HINT))) return passphrase;
-  throw new KeystoreError("usage", "the two passphrases differ", "try again: nothing was changed");
+  throw usageError("the two passphrases differ", "try again: nothing was changed");
 }
 
 /** The store that the command line means. */

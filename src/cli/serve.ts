@@ -1,7 +1,7 @@
 // serve: the key provider over gRPC.
 
 import { availableParallelism } from "node:os";
-import { KeystoreError } from "../errors.ts";
+import { KeystoreError, usageError } from "../errors.ts";
 import { refuseOpenMode } from "../fs/files.ts";
 import { storeLocation } from "../keystore/location.ts";
 import type { ServeOptions } from "../serve/serve.ts";
@@ -77,5 +77,5 @@ function tlsFiles({ tlsCert, tlsKey, tlsClientCa }: Readonly<Record<"tlsCert" | 
 }
 
 function usage(message: string, hint: string): KeystoreError {
-  return new KeystoreError("usage", message, hint);
+  return usageError(message, hint);
 }

@@ -1,7 +1,7 @@
 // What the commands share: the parser's type, and how they print.
 
 import type { Argv } from "yargs";
-import { errorCode, KeystoreError } from "../errors.ts";
+import { errorCode, ioError } from "../errors.ts";
 import { readSmallFile, type SmallFile } from "../fs/files.ts";
 import { outputError, writeStandardError, writeStandardOutput } from "../exec/stdio.ts";
 
@@ -34,7 +34,7 @@ export function printKid(kid: string): void {
     writeStandardOutput(`${kid}\n`);
   } catch (error) {
     const { message } = outputError(error);
-    throw new KeystoreError("io", `the key ${kid} is in the store, but its kid was not printed: ${message}`, "see ocicrypt-keystore list");
+    throw ioError(`the key ${kid} is in the store, but its kid was not printed: ${message}`, "see ocicrypt-keystore list");
   }
 }
 
@@ -53,6 +53,6 @@ export function printTable(heading: readonly string[], rows: readonly (readonly 
 /** Reads a file that the command line names. @throws KeystoreError `io` if it is not there */
 export function mustReadFile(path: string, hint: string): SmallFile {
   const file = readSmallFile(path);
-  if (file === undefined) throw new KeystoreError("io", `there is no file ${path}`, hint);
+  if (file === undefined) throw ioError(`there is no file ${path}`, hint);
   return file;
 }

@@ -1,7 +1,7 @@
 // The program's standard input and output, and how it ends. No streams, no timers: only system calls.
 
 import { constants, fstatSync, readFileSync, readSync, writeSync } from "node:fs";
-import { asKeystoreError, errorCode, errorLine, KeystoreError } from "../errors.ts";
+import { asKeystoreError, errorCode, errorLine, ioError, KeystoreError, requestError } from "../errors.ts";
 
 const MAX_REQUEST = 8 * 1024 * 1024; // bytes
 const FULL_PIPE_PAUSE = 5; // ms
@@ -14,7 +14,7 @@ const ACCESS_MODE = constants.O_WRONLY | constants.O_RDWR; // the bits of open(2
  */
 export async function settle(work: () => Promise<void>): Promise<void> {
   const endedEarly = (): never =>
-    fail(new KeystoreError("io", "the program ended before its work was done", "run the same command again; if it ends so again, please report it"));
+    fail(ioError("the program ended before its work was done", "run the same command again; if it ends so again, please report it"));
   process.once("exit", endedEarly);
   process.on("uncaughtException", fail); // also of a promise that nobody awaits
   try {
@@ -48,7 +48,7 @@ export function writeStandardOutput(text: string): void {
 /** Writes to standard output what must reach its reader. @throws KeystoreError `io` if it does not */
 export function writeAnswer(text: string): void {
   if (standardOutputWasClosed()) {
-    throw new KeystoreError("io", "standard output is closed, or /dev/null open to read and write", "give it a reader or a file; > /dev/null discards the answer");
+    throw ioError("standard output is closed, or /dev/null open to read and write", "give it a reader or a file; > /dev/null discards the answer");
   }
   try {
     writeStandardOutput(text);
@@ -59,7 +59,7 @@ export function writeAnswer(text: string): void {
 
 /** What to say if standard output could not be written. */
 export function outputError(error: unknown): KeystoreError {
-  return new KeystoreError("io", `cannot write to standard output: ${errorCode(error) ?? "unknown error"}`, "check what reads it, or the disk it goes to");
+  return ioError(`cannot write to standard output: ${errorCode(error) ?? "unknown error"}`, "check what reads it, or the disk it goes to");
 }
 
 /**
@@ -86,7 +86,7 @@ export function readStandardInput(): Buffer {
     if (count === 0) return Buffer.concat(chunks, length);
     chunks.push(chunk.subarray(0, count));
     length += count;
-    if (length > MAX_REQUEST) throw new KeystoreError("request", "the request on standard input is larger than 8 MiB", "no client writes such a one: check what is piped in");
+    if (length > MAX_REQUEST) throw requestError("the request on standard input is larger than 8 MiB", "no client writes such a one: check what is piped in");
   }
 }
 

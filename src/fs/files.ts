@@ -7,7 +7,7 @@ import {
 } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { dirname, join } from "node:path";
-import { errorCode, KeystoreError } from "../errors.ts";
+import { errorCode, keyError, KeystoreError, storeError } from "../errors.ts";
 
 /** Bytes that a file of the store may have. */
 export const MAX_FILE = 64 * 1024;
@@ -34,8 +34,8 @@ export function readSmallFile(path: string, max = MAX_FILE): SmallFile | undefin
   }
   try {
     const stat = fstatSync(fd);
-    if (!stat.isFile()) throw new KeystoreError("store", `${path} is not a regular file`, "put a file there, or remove it");
-    if (stat.size > max) throw new KeystoreError("store", `${path} is larger than ${max / 1024} KiB`, "it cannot be what it should be: replace or remove it");
+    if (!stat.isFile()) throw storeError(`${path} is not a regular file`, "put a file there, or remove it");
+    if (stat.size > max) throw storeError(`${path} is larger than ${max / 1024} KiB`, "it cannot be what it should be: replace or remove it");
     const bytes = Buffer.alloc(stat.size);
     let length = 0;
     while (length < bytes.length) {
@@ -54,7 +54,7 @@ export function readSmallFile(path: string, max = MAX_FILE): SmallFile | undefin
 /** ssh's rule: a secret that its owner lets others read is refused. Another owner's file is the administrator's choice. */
 export function refuseOpenMode(path: string, what: string, { stat }: SmallFile): void {
   if (stat.uid !== process.geteuid?.() || (stat.mode & 0o077) === 0) return;
-  throw new KeystoreError("key", `${what} ${path} can be read by others (mode ${shownMode(stat)})`, `run chmod 600 ${path}`);
+  throw keyError(`${what} ${path} can be read by others (mode ${shownMode(stat)})`, `run chmod 600 ${path}`);
 }
 
 /** A file's mode as chmod takes it. */
@@ -75,7 +75,7 @@ export function listFolder(path: string): string[] {
 function unreadable(path: string, error: unknown): KeystoreError {
   const code = errorCode(error) ?? "unknown error";
   const hint = code === "EACCES" ? "let this user read it (see ls -l), or run as its owner" : "check the path and the disk";
-  return new KeystoreError("store", `cannot read ${path}: ${code}`, hint);
+  return storeError(`cannot read ${path}: ${code}`, hint);
 }
 
 /** How a file is put in place: `create` fails with EEXIST where there is one. */
@@ -98,7 +98,7 @@ export const writeGuard = new AsyncLocalStorage<() => void>();
  */
 export function writeFileSafely(path: string, data: string | Buffer, access: Access, mode: WriteMode, max = MAX_FILE): void {
   const bytes = Buffer.from(data);
-  if (bytes.length > max) throw new KeystoreError("store", `${path} would be larger than ${max / 1024} KiB, too large to be read again`, "it was not written");
+  if (bytes.length > max) throw storeError(`${path} would be larger than ${max / 1024} KiB, too large to be read again`, "it was not written");
   const temporary = join(dirname(path), `.tmp-${process.pid}-${randomBytes(8).toString("hex")}`);
   const former = mode === "replace" ? lstatSync(path, { throwIfNoEntry: false }) : undefined;
   try {

@@ -2,7 +2,7 @@
 
 import { lstatSync, readdirSync, readFileSync, readlinkSync, type Stats } from "node:fs";
 import { hostname } from "node:os";
-import { errorCode, KeystoreError, printable } from "../errors.ts";
+import { errorCode, printable, storeError } from "../errors.ts";
 import { isObject, member, parseJson } from "../json.ts";
 import { readSmallFile } from "./files.ts";
 
@@ -53,7 +53,7 @@ export function thisProcess(): Process {
 export function lockOwner(path: string): LockOwner {
   const stat = lstatSync(path, { throwIfNoEntry: false });
   if (stat === undefined) return { state: "none" };
-  if (!stat.isFile()) throw new KeystoreError("store", `${path} is in the way of the lock: it is not a regular file`, "move it away, then try again");
+  if (!stat.isFile()) throw storeError(`${path} is in the way of the lock: it is not a regular file`, "move it away, then try again");
   const content = contentOf(path);
   const owner = parseOwner(content);
   return {

@@ -3,7 +3,7 @@
 import { randomUUID } from "node:crypto";
 import { utimesSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { errorCode, KeystoreError } from "../errors.ts";
+import { errorCode, KeystoreError, storeError } from "../errors.ts";
 import { readSmallFile, removeFile, writeFileSafely, writeGuard } from "./files.ts";
 import { isLeftBehind, lockOwner, thisProcess, type HeldLock, type LockOwner } from "./lock-owner.ts";
 
@@ -72,14 +72,14 @@ function create(path: string, mine: string): boolean {
 }
 
 function busy(path: string, owner: LockOwner): KeystoreError {
-  if (owner.state === "none") return new KeystoreError("store", `others hold ${path} one after another`, "try again later");
+  if (owner.state === "none") return storeError(`others hold ${path} one after another`, "try again later");
   const gone = "if that process is gone, run ocicrypt-keystore doctor --fix --force, or remove that file";
   const hint = owner.state === "alive" ? "try again when it is done" : `try again when it is done; ${gone}`;
-  return new KeystoreError("store", `another process is changing the store: ${path} is held by ${owner.who} ${owner.where}`, hint);
+  return storeError(`another process is changing the store: ${path} is held by ${owner.who} ${owner.where}`, hint);
 }
 
 function takenOver(path: string): KeystoreError {
-  return new KeystoreError("store", `the lock ${path} was lost while this process stood still: another one may be writing`, "nothing more was written; see what is there, then try again");
+  return storeError(`the lock ${path} was lost while this process stood still: another one may be writing`, "nothing more was written; see what is there, then try again");
 }
 
 function isMine(path: string, mine: string): boolean {

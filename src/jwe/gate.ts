@@ -2,7 +2,7 @@
 // rules 1 to 6 of README.md. A fault here refuses the whole annotation.
 
 import { decodeBase64url } from "../base64.ts";
-import { KeystoreError } from "../errors.ts";
+import { annotationError, KeystoreError } from "../errors.ts";
 import { isObject, member, parseJson, type JsonObject } from "../json.ts";
 import { ENCRYPTIONS, isEncryption, type Encryption } from "./alg/algorithms.ts";
 
@@ -150,5 +150,5 @@ function fixedLength(jwe: JsonObject, name: string, length?: number): string {
 }
 
 function refused(reason: string): KeystoreError {
-  return new KeystoreError("annotation", `the annotation ${reason}`, "it is damaged or not a JWE that this provider accepts; encrypt the image again");
+  return annotationError(`the annotation ${reason}`, "it is damaged or not a JWE that this provider accepts; encrypt the image again");
 }

@@ -1,6 +1,6 @@
 // Opens a JWE with whichever of the store's private keys it was sealed for (rules 9 to 11 and 14 of README.md).
 
-import { KeystoreError } from "../errors.ts";
+import { foreignError, KeystoreError, unusableError } from "../errors.ts";
 import { member } from "../json.ts";
 import { ENCRYPTIONS, familyOf, forbids } from "./alg/algorithms.ts";
 import type { Ask, Family } from "./alg/family.ts";
@@ -85,7 +85,7 @@ function compatible({ kid, jwk, holder }: PrivateKey, { family, ask, kid: wanted
 async function attempt(jwe: ParsedJwe, one: Candidate, key: PrivateKey): Promise<Buffer | undefined> {
   const plaintext = await tryToOpen(jwe, one, key);
   if (plaintext !== undefined || key.holder === undefined || one.kid !== key.kid) return plaintext;
-  throw new KeystoreError("key", `the holder of key ${key.kid} answered, but not with what was wrapped for that key`, "see with ocicrypt-keystore doctor whether it holds that key; if it does, the annotation is damaged", 3);
+  throw unusableError(`the holder of key ${key.kid} answered, but not with what was wrapped for that key`, "see with ocicrypt-keystore doctor whether it holds that key; if it does, the annotation is damaged");
 }
 
 /** Wrong key, bad wrap, wrong length, bad tag and bad padding are all the same: undefined. */
@@ -108,19 +108,15 @@ function algorithmShown(alg: unknown): string {
 function foreign(jwe: ParsedJwe, candidates: readonly Candidate[]): KeystoreError {
   if (candidates.length === 0) {
     const algorithms = new Set(jwe.recipients.map(({ header }) => algorithmShown(member(header, "alg"))));
-    return new KeystoreError(
-      "foreign",
+    return foreignError(
       `none of the annotation's recipients is one this provider can open (alg ${[...algorithms].slice(0, 4).join(", ")})`,
       "encrypt the image for a key of this store",
-      3,
-    );
+  );
   }
   const kids = candidates.map(({ kid }) => kid?.slice(0, 64)).filter((kid) => kid !== undefined);
   const wanted = kids.length === 0 ? "it names no kid" : `it was made for ${kids.slice(0, 4).join(", ")}${kids.length > 4 ? ", …" : ""}`;
-  return new KeystoreError(
-    "foreign",
+  return foreignError(
     `no private key of the store opens this annotation (${wanted})`,
     "bring that key into the store, or name the store that has it with --keystore",
-    3,
   );
 }

@@ -1,7 +1,7 @@
 // Seals bytes for one or more recipients as one JWE.
 
 import { randomBytes } from "node:crypto";
-import { KeystoreError } from "../errors.ts";
+import { keyError, KeystoreError, requestError } from "../errors.ts";
 import { isSymmetric, type Jwk } from "../jwk/jwk.ts";
 import { ENCRYPTIONS, familyFor, forbids, naturalAlgorithm } from "./alg/algorithms.ts";
 import { encryptContent, type SealedRecipient } from "./engine.ts";
@@ -33,7 +33,7 @@ export async function seal(plaintext: Buffer, recipients: readonly Recipient[]):
 
 /** The error for a request that asks for more than an annotation can hold. */
 export function tooMuch(message: string): KeystoreError {
-  return new KeystoreError("request", message, "a layer's key is a few hundred bytes, wrapped for a few recipients: check the client");
+  return requestError(message, "a layer's key is a few hundred bytes, wrapped for a few recipients: check the client");
 }
 
 function sealCek(cek: Buffer, { kid, jwk }: Recipient): SealedRecipient {
@@ -49,5 +49,5 @@ function algorithmFor(kid: string, jwk: Jwk): string {
   const otherSize = isSymmetric(jwk) && natural !== undefined && alg !== natural;
   const obstacle = forbids(jwk, "wrap") ?? (otherSize ? 'its "alg" is not for its size' : undefined);
   if (obstacle === undefined && alg !== undefined && natural !== undefined) return alg;
-  throw new KeystoreError("key", `key ${kid} cannot wrap: ${obstacle ?? "it has no symmetric key"}`, "name another recipient");
+  throw keyError(`key ${kid} cannot wrap: ${obstacle ?? "it has no symmetric key"}`, "name another recipient");
 }

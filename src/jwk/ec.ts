@@ -1,7 +1,7 @@
 // EC keys (RFC 7518, section 6.2).
 
 import { createECDH, ECDH, generateKeyPairSync } from "node:crypto";
-import { KeystoreError } from "../errors.ts";
+import { usageError } from "../errors.ts";
 import { member, type JsonObject } from "../json.ts";
 import { base64urlMember, bytesOf, type Common, type Fail, type KeyShape, type KeyType } from "./key-type.ts";
 
@@ -48,7 +48,7 @@ export const ec = {
   publicPart: ({ kty, crv, x, y }: EcJwk): EcPublicJwk => ({ kty, crv, x, y }),
   thumbprintMembers: ({ crv, kty, x, y }: EcJwk) => ({ crv, kty, x, y }),
   generate({ curve: crv = "P-256" }: KeyShape) {
-    if (!isCurve(crv)) throw new KeystoreError("usage", `there is no curve ${crv}`, `use one of ${NAMES}`);
+    if (!isCurve(crv)) throw usageError(`there is no curve ${crv}`, `use one of ${NAMES}`);
     const { x = "", y = "", d = "" } = generateKeyPairSync("ec", { namedCurve: CURVES[crv].openssl }).privateKey.export({ format: "jwk" });
     return { kty: "EC", crv, x, y, d };
   },

@@ -1,7 +1,7 @@
 // Symmetric keys (RFC 7518, section 6.4).
 
 import { randomBytes } from "node:crypto";
-import { KeystoreError } from "../errors.ts";
+import { usageError } from "../errors.ts";
 import { member, type JsonObject } from "../json.ts";
 import { base64urlMember, bytesOf, type Common, type Fail, type KeyShape, type KeyType } from "./key-type.ts";
 
@@ -32,7 +32,7 @@ export const oct = {
   publicPart: ({ kty }: OctJwk): OctPublicJwk => ({ kty }),
   sameSecret: (one: OctPrivateJwk, other: OctPrivateJwk) => one.k === other.k,
   generate({ bits = 256 }: KeyShape) {
-    if (!BITS.includes(bits)) throw new KeystoreError("usage", `no symmetric key of ${bits} bits`, `use --bits ${BITS.join(", ")}`);
+    if (!BITS.includes(bits)) throw usageError(`no symmetric key of ${bits} bits`, `use --bits ${BITS.join(", ")}`);
     // A kid at random: a thumbprint would leak information about the secret.
     const kid = randomBytes(16).toString("base64url");
     return { kty: "oct", kid, alg: `A${bits}KW`, k: randomBytes(bits / 8).toString("base64url") };

@@ -1,7 +1,7 @@
 // RSA keys (RFC 7518, section 6.3).
 
 import { generateKeyPairSync } from "node:crypto";
-import { KeystoreError } from "../errors.ts";
+import { usageError } from "../errors.ts";
 import { member, type JsonObject } from "../json.ts";
 import { base64urlMember, bytesOf, type Common, type Fail, type KeyShape, type KeyType } from "./key-type.ts";
 
@@ -39,7 +39,7 @@ export const rsa = {
   thumbprintMembers: ({ e, kty, n }: RsaJwk) => ({ e, kty, n }),
   generate({ bits = BITS.made }: KeyShape) {
     if (!Number.isInteger(bits) || bits < BITS.min || bits > BITS.max || bits % 8 !== 0) {
-      throw new KeystoreError("usage", `no RSA key of ${bits} bits`, `use --bits from ${BITS.min} to ${BITS.max}, a multiple of 8`);
+      throw usageError(`no RSA key of ${bits} bits`, `use --bits from ${BITS.min} to ${BITS.max}, a multiple of 8`);
     }
     const jwk = generateKeyPairSync("rsa", { modulusLength: bits }).privateKey.export({ format: "jwk" });
     const { n = "", e = "", d = "", p = "", q = "", dp = "", dq = "", qi = "" } = jwk;

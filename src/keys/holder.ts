@@ -1,7 +1,7 @@
 // A private key that lies elsewhere, in a KMS, an HSM or a TPM: each operation is asked of a command.
 
 import { statSync, type Stats } from "node:fs";
-import { KeystoreError, printable } from "../errors.ts";
+import { keyError, KeystoreError, printable, unusableError } from "../errors.ts";
 import { readSmallFile, refuseOpenMode, shownMode } from "../fs/files.ts";
 import { isObject, member, parseJson, type JsonObject } from "../json.ts";
 import { familyFor, HOLDER_OPERATIONS } from "../jwe/alg/algorithms.ts";
@@ -52,7 +52,7 @@ export function readHolder(path: string, kid: string): Holder | undefined {
   if (file === undefined) return undefined;
   refuseOpenMode(path, "holder file", file);
   refuseForeign(path, `holder file ${path}`, file.stat);
-  const damaged = (reason: string): KeystoreError => new KeystoreError("key", `holder file ${path} is damaged: it ${reason}`, "mend it, or move it away and import the key with its holder again");
+  const damaged = (reason: string): KeystoreError => keyError(`holder file ${path} is damaged: it ${reason}`, "mend it, or move it away and import the key with its holder again");
   const value = parseJson(file.bytes, JSON_DEPTH, damaged);
   if (!isObject(value)) throw damaged("is not a JSON object");
   const stray = Object.keys(value).find((name) => !["kid", "ops", "timeout_ms"].includes(name));
@@ -97,7 +97,7 @@ export function timeLimit({ timeout }: Holder): number {
 export function holderKey(holder: Holder, jwk: Jwk): PrivateKey {
   const { kid, ops } = holder;
   const wrong = [...ops.keys()].find((op) => !isOperationFor(op, jwk));
-  if (wrong !== undefined) throw new KeystoreError("key", `the holder of key ${kid} has ${wrong}, which is not for ${typeName(jwk)} keys`, "take it out of the holder file");
+  if (wrong !== undefined) throw keyError(`the holder of key ${kid} has ${wrong}, which is not for ${typeName(jwk)} keys`, "take it out of the holder file");
   return {
     kid,
     jwk: asPrivate(jwk, [...ops.keys()]),
@@ -151,12 +151,12 @@ export function usableCommand({ kid, ops }: Holder, op: string): Command {
 }
 
 function unusable(kid: string, program: string, what: string, hint: string): KeystoreError {
-  return new KeystoreError("key", `the holder of key ${kid}, ${program}, ${what}`, hint, 3);
+  return unusableError(`the holder of key ${kid}, ${program}, ${what}`, hint);
 }
 
 /** Only root and the caller may say what runs as the caller. */
 function refuseForeign(path: string, what: string, stat: Stats): void {
   const trusted = stat.uid === 0 || stat.uid === process.geteuid?.() || (stat.uid === UNMAPPED && inUserNamespace()); // rootless podman: the host's root is not mapped
-  if (!trusted) throw new KeystoreError("key", `${what} belongs to uid ${stat.uid}, who could make it anything`, `run chown root ${path}, or as its owner`, 3);
-  if ((stat.mode & 0o022) !== 0) throw new KeystoreError("key", `${what} can be written by others (mode ${shownMode(stat)})`, `run chmod go-w ${path}`, 3);
+  if (!trusted) throw unusableError(`${what} belongs to uid ${stat.uid}, who could make it anything`, `run chown root ${path}, or as its owner`);
+  if ((stat.mode & 0o022) !== 0) throw unusableError(`${what} can be written by others (mode ${shownMode(stat)})`, `run chmod go-w ${path}`);
 }

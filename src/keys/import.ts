@@ -1,7 +1,7 @@
 // Keys as others write them: JWK, JWK set, PEM of all kinds, certificates. Nothing of the input is ever quoted.
 
 import { createPrivateKey, createPublicKey, randomBytes } from "node:crypto";
-import { KeystoreError } from "../errors.ts";
+import { keyError, KeystoreError } from "../errors.ts";
 import { isObject, member, parseJson } from "../json.ts";
 import { forbids, naturalAlgorithm } from "../jwe/alg/algorithms.ts";
 import { checkJwk, isPrivate, isSymmetric, publicHalf, type Jwk } from "../jwk/jwk.ts";
@@ -76,5 +76,5 @@ function locked(): KeystoreError {
 }
 
 function refused(reason: string): KeystoreError {
-  return new KeystoreError("key", `the key to import ${reason}`, "nothing was imported; give a JWK or PEM of one EC, RSA or symmetric key");
+  return keyError(`the key to import ${reason}`, "nothing was imported; give a JWK or PEM of one EC, RSA or symmetric key");
 }

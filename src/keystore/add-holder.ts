@@ -2,7 +2,7 @@
 
 import { randomBytes } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
-import { KeystoreError } from "../errors.ts";
+import { keyError, KeystoreError, storeError, usageError } from "../errors.ts";
 import { makeFolder, writeFileSafely } from "../fs/files.ts";
 import { forbids, naturalAlgorithm } from "../jwe/alg/algorithms.ts";
 import { open } from "../jwe/open.ts";
@@ -26,25 +26,25 @@ import { algorithmOf, holderFile, holderKey, isOperationFor, MAX_WORDS, OPERATIO
 export async function addHolder(store: Store, name: string, jwk: Jwk, op: string, command: readonly string[], force: boolean): Promise<string> {
   const kid = kidOf(jwk);
   const [program, ...args] = command;
-  if (!OPERATIONS.includes(op)) throw new KeystoreError("usage", `no operation ${op}`, `use ${OPERATIONS.join(", ")}`);
-  if (program === undefined) throw new KeystoreError("usage", "no command to ask the holder with", "end the line with -- COMMAND ARG…");
-  if (!program.startsWith("/")) throw new KeystoreError("usage", "the holder's command is not an absolute path", "name it with its whole path: nothing is looked for in PATH");
-  if (command.length > MAX_WORDS) throw new KeystoreError("usage", `the holder's command has more than ${MAX_WORDS} words`, "put it into a script, and name that");
+  if (!OPERATIONS.includes(op)) throw usageError(`no operation ${op}`, `use ${OPERATIONS.join(", ")}`);
+  if (program === undefined) throw usageError("no command to ask the holder with", "end the line with -- COMMAND ARG…");
+  if (!program.startsWith("/")) throw usageError("the holder's command is not an absolute path", "name it with its whole path: nothing is looked for in PATH");
+  if (command.length > MAX_WORDS) throw usageError(`the holder's command has more than ${MAX_WORDS} words`, "put it into a script, and name that");
   refuseOtherKey(jwk, op);
 
   const added = new Map([[op, [program, ...args] as const]]);
   await tryNew({ kid, ops: added }, op, jwk).catch((error: unknown) => {
-    throw error instanceof KeystoreError ? new KeystoreError("key", error.message, `nothing was imported; ${error.hint}`) : error;
+    throw error instanceof KeystoreError ? keyError(error.message, `nothing was imported; ${error.hint}`) : error;
   });
   await addNamed(store, name, kid, force, () => {
     const form = store.locate(kid)?.form;
     if (form === "jwk" || form === "jwe") {
-      throw new KeystoreError("store", `the private key ${kid} itself is in the store, and no holder would be asked`, "export it as a backup if its holder has none, ocicrypt-keystore remove it with --force, then import again");
+      throw storeError(`the private key ${kid} itself is in the store, and no holder would be asked`, "export it as a backup if its holder has none, ocicrypt-keystore remove it with --force, then import again");
     }
     const known = readHolder(store.paths.privateKey(kid, "holder"), kid);
     // An import that was interrupted before the name was there is repeated as it was.
     const repeated = store.namesOf(kid).length === 0 && isDeepStrictEqual(known?.ops, added);
-    if (known !== undefined && !force && !repeated) throw new KeystoreError("store", `the key ${kid} has a holder under another name`, "add --force to give it this operation too, or import the public key alone for a second name");
+    if (known !== undefined && !force && !repeated) throw storeError(`the key ${kid} has a holder under another name`, "add --force to give it this operation too, or import the public key alone for a second name");
     const holder = { ...known, kid, ops: new Map([...(known?.ops ?? []), ...added]) };
     write(store, jwk, holder);
   });
@@ -55,16 +55,16 @@ export async function addHolder(store: Store, name: string, jwk: Jwk, op: string
 async function tryNew(holder: Holder, op: string, jwk: Jwk): Promise<void> {
   const [program] = usableCommand(holder, op);
   await tryHolder(holder, op, jwk).catch((error: unknown) => {
-    throw error instanceof KeystoreError ? new KeystoreError("key", error.message, `run ${program} by hand with the same arguments to see why`) : error;
+    throw error instanceof KeystoreError ? keyError(error.message, `run ${program} by hand with the same arguments to see why`) : error;
   });
 }
 
 function refuseOtherKey(jwk: Jwk, op: string): void {
   const alg = algorithmOf(op);
-  if (!isOperationFor(op, jwk)) throw new KeystoreError("usage", `${op} is not for ${typeName(jwk)} keys`, "name the operation that its holder does, or another key");
-  if (isSymmetric(jwk) && naturalAlgorithm(jwk) !== alg) throw new KeystoreError("usage", `${op} is for symmetric keys of 256 bits`, "give such a one");
+  if (!isOperationFor(op, jwk)) throw usageError(`${op} is not for ${typeName(jwk)} keys`, "name the operation that its holder does, or another key");
+  if (isSymmetric(jwk) && naturalAlgorithm(jwk) !== alg) throw usageError(`${op} is for symmetric keys of 256 bits`, "give such a one");
   const obstacle = alg === undefined ? undefined : forbids(publicHalf(jwk), "wrap", alg);
-  if (obstacle !== undefined) throw new KeystoreError("key", `the key cannot be used with ${op}: ${obstacle}`, "nothing was imported; name another operation, or give the key without that");
+  if (obstacle !== undefined) throw keyError(`the key cannot be used with ${op}: ${obstacle}`, "nothing was imported; name another operation, or give the key without that");
 }
 
 /**

@@ -1,6 +1,6 @@
 // Adds a key under a name. A crash at any instant leaves what the same command completes when it is repeated.
 
-import { KeystoreError } from "../errors.ts";
+import { KeystoreError, storeError } from "../errors.ts";
 import { makeFolder, writeFileSafely } from "../fs/files.ts";
 import { isPrivate, isSameKey, kidOf, publicHalf, type Jwk, type PrivateJwk } from "../jwk/jwk.ts";
 import { mustRead, parseKeyFile, unlockKeyFile } from "./key-file.ts";
@@ -35,20 +35,20 @@ export async function addNamed(
   const { dir } = store;
   await store.change(async () => {
     if (name === kid || (isKid(name) && store.publicKey(name) !== undefined)) {
-      throw new KeystoreError("store", `${name} is the kid of another key in ${dir}, or its own`, "choose another name");
+      throw storeError(`${name} is the kid of another key in ${dir}, or its own`, "choose another name");
     }
     const formerDefault = store.defaultName();
     const former = store.kidsOf(name);
     if (former?.[0] === kid && !force) {
       const hint = "add --force to give it what it lacks here: its private key, or an operation of its holder";
-      throw new KeystoreError("store", `the name ${name} is taken in ${dir}, by this very key`, hint);
+      throw storeError(`the name ${name} is taken in ${dir}, by this very key`, hint);
     }
     if (former !== undefined && !force) {
       const hint = `choose another name, use ocicrypt-keystore rotate ${name}, or import with --force to retire its key`;
-      throw new KeystoreError("store", `the name ${name} is taken in ${dir}`, hint);
+      throw storeError(`the name ${name} is taken in ${dir}`, hint);
     }
     if (isName(kid) && store.kidsOf(kid) !== undefined) {
-      throw new KeystoreError("store", `the key's kid ${kid} is the name of another key in ${dir}`, "remove that name first");
+      throw storeError(`the key's kid ${kid} is the name of another key in ${dir}`, "remove that name first");
     }
     await write();
     // The default first, if it is not set or a crash left one that leads nowhere.
@@ -79,13 +79,13 @@ async function isThere(store: Store, kid: string, jwk: PrivateJwk): Promise<bool
   if (found === undefined) return false;
   if (found.form === "holder") {
     const hint = "ocicrypt-keystore remove it with --force, which moves the holder file to removed/, then import the key";
-    throw new KeystoreError("store", `importing ${kid} would bypass its holder`, hint);
+    throw storeError(`importing ${kid} would bypass its holder`, hint);
   }
   const known = await read(store, kid, found);
   if (known === undefined || !isPrivate(known)) return false;
   if (isSameKey(jwk, known)) return true;
   const hint = "nothing was imported; take the kid out of the file, and it gets a new one";
-  throw new KeystoreError("store", `another symmetric key has the kid ${kid}`, hint);
+  throw storeError(`another symmetric key has the kid ${kid}`, hint);
 }
 
 async function read({ secrets }: Store, kid: string, { path, form }: Located): Promise<Jwk | undefined> {

@@ -3,7 +3,7 @@
 import { lockKind, lockOf } from "../at-rest/at-rest.ts";
 import type { AtRest, LockKind } from "../at-rest/locked-file.ts";
 import type { SecretSource } from "../at-rest/secret.ts";
-import { KeystoreError } from "../errors.ts";
+import { keyError, KeystoreError, storeError, unusableError } from "../errors.ts";
 import { readSmallFile, type SmallFile } from "../fs/files.ts";
 import { parseJson } from "../json.ts";
 import { checkJwk, isPrivate, kidOf, type Jwk, type PrivateJwk } from "../jwk/jwk.ts";
@@ -13,7 +13,7 @@ const JWK_DEPTH = 4; // nesting of a key file
 /** A key file's bytes as the checked key its name promises. @throws KeystoreError `key` if it is damaged or another one */
 export function parseKeyFile(path: string, kid: string, bytes: Buffer): Jwk {
   const damaged = (reason: string): KeystoreError =>
-    new KeystoreError("key", `key file ${path} is damaged: it ${reason}`, "restore it from a backup, or move it away");
+    keyError(`key file ${path} is damaged: it ${reason}`, "restore it from a backup, or move it away");
   const jwk = checkJwk(parseJson(bytes, JWK_DEPTH, damaged), damaged);
   if ((kidOf(jwk) || kid) !== kid) throw damaged("holds another key than its name says");
   return jwk;
@@ -23,7 +23,7 @@ export function parseKeyFile(path: string, kid: string, bytes: Buffer): Jwk {
 export function parsePrivateFile(path: string, kid: string, bytes: Buffer): PrivateJwk {
   const jwk = parseKeyFile(path, kid, bytes);
   if (isPrivate(jwk)) return jwk;
-  throw new KeystoreError("key", `private key ${path} has no private part`, "restore it from a backup");
+  throw keyError(`private key ${path} has no private part`, "restore it from a backup");
 }
 
 /**
@@ -42,7 +42,7 @@ export async function openKeyFile(path: string, kid: string, bytes: Buffer, { ki
   });
   if (jwk !== undefined) return parsePrivateFile(path, kid, jwk);
   const message = `locked key ${path} does not open: wrong ${kind}, or the file is damaged`;
-  throw new KeystoreError("key", message, `give the ${kind} it was locked with`, 3);
+  throw unusableError(message, `give the ${kind} it was locked with`);
 }
 
 /** What a locked file is locked with. @throws KeystoreError `key` if it is damaged; the message names it */
@@ -65,7 +65,7 @@ function look<T>(path: string, at: () => T): T {
 
 function naming(path: string, error: unknown): unknown {
   if (!(error instanceof KeystoreError)) return error;
-  return new KeystoreError("key", `locked key ${path}: ${error.message}`, error.hint, error.exitCode);
+  return new KeystoreError(error.code, `locked key ${path}: ${error.message}`, error.hint);
 }
 
 /** The bytes of a file that was there a moment ago. @throws KeystoreError `store` if it is gone */
@@ -77,5 +77,5 @@ export function mustRead(path: string): Buffer {
 export function mustReadFile(path: string): SmallFile {
   const file = readSmallFile(path);
   if (file !== undefined) return file;
-  throw new KeystoreError("store", `${path} is gone`, "somebody else changes the store by hand: try again");
+  throw storeError(`${path} is gone`, "somebody else changes the store by hand: try again");
 }

@@ -1,6 +1,6 @@
 // What the store holds, for people and programs: a row for each name and kid.
 
-import { KeystoreError } from "../errors.ts";
+import { storeError } from "../errors.ts";
 import { naturalAlgorithm } from "../jwe/alg/algorithms.ts";
 import { kindOf, type PublicJwk, type TypeName } from "../jwk/jwk.ts";
 import type { Place } from "./paths.ts";
@@ -46,7 +46,7 @@ function entriesOfName(store: Store, name: string): Entry[] {
     if (jwk === undefined && store.kidsOf(name)?.includes(kid) !== true) return []; // removed while we read
     if (jwk === undefined) {
       const message = `the name ${name} points to ${kid}, which is missing in ${store.paths.public}`;
-      throw new KeystoreError("store", message, "restore that file from a backup");
+      throw storeError(message, "restore that file from a backup");
     }
     const { type, curve } = kindOf(jwk);
     return {

@@ -1,7 +1,7 @@
 // Where the key store is, when nobody says.
 
 import { join, resolve } from "node:path";
-import { KeystoreError } from "../errors.ts";
+import { storeError } from "../errors.ts";
 import { inUserNamespace } from "../fs/user-namespace.ts";
 
 /**
@@ -23,7 +23,7 @@ function absolute(path: string): string {
   try {
     return resolve(path);
   } catch {
-    throw new KeystoreError("store", "the working directory is gone", "name the key store with an absolute path");
+    throw storeError("the working directory is gone", "name the key store with an absolute path");
   }
 }
 
@@ -31,6 +31,6 @@ function home(): string {
   try {
     return process.getBuiltinModule("node:os").homedir(); // loaded when it is needed
   } catch {
-    throw new KeystoreError("store", "no home directory for this user, so no default key store", "set OCICRYPT_KEYSTORE or --keystore DIR");
+    throw storeError("no home directory for this user, so no default key store", "set OCICRYPT_KEYSTORE or --keystore DIR");
   }
 }

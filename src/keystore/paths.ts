@@ -1,7 +1,7 @@
 // The files of a key store directory: the one place that spells their names (README.md beside this file has the layout).
 
 import { join } from "node:path";
-import { KeystoreError, printable } from "../errors.ts";
+import { printable, usageError } from "../errors.ts";
 
 /** How a private key can lie in the store, by the ending of its file: where several are there, the first one counts. */
 export const FORMS = { jwe: "locked", jwk: "file", holder: "holder" } as const;
@@ -118,8 +118,7 @@ export function isKid(text: string): boolean {
 /** A name that a user chose, checked. @throws KeystoreError `usage` */
 export function mustBeName(text: string): string {
   if (isName(text)) return text;
-  throw new KeystoreError(
-    "usage",
+  throw usageError(
     `"${printable(text, 64)}" cannot be a key's name`,
     "use 1 to 64 of the characters a-z A-Z 0-9 . _ - with no dot first; Enabled is reserved",
   );

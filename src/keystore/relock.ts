@@ -3,7 +3,7 @@
 import { existsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import type { AtRest } from "../at-rest/locked-file.ts";
-import { KeystoreError } from "../errors.ts";
+import { storeError } from "../errors.ts";
 import { listFolder, MAX_FILE, refuseOpenMode, removeFile, writeFileSafely } from "../fs/files.ts";
 import { isPrivate, isSameKey, type Jwk } from "../jwk/jwk.ts";
 import { kindOfFile, lockOfFile, mustRead, mustReadFile, openKeyFile, parseKeyFile, unlockKeyFile } from "./key-file.ts";
@@ -69,10 +69,10 @@ export async function lockKeys(store: Store, lock: AtRest): Promise<number> {
 async function refuseOtherLock({ dir }: Store, { path, kid }: KeyFile, lock: AtRest): Promise<void> {
   const bytes = mustRead(path);
   const kind = kindOfFile(path, bytes);
-  if (kind !== lock.kind) throw new KeystoreError("store", `keys of ${dir} are locked with a ${kind}`, "unlock them first");
+  if (kind !== lock.kind) throw storeError(`keys of ${dir} are locked with a ${kind}`, "unlock them first");
   if (!lock.sameAs(bytes)) {
     const message = `keys of ${dir} are locked for another Tang server, or it has other signing keys now`;
-    throw new KeystoreError("store", message, "unlock them first");
+    throw storeError(message, "unlock them first");
   }
   await openKeyFile(path, kid, bytes, lock);
 }
@@ -107,7 +107,7 @@ async function refuseOtherKey(jwk: Jwk, path: string, target: string, read: () =
   const there = await read();
   if (isPrivate(there) && isSameKey(jwk, there)) return;
   const [open, locked] = [other(path, "jwk"), other(path, "jwe")];
-  throw new KeystoreError("store", `${open} and ${basename(locked)} are different keys`, "move one of the two away, then try again");
+  throw storeError(`${open} and ${basename(locked)} are different keys`, "move one of the two away, then try again");
 }
 
 function mustCheck({ path, kid }: KeyFile): Buffer {
@@ -116,5 +116,5 @@ function mustCheck({ path, kid }: KeyFile): Buffer {
   parseKeyFile(path, kid, file.bytes);
   if (file.bytes.length <= MAX_FILE / 2) return file.bytes;
   const hint = "take the members out of it that a key does not need";
-  throw new KeystoreError("store", `${path} would be too large to be read again when it is locked`, hint);
+  throw storeError(`${path} would be too large to be read again when it is locked`, hint);
 }

@@ -2,7 +2,7 @@
 
 import { existsSync } from "node:fs";
 import { basename } from "node:path";
-import { asKeystoreError, KeystoreError } from "../errors.ts";
+import { asKeystoreError, KeystoreError, storeError } from "../errors.ts";
 import { makeFolder, moveFile, readSmallFile, removeFile } from "../fs/files.ts";
 import { isKid, keyFileName, temporaryName } from "./paths.ts";
 import type { Located, Store } from "./store.ts";
@@ -141,7 +141,7 @@ function refuseCurrent(store: Store, kid: string, remaining: ReadonlyMap<string,
   for (const [name, rest] of remaining) {
     if (rest.length === 0 || store.kidsOf(name)?.[0] !== kid) continue;
     const hint = `rotate ${name} first, or remove ${name} with all its keys`;
-    throw new KeystoreError("store", `${kid} is the current key of ${name}, which has retired ones`, hint);
+    throw storeError(`${kid} is the current key of ${name}, which has retired ones`, hint);
   }
 }
 
@@ -151,6 +151,6 @@ function lastCopy(what: string, kids: readonly string[], held: boolean, purge: b
   const keys = kids.length === 1 ? `${copy} of private key ${shown}` : `${copies} of ${kids.length} private keys (${shown})`;
   const back = held ? "; import with --holder brings it back" : ", from where it can be imported again";
   const message = `removing ${what} would take ${keys}: images encrypted for it alone could no longer be opened`;
-  return new KeystoreError("store", message, purge ? "add --force to delete it for good" : `add --force to move it to removed/${back}`);
+  return storeError(message, purge ? "add --force to delete it for good" : `add --force to move it to removed/${back}`);
 }
 

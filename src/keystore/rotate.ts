@@ -1,6 +1,6 @@
 // Makes a new current key for a name, and sets the default key.
 
-import { KeystoreError } from "../errors.ts";
+import { recipientError } from "../errors.ts";
 import { generateJwk, kidOf, kindOf } from "../jwk/jwk.ts";
 import { writeKey } from "./add.ts";
 import { mustBeName } from "./paths.ts";
@@ -20,11 +20,11 @@ export async function rotateKey(store: Store, name: string): Promise<string> {
     const jwk = await store.privateJwk(current);
     if (jwk === undefined && store.locate(current) !== undefined) {
       const hint = `make it there, then ocicrypt-keystore import ${name} PUBLIC --force --holder OPERATION -- COMMAND`;
-      throw new KeystoreError("recipient", `the key of ${name} is held by a command, and only its holder can make a new one`, hint);
+      throw recipientError(`the key of ${name} is held by a command, and only its holder can make a new one`, hint);
     }
     if (jwk === undefined) {
       const hint = `rotate it where it is, then ocicrypt-keystore import ${name} FILE --force`;
-      throw new KeystoreError("recipient", `this store has no private key for ${name}`, hint);
+      throw recipientError(`this store has no private key for ${name}`, hint);
     }
     const fresh = generateJwk(kindOf(jwk));
     const kid = kidOf(fresh);

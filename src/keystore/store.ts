@@ -3,7 +3,7 @@
 
 import { existsSync, statSync } from "node:fs";
 import type { SecretSource } from "../at-rest/secret.ts";
-import { asUnusable, KeystoreError, printable } from "../errors.ts";
+import { asUnusable, keyError, KeystoreError, printable, recipientError, storeError } from "../errors.ts";
 import { listFolder, makeFolder, readSmallFile, refuseOpenMode, writeFileSafely, type SmallFile } from "../fs/files.ts";
 import { withLock } from "../fs/lock.ts";
 import type { PrivateKey, Recipient } from "../jwe/key.ts";
@@ -44,7 +44,7 @@ export class Store implements KeyStore {
   mustExist(): this {
     if (statSync(this.dir, { throwIfNoEntry: false }) !== undefined) return this;
     const hint = "make one with ocicrypt-keystore keygen NAME, or say where it is with --keystore DIR";
-    throw new KeystoreError("store", `no key store at ${this.dir}`, hint);
+    throw storeError(`no key store at ${this.dir}`, hint);
   }
 
   /** Runs a change while holding the writers' lock. @throws KeystoreError `store` if another writer keeps it for 30 s */
@@ -65,7 +65,7 @@ export class Store implements KeyStore {
     if (file === undefined) return undefined;
     const kids = file.bytes.toString("latin1").replace(/\n$/, "").split("\n");
     if (kids.every(isKid)) return kids;
-    throw new KeystoreError("store", `${path} is damaged: it must hold a kid a line`, "restore it from a backup");
+    throw storeError(`${path} is damaged: it must hold a kid a line`, "restore it from a backup");
   }
 
   /** {@link Store.kidsOf}. @throws KeystoreError `recipient` if there is no such name */
@@ -88,7 +88,7 @@ export class Store implements KeyStore {
 
   /** The error for a name or kid that nothing in the store has. */
   noKey(nameOrKid: string): KeystoreError {
-    return new KeystoreError("recipient", `no key named ${nameOrKid} in ${this.dir}`, "see ocicrypt-keystore list");
+    return recipientError(`no key named ${nameOrKid} in ${this.dir}`, "see ocicrypt-keystore list");
   }
 
   /** The name of the default key, if one is set. @throws KeystoreError `store` if damaged */
@@ -98,7 +98,7 @@ export class Store implements KeyStore {
     const name = file.bytes.toString("latin1").trim();
     if (isName(name)) return name;
     const hint = "set it again with ocicrypt-keystore default NAME";
-    throw new KeystoreError("store", `${this.paths.default} is damaged: it must hold a name`, hint);
+    throw storeError(`${this.paths.default} is damaged: it must hold a name`, hint);
   }
 
   /** {@link Store.defaultName}. @throws KeystoreError `recipient` if none is set */
@@ -106,7 +106,7 @@ export class Store implements KeyStore {
     const name = this.defaultName();
     if (name !== undefined) return name;
     const hint = "set one with ocicrypt-keystore default NAME, or name a recipient: provider:PROVIDER:NAME";
-    throw new KeystoreError("recipient", `no default key in ${this.mustExist().dir}`, hint);
+    throw recipientError(`no default key in ${this.mustExist().dir}`, hint);
   }
 
   /** Makes a name the default key's. */
@@ -155,7 +155,7 @@ export class Store implements KeyStore {
     const jwk = this.publicKey(kid);
     if (jwk !== undefined) return { holder, jwk };
     const hint = `restore ${this.paths.publicKey(kid)} from a backup, or import the key with its holder again`;
-    throw new KeystoreError("key", `key ${kid} is held by a command, and its public file is missing`, hint);
+    throw keyError(`key ${kid} is held by a command, and its public file is missing`, hint);
   }
 
   /** The kids that have a file of their own in public/. */
@@ -188,14 +188,14 @@ export class Store implements KeyStore {
       if (found !== undefined) return found;
       if (this.kidsOf(nameOrKid)?.[0] !== current) return await this.recipient(nameOrKid); // removed or replaced while we read
       const message = `key ${current} of ${nameOrKid} is missing in ${this.paths.public}`;
-      throw new KeystoreError("store", message, "restore that file from a backup");
+      throw storeError(message, "restore that file from a backup");
     }
     const found = isKid(nameOrKid) ? await this.#byKid(nameOrKid) : undefined;
     if (found === undefined) throw this.mustExist().#noRecipient(nameOrKid);
     const successor = this.#retiredFor(nameOrKid);
     if (successor === undefined) return found;
     const hint = `use ${successor}, the name it was rotated under`;
-    throw new KeystoreError("recipient", `key ${nameOrKid} is retired and cannot encrypt`, hint);
+    throw recipientError(`key ${nameOrKid} is retired and cannot encrypt`, hint);
   }
 
   async defaultRecipient(): Promise<Recipient> {
@@ -229,15 +229,15 @@ export class Store implements KeyStore {
     if (secret !== undefined) return { kid, jwk: secret };
     if (this.locate(kid) !== undefined) {
       const hint = "wrap where the key itself is, or for another recipient";
-      throw new KeystoreError("key", `symmetric key ${kid} is held by a command, which only unwraps`, hint);
+      throw keyError(`symmetric key ${kid} is held by a command, which only unwraps`, hint);
     }
     const hint = "wrap where the key is, or for another recipient";
-    throw new KeystoreError("key", `symmetric key ${kid} of ${this.dir} has no private file`, hint);
+    throw keyError(`symmetric key ${kid} of ${this.dir} has no private file`, hint);
   }
 
   #noRecipient(nameOrKid: string): KeystoreError {
     const message = `unknown recipient "${printable(nameOrKid, 64)}": no such name or kid in ${this.dir}`;
-    return new KeystoreError("recipient", message, "see ocicrypt-keystore list, or make a key with ocicrypt-keystore keygen NAME");
+    return recipientError(message, "see ocicrypt-keystore list, or make a key with ocicrypt-keystore keygen NAME");
   }
 
   /** The name under which a kid is retired and nowhere current. */

@@ -2,7 +2,7 @@
 
 import { isUtf8 } from "node:buffer";
 import { basename } from "node:path";
-import { KeystoreError, printable } from "../errors.ts";
+import { printable, requestError } from "../errors.ts";
 
 // The other key wrappers of ocicrypt (its config/constructors.go) keep their parameters in the same map.
 const OCICRYPT_NAMES = new Set([
@@ -39,7 +39,7 @@ export function requestedRecipients(parameters: ReadonlyMap<string, readonly Buf
   const values = parameters.get(provider) ?? [];
   if (values.length === 0) return [undefined];
   return values.flatMap((bytes) => {
-    if (!isUtf8(bytes)) throw new KeystoreError("request", `provider ${shown(provider)} got a value that is not text`, "name a key: provider:NAME:KEY");
+    if (!isUtf8(bytes)) throw requestError(`provider ${shown(provider)} got a value that is not text`, "name a key: provider:NAME:KEY");
     const value = bytes.toString("utf8");
     return value === "" || value === NO_VALUE ? [undefined] : value.split(":");
   });
@@ -49,17 +49,16 @@ export function requestedRecipients(parameters: ReadonlyMap<string, readonly Buf
 export function providerName(names: readonly string[], { provider, startedAs }: ProviderHints): string {
   if (provider !== undefined) {
     if (names.includes(provider)) return provider;
-    throw new KeystoreError("request", `the request names no provider ${shown(provider)}`, "use the name of this entry in ocicrypt.conf for --provider");
+    throw requestError(`the request names no provider ${shown(provider)}`, "use the name of this entry in ocicrypt.conf for --provider");
   }
   const candidates = names.filter((name) => !OCICRYPT_NAMES.has(name));
   const [only, ...others] = candidates;
-  if (only === undefined) throw new KeystoreError("request", "the request names no key provider", "encrypt with provider:NAME[:KEY], NAME as in ocicrypt.conf");
+  if (only === undefined) throw requestError("the request names no key provider", "encrypt with provider:NAME[:KEY], NAME as in ocicrypt.conf");
   if (others.length === 0) return only;
   const ownName = basename(startedAs);
   const own = candidates.find((name) => name === ownName) ?? candidates.find((name) => `ocicrypt-${name}` === ownName);
   if (own !== undefined) return own;
-  throw new KeystoreError(
-    "request",
+  throw requestError(
     `the request names several providers (${candidates.slice(0, 8).map(shown).join(", ")}) and none is this program's own name`,
     'say which one it is: "args": ["--provider", "NAME"] in ocicrypt.conf, or serve --provider NAME',
   );

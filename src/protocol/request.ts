@@ -1,7 +1,7 @@
 // The key provider request, as clients send it: Go's ocicrypt pipes it, the Rust client sends it over gRPC.
 
 import { decodeBase64 } from "../base64.ts";
-import { KeystoreError, printable } from "../errors.ts";
+import { KeystoreError, printable, requestError } from "../errors.ts";
 import { isObject, member, parseJson, type JsonObject } from "../json.ts";
 
 const DEPTH = 8; // Rust's lists of lists of integers nest deepest
@@ -67,5 +67,5 @@ function article(name: string): string {
 }
 
 function malformed(reason: string): KeystoreError {
-  return new KeystoreError("request", `the key provider request ${reason}`, "ocicrypt's clients write it; for commands see ocicrypt-keystore --help");
+  return requestError(`the key provider request ${reason}`, "ocicrypt's clients write it; for commands see ocicrypt-keystore --help");
 }

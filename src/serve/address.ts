@@ -6,7 +6,7 @@ import { lookup } from "node:dns/promises";
 import { BlockList, connect, isIP } from "node:net";
 import { networkInterfaces } from "node:os";
 import { dirname, join, resolve } from "node:path";
-import { errorCode, KeystoreError, printable } from "../errors.ts";
+import { errorCode, KeystoreError, printable, usageError } from "../errors.ts";
 import { removeFile, writeGuard } from "../fs/files.ts";
 import { withLock } from "../fs/lock.ts";
 
@@ -123,5 +123,5 @@ async function isLive(path: string): Promise<boolean> {
 }
 
 function unusable(address: string, reason: string): KeystoreError {
-  return new KeystoreError("usage", `cannot listen on ${printable(address, 200)}`, reason);
+  return usageError(`cannot listen on ${printable(address, 200)}`, reason);
 }

@@ -1,7 +1,7 @@
 // One request of a client: answered within its time, logged, and in the audit file before the client has its answer.
 
 import { status, type sendUnaryData, type ServerUnaryCall } from "@grpc/grpc-js";
-import { asKeystoreError, errorLine, KeystoreError, printable, type ErrorCode } from "../errors.ts";
+import { asKeystoreError, busyError, deniedError, errorLine, ioError, KeystoreError, lateError, printable, requestError, type ErrorCode } from "../errors.ts";
 import { LIMITS } from "../jwe/gate.ts";
 import type { KeyStore } from "../keystore/keystore.ts";
 import { answerRequest, wireForm, type Answer } from "../protocol/answer.ts";
@@ -37,6 +37,7 @@ const STATUS: Readonly<Record<ErrorCode, status>> = {
   foreign: status.NOT_FOUND,
   recipient: status.NOT_FOUND,
   key: status.FAILED_PRECONDITION,
+  unusable: status.FAILED_PRECONDITION,
   store: status.FAILED_PRECONDITION,
   denied: status.PERMISSION_DENIED,
   busy: status.RESOURCE_EXHAUSTED,
@@ -69,7 +70,7 @@ export class Handler {
     const client = clientName(call); // now: later the connection may be gone
     const seen: { kids: string[]; provider: string | undefined } = { kids: [], provider: this.#hints.provider };
     const allowance = new Allowance(this.#limits);
-    call.on("cancelled", () => allowance.abandon(new KeystoreError("late", "the client is gone", "it gave up before it had its answer")));
+    call.on("cancelled", () => allowance.abandon(lateError("the client is gone", "it gave up before it had its answer")));
     let answer: Answer | undefined;
     let failure: KeystoreError | undefined;
     this.#underWay++;
@@ -89,7 +90,7 @@ export class Handler {
     } as const;
     try {
       const { record } = this.#limits;
-      if (this.#audit !== undefined) await within(record, this.#audit.append(entry), () => new KeystoreError("io", `the audit file could not be written within ${shownTime(record)}`, "nothing is answered without it: check its disk"));
+      if (this.#audit !== undefined) await within(record, this.#audit.append(entry), () => ioError(`the audit file could not be written within ${shownTime(record)}`, "nothing is answered without it: check its disk"));
     } catch (error) {
       failure = asKeystoreError(error);
     }
@@ -100,10 +101,10 @@ export class Handler {
   }
 
   async #answer(op: Operation, message: Buffer, seen: { kids: string[]; provider: string | undefined }, allowance: Allowance): Promise<Answer> {
-    if (this.#underWay > MAX_AT_ONCE) throw new KeystoreError("busy", `${MAX_AT_ONCE} requests are under way`, "try again");
-    if (!this.#allow.includes(op)) throw new KeystoreError("denied", `this server does not ${op === "keywrap" ? "wrap" : "unwrap"}`, `it was started with --allow ${op === "keywrap" ? "unwrap" : "wrap"}`);
+    if (this.#underWay > MAX_AT_ONCE) throw busyError(`${MAX_AT_ONCE} requests are under way`, "try again");
+    if (!this.#allow.includes(op)) throw deniedError(`this server does not ${op === "keywrap" ? "wrap" : "unwrap"}`, `it was started with --allow ${op === "keywrap" ? "unwrap" : "wrap"}`);
     const request = parseRequest(decodeMessage(message));
-    if (request.op !== op) throw new KeystoreError("request", `the request's op is ${request.op}, and not what was called`, "ocicrypt's clients write it: WrapKey is for keywrap, UnWrapKey for keyunwrap");
+    if (request.op !== op) throw requestError(`the request's op is ${request.op}, and not what was called`, "ocicrypt's clients write it: WrapKey is for keywrap, UnWrapKey for keyunwrap");
     if (request.op === "keywrap") seen.provider = providerName([...request.parameters.keys()], this.#hints);
     return await answerRequest(request, watched(this.#store, seen.kids, this.#turns, allowance), this.#hints);
   }

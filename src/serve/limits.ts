@@ -1,6 +1,6 @@
 // How long the parts of a request may take, and how many commands of holders run at the same time.
 
-import { KeystoreError } from "../errors.ts";
+import { busyError, KeystoreError, lateError } from "../errors.ts";
 
 /** ms that parts of a request may take. */
 export interface TimeLimits {
@@ -95,10 +95,10 @@ export class Allowance {
     const { work, turn } = this.#limits;
     if (this.#phase === "turn") {
       const message = `the holder's command did not get its turn within ${shownTime(turn)}`;
-      return new KeystoreError("busy", message, "try again, or start the server with more --holder-jobs");
+      return busyError(message, "try again, or start the server with more --holder-jobs");
     }
     const hint = "try again; if it happens again, look for what hangs: a Tang server, a holder's command or a disk";
-    return new KeystoreError("late", `the request took longer than ${shownTime(work)}`, hint);
+    return lateError(`the request took longer than ${shownTime(work)}`, hint);
   }
 }
 

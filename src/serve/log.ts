@@ -3,7 +3,7 @@
 import { constants } from "node:fs";
 import { open, type FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
-import { errorCode, KeystoreError, printable, type ErrorCode } from "../errors.ts";
+import { errorCode, ioError, KeystoreError, printable, type ErrorCode } from "../errors.ts";
 import { syncFolder } from "../fs/files.ts";
 
 /** What there is to say of a request. */
@@ -51,7 +51,7 @@ export class AuditFile {
 
   /** Appends a record. @throws KeystoreError `io` if it is not on the disk */
   async append(entry: Entry): Promise<void> {
-    if (this.#waiting.length >= MAX_WAITING) throw new KeystoreError("io", `${MAX_WAITING} records wait to be written to ${this.#path}`, "nothing is answered without it: check its disk");
+    if (this.#waiting.length >= MAX_WAITING) throw ioError(`${MAX_WAITING} records wait to be written to ${this.#path}`, "nothing is answered without it: check its disk");
     const provider = entry.provider && printable(entry.provider, MAX_NAME);
     this.#waiting.push(JSON.stringify({ time: new Date().toISOString(), ...entry, provider, ms: Number(entry.ms.toFixed(1)) }));
     this.#next ??= this.#last = this.#last.catch(() => undefined).then(async () => await this.write());
@@ -68,7 +68,7 @@ export class AuditFile {
       const file = await open(this.#path, O_RDWR | O_APPEND | O_CREAT | O_NONBLOCK, 0o600);
       try {
         const before = await file.stat();
-        if (!before.isFile()) throw new KeystoreError("io", `the audit file ${this.#path} is not a regular file`, "name a file with --audit");
+        if (!before.isFile()) throw ioError(`the audit file ${this.#path} is not a regular file`, "name a file with --audit");
         const torn = before.size > 0 && !(await endsLine(file, before.size)); // by a full disk, or a crash
         await file.appendFile(`${torn ? "\n" : ""}${lines.map((line) => `${line}\n`).join("")}`);
         await file.sync();
@@ -78,7 +78,7 @@ export class AuditFile {
       }
     } catch (error) {
       if (error instanceof KeystoreError) throw error;
-      throw new KeystoreError("io", `cannot write the audit file ${this.#path}: ${errorCode(error) ?? "unknown error"}`, "nothing is answered without it: make room, or mend its path and mode");
+      throw ioError(`cannot write the audit file ${this.#path}: ${errorCode(error) ?? "unknown error"}`, "nothing is answered without it: make room, or mend its path and mode");
     }
   }
 }

@@ -3,7 +3,7 @@
 import { X509Certificate } from "node:crypto";
 import { createSecureContext } from "node:tls";
 import { logVerbosity, Server, ServerCredentials, ServerInterceptingCall, setLogVerbosity, status, type ServerInterceptingCallInterface, type ServerInterceptor } from "@grpc/grpc-js";
-import { KeystoreError } from "../errors.ts";
+import { busyError, ioError, usageError } from "../errors.ts";
 import type { SecretSource } from "../at-rest/secret.ts";
 import { MAX_MESSAGE, SERVICE } from "./service.ts";
 import { bindSocket, loopbackHosts, shownAddress, type Address } from "./address.ts";
@@ -79,7 +79,7 @@ function mutualTls({ cert, key, clientCa }: NonNullable<ServeOptions["tls"]>): S
     createSecureContext({ cert, key, ca: clientCa });
   } catch (error) {
     const reason = error instanceof Error ? error.message.split("\n", 1)[0] : "unknown error";
-    throw new KeystoreError("usage", `the TLS certificate, key and client CA cannot be used: ${reason}`, "give PEM files with --tls-cert, --tls-key (of that certificate) and --tls-client-ca");
+    throw usageError(`the TLS certificate, key and client CA cannot be used: ${reason}`, "give PEM files with --tls-cert, --tls-key (of that certificate) and --tls-client-ca");
   }
   requireCertificates(clientCa);
   return ServerCredentials.createSsl(clientCa, [{ cert_chain: cert, private_key: key }], true);
@@ -88,9 +88,9 @@ function mutualTls({ cert, key, clientCa }: NonNullable<ServeOptions["tls"]>): S
 /** TLS skips what it cannot read in a file of authorities, and would let nobody in, or not everybody. @throws KeystoreError `usage` */
 function requireCertificates(clientCa: Buffer): void {
   const certificates = clientCa.toString("latin1").split(/(?=-----BEGIN )/).filter((block) => /^-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----/.test(block));
-  if (certificates.length === 0) throw new KeystoreError("usage", "the file of --tls-client-ca has no certificate in PEM", "name the certificate of the CA that signs the clients' certificates");
+  if (certificates.length === 0) throw usageError("the file of --tls-client-ca has no certificate in PEM", "name the certificate of the CA that signs the clients' certificates");
   const damaged = certificates.findIndex((certificate) => !isCertificate(certificate));
-  if (damaged !== -1) throw new KeystoreError("usage", `certificate ${damaged + 1} in the file of --tls-client-ca is damaged`, "replace it, or take it out");
+  if (damaged !== -1) throw usageError(`certificate ${damaged + 1} in the file of --tls-client-ca is damaged`, "replace it, or take it out");
 }
 
 function isCertificate(pem: string): boolean {
@@ -118,7 +118,7 @@ async function bound(server: Server, address: Address, credentials: ServerCreden
     server.bindAsync(target, credentials, (error, port) => {
       if (error === null) return resolve(port);
       const code = /\bE[A-Z]{3,}\b/.exec(error.message)?.[0] ?? "unknown error";
-      return reject(new KeystoreError("io", `cannot listen on ${shownAddress(address)}: ${code}`, "check that no other program listens there, and that this user may"));
+      return reject(ioError(`cannot listen on ${shownAddress(address)}: ${code}`, "check that no other program listens there, and that this user may"));
     });
   });
 }
@@ -144,7 +144,7 @@ function limited(): ServerInterceptor {
   const incomplete = new Set<ServerInterceptingCallInterface>(); // the oldest first
   const end = (call: ServerInterceptingCallInterface, code: status, message: string, hint = "try again"): void => {
     incomplete.delete(call);
-    call.sendStatus({ ...callError(new KeystoreError("busy", message, hint)), code, metadata: null });
+    call.sendStatus({ ...callError(busyError(message, hint)), code, metadata: null });
   };
   return (_method, call) =>
     new ServerInterceptingCall(call, {

@@ -2,7 +2,7 @@
 
 import type { MethodDefinition } from "@grpc/grpc-js";
 import protobuf from "protobufjs/minimal.js";
-import { KeystoreError } from "../errors.ts";
+import { requestError } from "../errors.ts";
 
 const FIELD = 1; // the one field of both messages, of type bytes
 const LENGTH_DELIMITED = 2; // its wire type
@@ -43,6 +43,6 @@ export function decodeMessage(message: Buffer): Uint8Array {
     }
     return json;
   } catch {
-    throw new KeystoreError("request", "the gRPC message is malformed", "ocicrypt's clients write it: see keyprovider.proto of ocicrypt");
+    throw requestError("the gRPC message is malformed", "ocicrypt's clients write it: see keyprovider.proto of ocicrypt");
   }
 }

@@ -1,7 +1,7 @@
 // The key store as a server reads it: from the disk for each request, so that a change counts at once; what was unlocked stays so.
 
 import { setImmediate as giveWay } from "node:timers/promises";
-import { asKeystoreError, errorLine, KeystoreError } from "../errors.ts";
+import { asKeystoreError, errorLine, KeystoreError, unusableError } from "../errors.ts";
 import type { SecretSource } from "../at-rest/secret.ts";
 import { readSmallFile } from "../fs/files.ts";
 import type { PrivateKey } from "../jwe/key.ts";
@@ -47,7 +47,7 @@ class UnlockedStore extends Store {
 
   #late(path: string): KeystoreError {
     const hint = "check what it is locked for, such as its Tang server, and try again";
-    return new KeystoreError("key", `locked key ${path} did not open within ${shownTime(this.#limit)}`, hint, 3);
+    return unusableError(`locked key ${path} did not open within ${shownTime(this.#limit)}`, hint);
   }
 }
 

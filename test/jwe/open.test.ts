@@ -33,7 +33,7 @@ test("stops after 256 trials, after every key that a recipient names", async () 
 });
 
 test("says what is wrong with the key that a recipient names, and opens where another key does", async () => {
-  const failing = new KeystoreError("key", "the holder of key kid0 does not answer", "start it", 3);
+  const failing = new KeystoreError("unusable", "the holder of key kid0 does not answer", "start it");
   const held = privateKeys({ kid1: keys.p256 });
   const unread: PrivateKeys = { ...held, privateKey: async (kid) => (kid === "kid0" ? Promise.reject(failing) : await held.privateKey(kid)) };
   const unusable: PrivateKeys = {
