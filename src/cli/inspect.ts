@@ -4,7 +4,7 @@ import { KeystoreError, printable } from "../errors.ts";
 import { shownKid } from "../image/annotations.ts";
 import { countLayers, inspectImage, type LayerReport, type ManifestReport } from "../image/inspect.ts";
 import { namesByKid } from "../keystore/listing.ts";
-import { IMAGE, openImage } from "./image.ts";
+import { IMAGE, openImage } from "../image/source/open.ts";
 import { cliStore } from "./secrets.ts";
 import { print, printJson, type Cli } from "./shared.ts";
 

@@ -2,9 +2,11 @@
 
 import { asKeystoreError, KeystoreError, printable } from "../errors.ts";
 import { isJweScheme, mustBeJweScheme, shownKid, type PartRecipient } from "../image/annotations.ts";
-import { unreferenced, type ImageStore } from "../image/image.ts";
+import { unreferenced } from "../image/image.ts";
 import { planRewrap, type RewrapPlan, type RewrapRequest } from "../image/rewrap.ts";
 import { parseKey } from "../keys/import.ts";
+import { IMAGE, openImage } from "../image/source/open.ts";
+import type { ImageSource } from "../image/source/source.ts";
 import type { PrivateKeys, Recipient } from "../jwe/key.ts";
 import { isPrivate, kidOf } from "../jwk/jwk.ts";
 import type { Store } from "../keystore/store.ts";
@@ -12,7 +14,6 @@ import { namesByKid } from "../keystore/listing.ts";
 import { memoryKey } from "../keys/memory.ts";
 import type { KeyStore } from "../keystore/keystore.ts";
 import { isKid } from "../keystore/paths.ts";
-import { IMAGE, openImage } from "./image.ts";
 import { readKeyFile } from "./import.ts";
 import { cliStore } from "./secrets.ts";
 import { printTable, tell, type Cli } from "./shared.ts";
@@ -65,7 +66,7 @@ export function rewrap(cli: Cli): void {
 }
 
 /** Deletes those that no other tag shares. */
-async function pruneOld(written: ImageStore, digests: readonly string[]): Promise<void> {
+async function pruneOld(written: ImageSource, digests: readonly string[]): Promise<void> {
   try {
     await written.prune?.(await unreferenced(written, digests));
   } catch (error) {

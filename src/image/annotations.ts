@@ -3,7 +3,7 @@
 import { KeystoreError, printable } from "../errors.ts";
 import { parseJwe } from "../jwe/gate.ts";
 import { member } from "../json.ts";
-import { damaged, LIMITS, type Descriptor } from "./oci.ts";
+import { damaged, LIMITS, type Descriptor } from "./documents.ts";
 
 const PREFIX = "org.opencontainers.image.enc.keys.";
 const PROVIDER = "provider.";

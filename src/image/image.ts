@@ -1,28 +1,8 @@
 // An image wherever it is: what inspect and rewrap need of a layout, an archive or a registry.
 
 import { countParts } from "./annotations.ts";
-import { damaged, isAttestation, isIndex, LIMITS, parseDocument, verify, type Descriptor, type Document } from "./oci.ts";
-
-/** A new document to write, before the one that points to it. */
-export interface NewDocument {
-  readonly digest: string;
-  readonly mediaType: string;
-  readonly bytes: Buffer;
-}
-
-/** Where an image is. Documents only: layers are neither read nor written. */
-export interface ImageStore {
-  /** The digest of the document at the top, where it has one: a registry's tag. A layout's index.json has none. */
-  readonly digest?: string | undefined;
-  /** The document at the top. Of an index, `selected` are the places of the entries that are meant. */
-  root(): Promise<{ readonly document: Document; readonly selected: readonly number[] }>;
-  /** The bytes that a descriptor points to, not yet verified. */
-  read(descriptor: Descriptor): Promise<Buffer>;
-  /** Writes new documents in their order, and at last the new root, which makes them the image. @throws KeystoreError `image` if somebody changed it meanwhile */
-  write(documents: readonly NewDocument[], root: string): Promise<void>;
-  /** Deletes documents that nothing points to any more; a registry does that by itself. */
-  prune?(digests: readonly string[]): Promise<void>;
-}
+import { damaged, isAttestation, isIndex, LIMITS, parseDocument, verify, type Descriptor, type Document } from "./documents.ts";
+import type { ImageSource } from "./source/source.ts";
 
 /** A manifest with its layers, reached from the root. */
 export interface FoundManifest {
@@ -54,14 +34,14 @@ export function limitedReading(): LimitedReading {
 }
 
 /** Reads and verifies what a descriptor points to. @throws KeystoreError `image` */
-export async function readDocument(store: ImageStore, descriptor: Descriptor): Promise<Document> {
+export async function readDocument(store: ImageSource, descriptor: Descriptor): Promise<Document> {
   const what = `document ${descriptor.digest}`;
   if (descriptor.size > LIMITS.documentBytes) throw damaged(what, "is larger than 4 MiB");
   return parseDocument(verify(await store.read(descriptor), descriptor, what), what);
 }
 
 /** Those of the digests that nothing in the image points to, whatever its tags. @throws KeystoreError `image` if an index of it cannot be read */
-export async function unreferenced(store: ImageStore, digests: readonly string[]): Promise<string[]> {
+export async function unreferenced(store: ImageSource, digests: readonly string[]): Promise<string[]> {
   const { document } = await store.root();
   const reached = new Set<string>();
   const visit = async (parent: Document): Promise<void> => {
@@ -81,7 +61,7 @@ export async function unreferenced(store: ImageStore, digests: readonly string[]
 }
 
 /** Every manifest of the image, platform by platform. @throws KeystoreError `image` if it is damaged or nested without end */
-export async function manifests(store: ImageStore): Promise<FoundManifest[]> {
+export async function manifests(store: ImageSource): Promise<FoundManifest[]> {
   const { document, selected } = await store.root();
   if (document.kind === "manifest") return [{ descriptor: undefined, document, attestation: false }];
   const found: FoundManifest[] = [];

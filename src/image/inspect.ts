@@ -6,8 +6,9 @@ import { familyOf } from "../jwe/alg/algorithms.ts";
 import { open } from "../jwe/open.ts";
 import type { PrivateKeys } from "../jwe/key.ts";
 import { isEncrypted, isJweScheme, keyAnnotations, partRecipients } from "./annotations.ts";
-import { limitedReading, manifests, type FoundManifest, type ImageStore } from "./image.ts";
-import { damaged, isStatement, LIMITS, verify, type Descriptor } from "./oci.ts";
+import { damaged, isStatement, LIMITS, verify, type Descriptor } from "./documents.ts";
+import { limitedReading, manifests, type FoundManifest } from "./image.ts";
+import type { ImageSource } from "./source/source.ts";
 
 /** One part of an annotation: a wrapped key. The member names are those of `inspect --json`. */
 export interface PartReport {
@@ -45,14 +46,14 @@ export interface InspectOptions {
 }
 
 /** Reports every manifest of an image. Of layers only the descriptors are read. @throws KeystoreError `image` if it is damaged */
-export async function inspectImage(store: ImageStore, options: InspectOptions): Promise<ManifestReport[]> {
+export async function inspectImage(store: ImageSource, options: InspectOptions): Promise<ManifestReport[]> {
   const reports = [];
   const configs = limitedReading();
   for (const found of await manifests(store)) reports.push(await inspectManifest(store, found, options, configs.document));
   return reports;
 }
 
-async function inspectManifest(store: ImageStore, { descriptor, document, attestation }: FoundManifest, options: InspectOptions, countConfig: (config: Descriptor) => void): Promise<ManifestReport> {
+async function inspectManifest(store: ImageSource, { descriptor, document, attestation }: FoundManifest, options: InspectOptions, countConfig: (config: Descriptor) => void): Promise<ManifestReport> {
   const layers = [];
   for (const layer of document.layers) layers.push(await inspectLayer(layer, options));
   const config = document.config;
@@ -93,7 +94,7 @@ async function canOpen(part: Buffer, keys: PrivateKeys): Promise<boolean> {
   }
 }
 
-async function readConfig(store: ImageStore, config: Descriptor, count: (config: Descriptor) => void): Promise<JsonObject> {
+async function readConfig(store: ImageSource, config: Descriptor, count: (config: Descriptor) => void): Promise<JsonObject> {
   const what = `configuration ${config.digest}`;
   count(config);
   if (config.size > LIMITS.documentBytes) throw damaged(what, "is larger than 4 MiB");

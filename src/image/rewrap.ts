@@ -8,9 +8,10 @@ import type { PrivateKeys, Recipient } from "../jwe/key.ts";
 import { open } from "../jwe/open.ts";
 import { seal } from "../jwe/seal.ts";
 import { annotationName, annotationValue, isEncrypted, isJweScheme, keyAnnotations, partRecipients, type PartRecipient } from "./annotations.ts";
+import { damaged, digestOf, LIMITS, REFERENCE_DIGEST, type Descriptor, type Document } from "./documents.ts";
 import { editJson, type Edit } from "./edit.ts";
-import { limitedReading, readDocument, type ImageStore, type NewDocument } from "./image.ts";
-import { damaged, digestOf, LIMITS, REFERENCE_DIGEST, type Descriptor, type Document } from "./oci.ts";
+import { limitedReading, readDocument } from "./image.ts";
+import type { ImageSource, NewDocument } from "./source/source.ts";
 
 /** What to change: everybody (`to`), or some (`add`, `remove`). */
 export interface RewrapRequest {
@@ -49,7 +50,7 @@ export interface RewrapPlan {
  * @throws KeystoreError `foreign` (exit code 3) if an encrypted layer stays unopened, `image` if it is damaged or would
  * be left without any recipient
  */
-export async function planRewrap(store: ImageStore, request: RewrapRequest, keys: PrivateKeys): Promise<RewrapPlan> {
+export async function planRewrap(store: ImageSource, request: RewrapRequest, keys: PrivateKeys): Promise<RewrapPlan> {
   const changes: LayerChange[] = [];
   const documents: NewDocument[] = [];
   const renamed = new Map<string, string>();

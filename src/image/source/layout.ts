@@ -2,18 +2,18 @@
 
 import { closeSync, openSync, realpathSync, type Stats } from "node:fs";
 import { join } from "node:path";
-import { KeystoreError } from "../errors.ts";
-import { readSmallFile, removeFile, writeFileSafely, type SmallFile } from "../fs/files.ts";
-import { withLock } from "../fs/lock.ts";
-import type { ImageStore } from "./image.ts";
-import { changedMeanwhile, damaged, LIMITS, parseDocument, type Document } from "./oci.ts";
+import { KeystoreError } from "../../errors.ts";
+import { readSmallFile, removeFile, writeFileSafely, type SmallFile } from "../../fs/files.ts";
+import { withLock } from "../../fs/lock.ts";
+import { changedMeanwhile, damaged, LIMITS, parseDocument, type Document } from "../documents.ts";
+import type { ImageSource } from "./source.ts";
 import { keepOwner } from "./owner.ts";
 
 const REF_NAME = "org.opencontainers.image.ref.name";
 const SHARED = 0o644; // of a file where there was none
 
 /** The image `tag` of a layout, or all of its images. */
-export function openLayout(dir: string, tag: string | undefined): ImageStore {
+export function openLayout(dir: string, tag: string | undefined): ImageSource {
   const indexPath = join(dir, "index.json");
   const blobPath = (digest: string): string => join(dir, "blobs", digest.replace(":", "/"));
   let seen: Buffer = Buffer.alloc(0); // the index.json that the change starts from

@@ -11,9 +11,9 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { layerDigests, makeImage } from "../../scripts/image.ts";
-import { assertFailure, BINARY, kidOf, makeStore, temporaryFolder, testWith, type Result } from "../support.ts";
-import { onlyPrivate, skopeo } from "./fixtures.ts";
+import { layerDigests, makeImage } from "../../../scripts/image.ts";
+import { assertFailure, BINARY, kidOf, makeStore, temporaryFolder, testWith, type Result } from "../../support.ts";
+import { onlyPrivate, skopeo } from "../fixtures.ts";
 
 const tool = existsSync("/usr/bin/docker-registry") && spawnSync("openssl", ["version"]).status === 0 ? skopeo : undefined;
 const NONE = "docker-registry, openssl and a skopeo that knows provider:";

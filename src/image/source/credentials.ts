@@ -3,9 +3,9 @@
 import { spawnSync } from "node:child_process";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { readSmallFile } from "../fs/files.ts";
-import { isObject, member, parseJson, type JsonObject } from "../json.ts";
-import { KeystoreError } from "../errors.ts";
+import { readSmallFile } from "../../fs/files.ts";
+import { isObject, member, parseJson, type JsonObject } from "../../json.ts";
+import { KeystoreError } from "../../errors.ts";
 
 /** A user name and a password. An identity token (docker's OAuth2 logins) is none, and not read. */
 export interface Credentials {

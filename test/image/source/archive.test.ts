@@ -9,8 +9,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { pack, type Header } from "tar-stream";
-import { assertFailure, BINARY, makeStore, run, succeed, temporaryFolder, testWith } from "../support.ts";
-import { encryptedLayer, HandMade } from "./fixtures.ts";
+import { assertFailure, BINARY, makeStore, run, succeed, temporaryFolder, testWith } from "../../support.ts";
+import { encryptedLayer, HandMade } from "../fixtures.ts";
 
 const store = makeStore("alice", "bob");
 const cli = (...args: readonly string[]): string => succeed([...args, "--keystore", store]);

@@ -8,8 +8,8 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { assertFailure, BINARY, endurance, makeStore, temporaryFolder, type Result } from "../support.ts";
-import { encryptedLayer } from "./fixtures.ts";
+import { assertFailure, BINARY, endurance, makeStore, temporaryFolder, type Result } from "../../support.ts";
+import { encryptedLayer } from "../fixtures.ts";
 
 const store = makeStore("alice", "bob");
 const MANIFEST = "application/vnd.oci.image.manifest.v1+json";

@@ -4,9 +4,9 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { KeystoreError } from "../../src/errors.ts";
-import { credentialsFor } from "../../src/image/credentials.ts";
-import { temporaryFolder } from "../support.ts";
+import { KeystoreError } from "../../../src/errors.ts";
+import { credentialsFor } from "../../../src/image/source/credentials.ts";
+import { temporaryFolder } from "../../support.ts";
 
 /** An auth.json with the credentials of `example.org` after those of `count` other hosts; its size in bytes. */
 function authFile(count: number): number {

@@ -6,11 +6,11 @@ import { open } from "node:fs/promises";
 import { dirname } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { pack } from "tar-stream";
-import { KeystoreError } from "../errors.ts";
-import { syncFolder } from "../fs/files.ts";
-import type { ImageStore } from "./image.ts";
+import { KeystoreError } from "../../errors.ts";
+import { syncFolder } from "../../fs/files.ts";
+import { changedMeanwhile, damaged, LIMITS } from "../documents.ts";
+import type { ImageSource } from "./source.ts";
 import { layoutRoot } from "./layout.ts";
-import { changedMeanwhile, damaged, LIMITS } from "./oci.ts";
 import { keepOwner } from "./owner.ts";
 import { readTar, type TarEntry } from "./tar.ts";
 
@@ -25,7 +25,7 @@ interface Archive {
 }
 
 /** Opens the image `tag` of an archive, or all of its images. */
-export async function openArchive(path: string, tag: string | undefined): Promise<ImageStore> {
+export async function openArchive(path: string, tag: string | undefined): Promise<ImageSource> {
   const found = statSync(path, { throwIfNoEntry: false });
   if (found === undefined) throw new KeystoreError("image", `there is no archive ${path}`, "check the path");
   if (!found.isFile()) throw damaged(path, "is not a regular file");

@@ -1,11 +1,11 @@
 // An image in a registry: docker://HOST[:PORT]/PATH[:TAG|@DIGEST], by the OCI distribution API. Manifests only.
 
 import { getCACertificates, setDefaultCACertificates } from "node:tls";
-import { KeystoreError, printable } from "../errors.ts";
-import { isObject, member, parseJson } from "../json.ts";
+import { KeystoreError, printable } from "../../errors.ts";
+import { isObject, member, parseJson } from "../../json.ts";
+import { changedMeanwhile, damaged, digestOf, isDigest, LIMITS, parseDocument, type Descriptor } from "../documents.ts";
 import { credentialsFor, type Credentials } from "./credentials.ts";
-import type { ImageStore } from "./image.ts";
-import { changedMeanwhile, damaged, digestOf, isDigest, LIMITS, parseDocument, type Descriptor } from "./oci.ts";
+import type { ImageSource } from "./source.ts";
 
 const TIMEOUT = 30_000; // ms for one request and its answer
 const THIS_MACHINE = /^(localhost|127\.\d+\.\d+\.\d+)(:|$)/;
@@ -43,7 +43,7 @@ function parseReference(text: string): Reference {
  *
  * @param tlsVerify false: without TLS, which only a registry on this machine is trusted with
  */
-export async function openRegistry(text: string, tlsVerify: boolean): Promise<ImageStore> {
+export async function openRegistry(text: string, tlsVerify: boolean): Promise<ImageSource> {
   const { host, path, reference } = parseReference(text);
   if (!tlsVerify && !THIS_MACHINE.test(host)) {
     throw new KeystoreError("usage", `${host} is not this machine`, "--tls-verify=false is for a registry on localhost");

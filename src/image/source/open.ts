@@ -1,0 +1,39 @@
+// IMAGE on the command line. A new kind of source is a file beside this one and a row here.
+
+import { existsSync } from "node:fs";
+import { KeystoreError, printable } from "../../errors.ts";
+import { openArchive } from "./archive.ts";
+import { openLayout } from "./layout.ts";
+import { openRegistry } from "./registry.ts";
+import type { ImageSource } from "./source.ts";
+
+/** A kind of source. */
+interface Transport {
+  /** What IMAGE starts with. */
+  readonly prefix: string;
+  /** What follows the prefix, as help shows it. */
+  readonly form: string;
+  readonly open: (rest: string, tlsVerify: boolean) => ImageSource | Promise<ImageSource>;
+}
+
+const TRANSPORTS: readonly Transport[] = [
+  { prefix: "oci:", form: "DIR[:TAG]", open: (rest) => openLayout(...pathAndTag(rest)) },
+  { prefix: "oci-archive:", form: "FILE[:TAG]", open: async (rest) => await openArchive(...pathAndTag(rest)) },
+  { prefix: "docker://", form: "HOST/PATH[:TAG]", open: openRegistry },
+];
+
+/** What --help says of IMAGE. */
+export const IMAGE = TRANSPORTS.map(({ prefix, form }) => prefix + form).join(", ").replace(/, (?!.*, )/, " or ");
+
+/** Opens an image. @throws KeystoreError `usage` if the text names none, `image` if it is not there */
+export async function openImage(text: string, tlsVerify: boolean): Promise<ImageSource> {
+  const transport = TRANSPORTS.find(({ prefix }) => text.startsWith(prefix) && text.length > prefix.length);
+  if (transport === undefined) throw new KeystoreError("usage", `"${printable(text, 128)}" is no image`, `use ${IMAGE}`);
+  return await transport.open(text.slice(transport.prefix.length), tlsVerify);
+}
+
+/** skopeo's rule: what follows the first colon is the tag. A path with a colon that is there is taken as it is. */
+function pathAndTag(text: string): [path: string, tag: string | undefined] {
+  const colon = text.indexOf(":");
+  return colon === -1 || existsSync(text) ? [text, undefined] : [text.slice(0, colon), text.slice(colon + 1)];
+}
