@@ -1,6 +1,6 @@
 // inspect IMAGE: who can open which layer, and what everybody can read.
 
-import { KeystoreError, printable } from "../errors.ts";
+import { imageError, KeystoreError, printable } from "../errors.ts";
 import { shownKid } from "../image/annotations.ts";
 import { countLayers, inspectImage, type LayerReport, type ManifestReport } from "../image/inspect.ts";
 import { namesByKid } from "../keystore/listing.ts";
@@ -35,17 +35,16 @@ export function inspect(cli: Cli): void {
       else print([image, ...manifests.flatMap(manifestLines)].map((line) => printable(line, MAX_LINE)).join("\n"));
       if (!requireEncrypted) return;
       const { encrypted, plain, untold } = countLayers(manifests);
-      if (plain.length > 0) throw new KeystoreError("image", `${plain.length} of the layers of ${image} are not encrypted, ${plain[0]?.digest ?? ""} first`, "encrypt them, or leave --require-encrypted out");
+      if (plain.length > 0) throw imageError(`${plain.length} of the layers of ${image} are not encrypted, ${plain[0]?.digest ?? ""} first`, "encrypt them, or leave --require-encrypted out");
       if (untold.length > 0) throw untoldError(image, untold);
-      if (encrypted.length === 0) throw new KeystoreError("image", `${image} has no encrypted layer`, "check that it is the image you mean, or leave --require-encrypted out");
+      if (encrypted.length === 0) throw imageError(`${image} has no encrypted layer`, "check that it is the image you mean, or leave --require-encrypted out");
     },
   );
 }
 
 function untoldError(image: string, layers: readonly LayerReport[]): KeystoreError {
   const schemes = new Set(layers.flatMap(({ annotations }) => annotations.map(({ scheme }) => printable(scheme, 64))));
-  return new KeystoreError(
-    "image",
+  return imageError(
     `${layers.length} of the layers of ${image} do not tell for whom they are encrypted (${[...schemes].slice(0, 4).join(", ")}), ${layers[0]?.digest ?? ""} first`,
     "only a JWE under jwe or provider:NAME tells that: encrypt them for such a key, or leave --require-encrypted out",
   );

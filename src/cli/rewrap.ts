@@ -1,12 +1,13 @@
 // rewrap IMAGE: changes who can open an image, without its layers.
 
-import { asKeystoreError, KeystoreError, printable } from "../errors.ts";
-import { isJweScheme, mustBeJweScheme, shownKid, type PartRecipient } from "../image/annotations.ts";
-import { unreferenced } from "../image/image.ts";
+import { asKeystoreError, imageError, keyError, printable, recipientError, usageError } from "../errors.ts";
+import { isJweScheme, mustBeJweScheme, shownKid } from "../image/annotations.ts";
+import type { PartRecipient } from "../image/parts.ts";
 import { planRewrap, type RewrapPlan, type RewrapRequest } from "../image/rewrap.ts";
 import { parseKey } from "../keys/import.ts";
 import { IMAGE, openImage } from "../image/source/open.ts";
 import type { ImageSource } from "../image/source/source.ts";
+import { unreferenced } from "../image/tree.ts";
 import type { PrivateKeys, Recipient } from "../jwe/key.ts";
 import { isPrivate, kidOf } from "../jwk/jwk.ts";
 import type { Store } from "../keystore/store.ts";
@@ -39,7 +40,7 @@ export function rewrap(cli: Cli): void {
         .example("$0 rewrap oci:encrypted --to alice", "After rotate alice: nothing is left for the retired key")
         .example("$0 rewrap docker://example.org/app:1 --from jwe --as provider:keystore --to alice", "Take over an image of the built-in jwe"),
     async ({ keystore, IMAGE: image, to, add = [], remove = [], from, as, key, prune, dryRun, tlsVerify, ...secrets }) => {
-      if (to === undefined && add.length === 0 && remove.length === 0) throw new KeystoreError("usage", "nobody to rewrap for", "say --to NAME, --add NAME or --remove NAME");
+      if (to === undefined && add.length === 0 && remove.length === 0) throw usageError("nobody to rewrap for", "say --to NAME, --add NAME or --remove NAME");
       const store = cliStore({ keystore, ...secrets });
       const request: RewrapRequest = {
         to: to && (await recipients(store, to)),
@@ -49,7 +50,7 @@ export function rewrap(cli: Cli): void {
         as: as === undefined ? undefined : mustBeJweScheme(as),
       };
       const opened = await openImage(image, tlsVerify);
-      if (prune && opened.prune === undefined) throw new KeystoreError("usage", "a registry prunes by itself", "leave --prune out");
+      if (prune && opened.prune === undefined) throw usageError("a registry prunes by itself", "leave --prune out");
       const plan = await planRewrap(opened, request, key === undefined ? store : await withKeyFile(store, key));
       if (plan.changes.length === 0) return tell("nothing was written: no layer is encrypted");
       const unchanged = plan.renamed.size + plan.documents.length === 0;
@@ -70,7 +71,7 @@ async function pruneOld(written: ImageSource, digests: readonly string[]): Promi
   try {
     await written.prune?.(await unreferenced(written, digests));
   } catch (error) {
-    throw new KeystoreError("image", `the image is rewrapped, but its old manifests are still there: ${asKeystoreError(error).message}`, "mend that, and delete them by hand");
+    throw imageError(`the image is rewrapped, but its old manifests are still there: ${asKeystoreError(error).message}`, "mend that, and delete them by hand");
   }
 }
 
@@ -89,14 +90,14 @@ function kidsOf(store: Store, nameOrKid: string): string[] {
   const kids = store.kidsOf(nameOrKid);
   if (kids !== undefined) return kids;
   if (isKid(nameOrKid) && nameOrKid.length >= 22) return [nameOrKid]; // the shortest kid there is has 128 bits
-  throw new KeystoreError("recipient", `no key named ${nameOrKid} in ${store.dir}`, "see ocicrypt-keystore list, or give the kid");
+  throw recipientError(`no key named ${nameOrKid} in ${store.dir}`, "see ocicrypt-keystore list, or give the kid");
 }
 
 async function withKeyFile(store: KeyStore, file: string): Promise<PrivateKeys> {
   const jwk = await parseKey(readKeyFile(file), async () => {
-    throw new KeystoreError("usage", `${file} is encrypted`, "import it with ocicrypt-keystore import, which asks for its passphrase");
+    throw usageError(`${file} is encrypted`, "import it with ocicrypt-keystore import, which asks for its passphrase");
   });
-  if (!isPrivate(jwk)) throw new KeystoreError("key", `${file} holds no private key`, "name the one that opens the image");
+  if (!isPrivate(jwk)) throw keyError(`${file} holds no private key`, "name the one that opens the image");
   const own = memoryKey(kidOf(jwk), jwk);
   return {
     privateKey: async (kid) => (kid === own.kid ? own : await store.privateKey(kid)),

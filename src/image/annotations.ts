@@ -1,8 +1,6 @@
 // The annotations of an encrypted layer (ocicrypt's spec): each has one or more base64 parts, joined with commas.
 
-import { KeystoreError, printable } from "../errors.ts";
-import { parseJwe } from "../jwe/gate.ts";
-import { member } from "../json.ts";
+import { imageError, printable, usageError } from "../errors.ts";
 import { damaged, LIMITS, type Descriptor } from "./documents.ts";
 
 const PREFIX = "org.opencontainers.image.enc.keys.";
@@ -14,20 +12,20 @@ export interface KeyAnnotation {
   readonly parts: readonly Buffer[];
 }
 
-/** Whom one part is for, as its header says. */
-export interface PartRecipient {
-  readonly alg: string;
-  readonly kid: string | undefined;
-}
-
 /** Whether a layer is encrypted: clients mark the media type, whatever it was. */
 export function isEncrypted({ mediaType }: Descriptor): boolean {
   return mediaType.endsWith("+encrypted");
 }
 
-/** The key annotations of a layer, in their order. @throws KeystoreError `image` if a part is not base64, or there are too many */
+/**
+ * The key annotations of a layer, in their order.
+ *
+ * @throws KeystoreError `image` if a part is not base64, or there are too many
+ */
 export function keyAnnotations(layer: Descriptor): KeyAnnotation[] {
-  if (countParts(layer) > LIMITS.layerParts) throw damaged(`layer ${layer.digest}`, `has more than ${LIMITS.layerParts} wrapped keys`);
+  if (countParts(layer) > LIMITS.layerParts) {
+    throw damaged(`layer ${layer.digest}`, `has more than ${LIMITS.layerParts} wrapped keys`);
+  }
   return [...layer.annotations].flatMap(([name, value]) => {
     if (!name.startsWith(PREFIX)) return [];
     const rest = name.slice(PREFIX.length);
@@ -38,7 +36,9 @@ export function keyAnnotations(layer: Descriptor): KeyAnnotation[] {
 
 /** How many wrapped keys a layer has, without a look at them. */
 export function countParts({ annotations }: Descriptor): number {
-  return [...annotations].reduce((count, [name, value]) => (name.startsWith(PREFIX) ? count + value.split(",").length : count), 0);
+  let count = 0;
+  for (const [name, value] of annotations) if (name.startsWith(PREFIX)) count += value.split(",").length;
+  return count;
 }
 
 /** The annotation's name for a scheme. */
@@ -59,23 +59,10 @@ export function isJweScheme(scheme: string): boolean {
 /** A scheme that a user named. @throws KeystoreError `usage` if it is none we can write */
 export function mustBeJweScheme(text: string): string {
   if (text === "jwe" || /^provider:[^:,\s]+$/.test(text)) return text;
-  throw new KeystoreError("usage", `"${printable(text, 64)}" is no scheme to rewrap`, "use jwe or provider:NAME");
+  throw usageError(`"${printable(text, 64)}" is no scheme to rewrap`, "use jwe or provider:NAME");
 }
 
-/** The recipients of a part; none where it is no JWE of ours to read. */
-export function partRecipients(part: Buffer): PartRecipient[] {
-  try {
-    return parseJwe(part).recipients.map(({ header }) => {
-      const [alg, kid] = [member(header, "alg"), member(header, "kid")];
-      return { alg: printable(String(alg), 32), kid: typeof kid === "string" ? kid : undefined };
-    });
-  } catch (error) {
-    if (error instanceof KeystoreError) return [];
-    throw error;
-  }
-}
-
-/** A kid that no name is known for, as a person sees it: whatever does not look like one stands in quotes, so that it cannot pose as a name. */
+/** A kid without a known name, as a person sees it: in quotes unless it looks like one, so that it is not mistaken for a key name. */
 export function shownKid(kid: string): string {
   return /^[\w-]{22,128}$/.test(kid) ? kid : JSON.stringify(printable(kid, 128));
 }
@@ -83,5 +70,5 @@ export function shownKid(kid: string): string {
 /** Padded standard base64; one writer in the wild emits base64url, which is read and never written. */
 function decodePart(part: string): Buffer {
   if (/^[A-Za-z0-9+/_-]+={0,2}$/.test(part)) return Buffer.from(part, "base64");
-  throw new KeystoreError("image", "a layer has a key annotation that is not base64", "nothing was written; encrypt the image again");
+  throw imageError("a layer has a key annotation that is not base64", "nothing was written; encrypt the image again");
 }

@@ -1,7 +1,7 @@
 // The documents of an OCI image (image-spec: image-layout, image-index, manifest), checked as far as they are used.
 
 import { createHash } from "node:crypto";
-import { KeystoreError, printable } from "../errors.ts";
+import { imageError, KeystoreError, printable } from "../errors.ts";
 import { isObject, member, parseJson, type JsonObject } from "../json.ts";
 
 /** Limits on documents: registries keep to 4 MiB, and no tool nests indexes deeper than two or three. `bytes`, `layers` and `parts` are an image's in all. */
@@ -121,10 +121,10 @@ export function isStatement(layer: Descriptor): boolean {
 
 /** An image that cannot be worked with. */
 export function damaged(what: string, reason: string): KeystoreError {
-  return new KeystoreError("image", `${what} ${reason}`, "nothing was written; fetch or build the image again");
+  return imageError(`${what} ${reason}`, "nothing was written; fetch or build the image again");
 }
 
 /** The image that was read is not the one that is there now: a change of somebody else would be lost. */
 export function changedMeanwhile(where: string): KeystoreError {
-  return new KeystoreError("image", `${where} was changed by somebody else meanwhile`, "the image is theirs, untouched; run the same command again");
+  return imageError(`${where} was changed by somebody else meanwhile`, "the image is theirs, untouched; run the same command again");
 }

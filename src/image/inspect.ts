@@ -1,14 +1,13 @@
 // Who can open which layer of an image, and what stays readable to everybody.
 
-import { KeystoreError } from "../errors.ts";
 import { isObject, member, type JsonObject } from "../json.ts";
 import { familyOf } from "../jwe/alg/algorithms.ts";
-import { open } from "../jwe/open.ts";
 import type { PrivateKeys } from "../jwe/key.ts";
-import { isEncrypted, isJweScheme, keyAnnotations, partRecipients } from "./annotations.ts";
-import { damaged, isStatement, LIMITS, verify, type Descriptor } from "./documents.ts";
-import { limitedReading, manifests, type FoundManifest } from "./image.ts";
+import { isEncrypted, isJweScheme, keyAnnotations } from "./annotations.ts";
+import { damaged, isAttestation, isStatement, type Descriptor } from "./documents.ts";
+import { openAny, partRecipients } from "./parts.ts";
 import type { ImageSource } from "./source/source.ts";
+import { limitCounter, loadTree, manifestEntries, readVerified } from "./tree.ts";
 
 /** One part of an annotation: a wrapped key. The member names are those of `inspect --json`. */
 export interface PartReport {
@@ -37,7 +36,10 @@ export interface ManifestReport {
   readonly readable?: { readonly env: readonly string[]; readonly labels: readonly string[] };
 }
 
-const IMAGE_CONFIGS = new Set(["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"]); // artifacts have any other
+const IMAGE_CONFIGS = new Set([
+  "application/vnd.oci.image.config.v1+json",
+  "application/vnd.docker.container.image.v1+json",
+]);
 
 /** How to look: names for kids, and the keys to really open with. */
 export interface InspectOptions {
@@ -45,25 +47,33 @@ export interface InspectOptions {
   readonly verifyWith?: PrivateKeys | undefined;
 }
 
-/** Reports every manifest of an image. Of layers only the descriptors are read. @throws KeystoreError `image` if it is damaged */
-export async function inspectImage(store: ImageSource, options: InspectOptions): Promise<ManifestReport[]> {
+/**
+ * Reports every manifest of an image. Of layers only the descriptors are read.
+ *
+ * @throws KeystoreError `image` if it is damaged or beyond a limit
+ */
+export async function inspectImage(source: ImageSource, options: InspectOptions): Promise<ManifestReport[]> {
   const reports = [];
-  const configs = limitedReading();
-  for (const found of await manifests(store)) reports.push(await inspectManifest(store, found, options, configs.document));
+  const configs = limitCounter();
+  for (const { descriptor, document } of manifestEntries(await loadTree(source))) {
+    const layers = [];
+    for (const layer of document.layers) layers.push(await inspectLayer(layer, options));
+    const config = imageConfig(document.config, descriptor);
+    if (config !== undefined) configs.document(config);
+    reports.push({
+      digest: descriptor?.digest ?? source.digest ?? "",
+      ...(descriptor?.platform === undefined ? {} : { platform: descriptor.platform }),
+      layers,
+      ...(config === undefined ? {} : { readable: readableIn(await readConfig(source, config)) }),
+    });
+  }
   return reports;
 }
 
-async function inspectManifest(store: ImageSource, { descriptor, document, attestation }: FoundManifest, options: InspectOptions, countConfig: (config: Descriptor) => void): Promise<ManifestReport> {
-  const layers = [];
-  for (const layer of document.layers) layers.push(await inspectLayer(layer, options));
-  const config = document.config;
-  const readable = config === undefined || attestation || !IMAGE_CONFIGS.has(config.mediaType) ? undefined : readableIn(await readConfig(store, config, countConfig));
-  return {
-    digest: descriptor?.digest ?? store.digest ?? "",
-    ...(descriptor?.platform === undefined ? {} : { platform: descriptor.platform }),
-    layers,
-    ...(readable === undefined ? {} : { readable }),
-  };
+/** The configuration of an image; attestations have an empty one, and artifacts one of their own type. */
+function imageConfig(config: Descriptor | undefined, manifest: Descriptor | undefined): Descriptor | undefined {
+  if (config === undefined || !IMAGE_CONFIGS.has(config.mediaType)) return undefined;
+  return manifest !== undefined && isAttestation(manifest) ? undefined : config;
 }
 
 async function inspectLayer(layer: Descriptor, { nameOf, verifyWith }: InspectOptions): Promise<LayerReport> {
@@ -75,32 +85,21 @@ async function inspectLayer(layer: Descriptor, { nameOf, verifyWith }: InspectOp
         const name = kid === undefined ? undefined : nameOf(kid);
         return { alg, ...(kid === undefined ? {} : { kid }), ...(name === undefined ? {} : { name }) };
       });
-      const opens = verifyWith === undefined || !isJweScheme(scheme) ? undefined : await canOpen(part, verifyWith);
-      reports.push({ recipients, ...(opens === undefined ? {} : { opens }) });
+      const tried = verifyWith !== undefined && isJweScheme(scheme);
+      reports.push({ recipients, ...(tried ? { opens: (await openAny([part], verifyWith)) !== undefined } : {}) });
     }
     annotations.push({ scheme, parts: reports });
   }
   const { digest, size, mediaType } = layer;
-  return { digest, size, mediaType, encrypted: isEncrypted(layer), annotations, ...(isStatement(layer) ? { attestation: true as const } : {}) };
+  const attestation = isStatement(layer) ? { attestation: true as const } : {};
+  return { digest, size, mediaType, encrypted: isEncrypted(layer), annotations, ...attestation };
 }
 
-async function canOpen(part: Buffer, keys: PrivateKeys): Promise<boolean> {
-  try {
-    await open(part, keys);
-    return true;
-  } catch (error) {
-    if (error instanceof KeystoreError) return false;
-    throw error;
-  }
-}
-
-async function readConfig(store: ImageSource, config: Descriptor, count: (config: Descriptor) => void): Promise<JsonObject> {
+async function readConfig(source: ImageSource, config: Descriptor): Promise<JsonObject> {
   const what = `configuration ${config.digest}`;
-  count(config);
-  if (config.size > LIMITS.documentBytes) throw damaged(what, "is larger than 4 MiB");
-  const text = verify(await store.read(config), config, what).toString();
+  const text = (await readVerified(source, config, what)).toString();
   try {
-    const value: unknown = JSON.parse(text); // names are all that is taken from it, and Windows images have C:\\ in theirs
+    const value: unknown = JSON.parse(text); // only names are taken from it, and Windows images have C:\\ in theirs
     return isObject(value) ? value : {};
   } catch {
     throw damaged(what, "is not JSON");

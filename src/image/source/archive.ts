@@ -6,7 +6,7 @@ import { open } from "node:fs/promises";
 import { dirname } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { pack } from "tar-stream";
-import { KeystoreError } from "../../errors.ts";
+import { imageError, KeystoreError } from "../../errors.ts";
 import { syncFolder } from "../../fs/files.ts";
 import { changedMeanwhile, damaged, LIMITS } from "../documents.ts";
 import type { ImageSource } from "./source.ts";
@@ -27,7 +27,7 @@ interface Archive {
 /** Opens the image `tag` of an archive, or all of its images. */
 export async function openArchive(path: string, tag: string | undefined): Promise<ImageSource> {
   const found = statSync(path, { throwIfNoEntry: false });
-  if (found === undefined) throw new KeystoreError("image", `there is no archive ${path}`, "check the path");
+  if (found === undefined) throw imageError(`there is no archive ${path}`, "check the path");
   if (!found.isFile()) throw damaged(path, "is not a regular file");
   const file = realpathSync(path); // a link to it stays one
   const archive = withFile(file, (fd) => ({ file, stat: fstatSync(fd), entries: readTar(fd, (reason) => badTar(file, reason)) }));
@@ -56,7 +56,7 @@ function missing(file: string, digest: string): never {
 }
 
 function badTar(file: string, reason: string): KeystoreError {
-  return new KeystoreError("image", `${file} ${reason}`, "an OCI archive is a tar of plain files and folders, each of them once: fetch it again, or write it with skopeo copy");
+  return imageError(`${file} ${reason}`, "an OCI archive is a tar of plain files and folders, each of them once: fetch it again, or write it with skopeo copy");
 }
 
 function withFile<T>(file: string, work: (fd: number) => T): T {

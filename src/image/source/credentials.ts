@@ -5,7 +5,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { readSmallFile } from "../../fs/files.ts";
 import { isObject, member, parseJson, type JsonObject } from "../../json.ts";
-import { KeystoreError } from "../../errors.ts";
+import { imageError } from "../../errors.ts";
 
 /** A user name and a password. An identity token (docker's OAuth2 logins) is none, and not read. */
 export interface Credentials {
@@ -21,7 +21,7 @@ export function credentialsFor(host: string, path: string): Credentials | undefi
   for (const file of authFiles()) {
     const bytes = readSmallFile(file, MAX_AUTH_FILE)?.bytes;
     if (bytes === undefined) continue;
-    const config = parseJson(bytes, 8, (reason) => new KeystoreError("image", `${file} ${reason}`, "log in again, or mend it"));
+    const config = parseJson(bytes, 8, (reason) => imageError(`${file} ${reason}`, "log in again, or mend it"));
     const found = isObject(config) ? lookUp(config, host, path) : undefined;
     if (found !== undefined) return found;
   }
@@ -67,7 +67,7 @@ function askHelper(helper: string, host: string): Credentials | undefined {
   if (!/^[A-Za-z0-9._-]+$/.test(helper)) return undefined;
   const { status, stdout } = spawnSync(`docker-credential-${helper}`, ["get"], { input: host, timeout: HELPER_TIMEOUT, killSignal: "SIGKILL", stdio: ["pipe", "pipe", "ignore"] });
   if (status !== 0) return undefined;
-  const answer = parseJson(stdout, 4, (reason) => new KeystoreError("image", `what docker-credential-${helper} answered ${reason}`, "try it by hand"));
+  const answer = parseJson(stdout, 4, (reason) => imageError(`what docker-credential-${helper} answered ${reason}`, "try it by hand"));
   const [username, password] = isObject(answer) ? [member(answer, "Username"), member(answer, "Secret")] : [];
   return typeof username === "string" && typeof password === "string" ? { username, password } : undefined;
 }

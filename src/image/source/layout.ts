@@ -2,7 +2,7 @@
 
 import { closeSync, openSync, realpathSync, type Stats } from "node:fs";
 import { join } from "node:path";
-import { KeystoreError } from "../../errors.ts";
+import { imageError } from "../../errors.ts";
 import { readSmallFile, removeFile, writeFileSafely, type SmallFile } from "../../fs/files.ts";
 import { withLock } from "../../fs/lock.ts";
 import { changedMeanwhile, damaged, LIMITS, parseDocument, type Document } from "../documents.ts";
@@ -48,7 +48,7 @@ export function layoutRoot(bytes: Buffer, tag: string | undefined, where: string
   const selected = document.manifests.flatMap(({ annotations }, place) => (tag === undefined || annotations.get(REF_NAME) === tag ? [place] : []));
   if (selected.length > 0) return { document, selected };
   const tags = document.manifests.map(({ annotations }) => annotations.get(REF_NAME)).filter((one) => one !== undefined);
-  throw new KeystoreError("image", `no image ${tag ?? ""} in ${where}`, tags.length === 0 ? "it has no tags: name it without one" : `it has ${tags.slice(0, 5).join(", ")}`);
+  throw imageError(`no image ${tag ?? ""} in ${where}`, tags.length === 0 ? "it has no tags: name it without one" : `it has ${tags.slice(0, 5).join(", ")}`);
 }
 
 function makeLike(path: string, index: Stats): void {
@@ -63,6 +63,6 @@ function makeLike(path: string, index: Stats): void {
 /** Reads a document; layers are never read, so anything larger than a document may be is refused. */
 function readFile(path: string): SmallFile {
   const file = readSmallFile(path, LIMITS.documentBytes);
-  if (file === undefined) throw new KeystoreError("image", `cannot read ${path}: ENOENT`, "nothing was written; check that it is a complete OCI layout");
+  if (file === undefined) throw imageError(`cannot read ${path}: ENOENT`, "nothing was written; check that it is a complete OCI layout");
   return file;
 }

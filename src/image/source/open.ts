@@ -1,7 +1,7 @@
 // IMAGE on the command line. A new kind of source is a file beside this one and a row here.
 
 import { existsSync } from "node:fs";
-import { KeystoreError, printable } from "../../errors.ts";
+import { printable, usageError } from "../../errors.ts";
 import { openArchive } from "./archive.ts";
 import { openLayout } from "./layout.ts";
 import { openRegistry } from "./registry.ts";
@@ -28,7 +28,7 @@ export const IMAGE = TRANSPORTS.map(({ prefix, form }) => prefix + form).join(",
 /** Opens an image. @throws KeystoreError `usage` if the text names none, `image` if it is not there */
 export async function openImage(text: string, tlsVerify: boolean): Promise<ImageSource> {
   const transport = TRANSPORTS.find(({ prefix }) => text.startsWith(prefix) && text.length > prefix.length);
-  if (transport === undefined) throw new KeystoreError("usage", `"${printable(text, 128)}" is no image`, `use ${IMAGE}`);
+  if (transport === undefined) throw usageError(`"${printable(text, 128)}" is no image`, `use ${IMAGE}`);
   return await transport.open(text.slice(transport.prefix.length), tlsVerify);
 }
 

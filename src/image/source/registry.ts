@@ -1,7 +1,7 @@
 // An image in a registry: docker://HOST[:PORT]/PATH[:TAG|@DIGEST], by the OCI distribution API. Manifests only.
 
 import { getCACertificates, setDefaultCACertificates } from "node:tls";
-import { KeystoreError, printable } from "../../errors.ts";
+import { imageError, KeystoreError, printable, usageError } from "../../errors.ts";
 import { isObject, member, parseJson } from "../../json.ts";
 import { changedMeanwhile, damaged, digestOf, isDigest, LIMITS, parseDocument, type Descriptor } from "../documents.ts";
 import { credentialsFor, type Credentials } from "./credentials.ts";
@@ -33,7 +33,7 @@ function parseReference(text: string): Reference {
   const valid = /^[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$/.test(path) && /^[A-Za-z0-9.-]+(?::\d{1,5})?$/.test(host);
   if (!valid || (digest !== undefined && !isDigest(digest))) {
     const shown = text.replace(/^[^/]*:[^/]*@/, "…@"); // a user and a password do not belong there, nor into a log
-    throw new KeystoreError("usage", `"docker://${printable(shown, 128)}" is no image reference`, "use docker://HOST[:PORT]/PATH[:TAG]");
+    throw usageError(`"docker://${printable(shown, 128)}" is no image reference`, "use docker://HOST[:PORT]/PATH[:TAG]");
   }
   return { host, path, reference: digest ?? tag ?? "latest" };
 }
@@ -46,7 +46,7 @@ function parseReference(text: string): Reference {
 export async function openRegistry(text: string, tlsVerify: boolean): Promise<ImageSource> {
   const { host, path, reference } = parseReference(text);
   if (!tlsVerify && !THIS_MACHINE.test(host)) {
-    throw new KeystoreError("usage", `${host} is not this machine`, "--tls-verify=false is for a registry on localhost");
+    throw usageError(`${host} is not this machine`, "--tls-verify=false is for a registry on localhost");
   }
   // Node knows its own authorities; skopeo and docker trust the system's, where a company puts its own.
   if (tlsVerify) setDefaultCACertificates([...getCACertificates("default"), ...getCACertificates("system")]);
@@ -86,7 +86,7 @@ async function fetchManifest(send: Send, base: string, reference: string, host: 
   const response = await send(`${base}/manifests/${reference}`, { headers: { accept: ACCEPT } });
   if (response.status === 404) {
     await response.body?.cancel();
-    throw new KeystoreError("image", `no image ${reference} at ${base}`, "check the name, the tag and who may see it");
+    throw imageError(`no image ${reference} at ${base}`, "check the name, the tag and who may see it");
   }
   const bytes = await body(response, host);
   return { bytes, digest: digestOf(bytes), mediaType: response.headers.get("content-type") ?? "" };
@@ -105,9 +105,9 @@ async function putManifest(send: Send, base: string, reference: string, mediaTyp
 function expectStatus(response: Response, status: number, host: string): void {
   if (response.status === status) return;
   if (response.status === 401 || response.status === 403) {
-    throw new KeystoreError("image", `${host} refuses these credentials (HTTP ${response.status})`, `log in with skopeo login ${host}, or podman or docker login`);
+    throw imageError(`${host} refuses these credentials (HTTP ${response.status})`, `log in with skopeo login ${host}, or podman or docker login`);
   }
-  throw new KeystoreError("image", `${host} answered HTTP ${response.status}`, "see the registry's log");
+  throw imageError(`${host} answered HTTP ${response.status}`, "see the registry's log");
 }
 
 /** The body of a successful answer, at most 4 MiB. */
@@ -153,13 +153,13 @@ async function request(url: string, outgoing: Outgoing, host: string): Promise<R
   } catch (error) {
     throw unreachable(error, host);
   }
-  throw new KeystoreError("image", `${host} leads to an address without TLS`, "nothing was written; see the registry's configuration");
+  throw imageError(`${host} leads to an address without TLS`, "nothing was written; see the registry's configuration");
 }
 
 function unreachable(error: unknown, host: string): KeystoreError {
   const { name, cause } = error instanceof Error ? error : {};
   const why = cause instanceof Error && "code" in cause ? String(cause.code) : name === "TimeoutError" ? `no whole answer within ${TIMEOUT / 1000} s` : "no whole answer";
-  return new KeystoreError("image", `cannot reach ${host}: ${printable(why, 64)}`, "check the name, the network and its certificate; a registry on localhost may need --tls-verify=false");
+  return imageError(`cannot reach ${host}: ${printable(why, 64)}`, "check the name, the network and its certificate; a registry on localhost may need --tls-verify=false");
 }
 
 async function answerChallenge(challenge: string, credentials: Credentials | undefined, scope: string, host: string, plain: boolean): Promise<string | undefined> {
@@ -170,7 +170,7 @@ async function answerChallenge(challenge: string, credentials: Credentials | und
   if (!/^bearer\b/i.test(challenge) || realm === undefined || !URL.canParse(realm)) return undefined;
   const url = new URL(realm);
   if (url.protocol !== "https:" && !(plain && url.protocol === "http:" && THIS_MACHINE.test(url.host))) {
-    throw new KeystoreError("image", `${host} sends credentials to ${printable(url.origin, 128)}, which has no TLS`, "nothing was sent there; see the registry's token realm");
+    throw imageError(`${host} sends credentials to ${printable(url.origin, 128)}, which has no TLS`, "nothing was sent there; see the registry's token realm");
   }
   const service = parameter("service");
   if (service !== undefined) url.searchParams.set("service", service);

@@ -1,0 +1,212 @@
+// The tree of an image's documents: one walk, which reads each document once, and what else goes by that tree.
+
+import { countParts } from "./annotations.ts";
+import {
+  damaged, digestOf, isIndex, LIMITS, parseDocument, REFERENCE_DIGEST, verify, type Descriptor, type Document,
+} from "./documents.ts";
+import { editJson, type Edit } from "./edit.ts";
+import type { ImageSource, NewDocument } from "./source/source.ts";
+
+/** A document of a tree. A document that several others point to is one node. */
+export interface Node {
+  /** What pointed to it first; undefined for the root. */
+  readonly descriptor: Descriptor | undefined;
+  readonly document: Document;
+  /** What an index points to, as far as it is part of the image that is meant. */
+  readonly children: readonly Child<Node>[];
+}
+
+/** What an entry of an index points to: a node, or whatever else the walk made of it. */
+export interface Child<T> {
+  /** The entry's place in the index. */
+  readonly place: number;
+  readonly descriptor: Descriptor;
+  readonly node: T;
+}
+
+/** A manifest as an index points to it; without a descriptor it is the root. */
+export interface ManifestEntry {
+  readonly descriptor: Descriptor | undefined;
+  readonly document: Document & { kind: "manifest" };
+}
+
+/** Throws where an image has more than {@link LIMITS} allow. */
+export interface Counter {
+  readonly document: (descriptor: Descriptor) => void;
+  readonly layers: (layers: readonly Descriptor[]) => void;
+}
+
+/** Counts the documents and the layers of an image. */
+export function limitCounter(): Counter {
+  let [documents, bytes, count, parts] = [0, 0, 0, 0];
+  return {
+    document: ({ size }) => {
+      if (++documents > LIMITS.documents) throw damaged("the image", `has more than ${LIMITS.documents} documents`);
+      if ((bytes += size) <= LIMITS.bytes) return;
+      throw damaged("the image", `has documents of more than ${LIMITS.bytes / 1024 / 1024} MiB`);
+    },
+    layers: (layers) => {
+      if ((count += layers.length) > LIMITS.layers) throw damaged("the image", `has more than ${LIMITS.layers} layers`);
+      parts = layers.reduce((sum, layer) => sum + countParts(layer), parts);
+      if (parts > LIMITS.parts) throw damaged("the image", `has more than ${LIMITS.parts} wrapped keys`);
+    },
+  };
+}
+
+/** What the walk made of a document, and how many levels are below it. */
+interface Made<T> {
+  readonly node: T;
+  readonly height: number;
+}
+
+/** Reads the tree of the image that is meant. @throws KeystoreError `image` if it is damaged or beyond a limit */
+export async function loadTree(source: ImageSource): Promise<Node> {
+  return await walk<Node>(source, "image", (document, children, descriptor) => ({ descriptor, document, children }));
+}
+
+/**
+ * The one walk: reads and verifies each document once, and makes something of it and of what was made of its children.
+ *
+ * @param scope `image`: what is meant, all of it readable and within the limits. `everything`: all that the root points
+ * to, but for what cannot be read and is no index: an artifact of its own kind, or a platform that was not copied along
+ */
+async function walk<T>(
+  source: ImageSource,
+  scope: "image" | "everything",
+  make: (document: Document, children: readonly Child<T>[], descriptor: Descriptor | undefined) => T,
+): Promise<T> {
+  const counter = scope === "image" ? limitCounter() : undefined;
+  const known = new Map<string, Made<T> | undefined>(); // by digest; undefined: it cannot be read
+
+  const visit = async (descriptor: Descriptor, depth: number): Promise<Made<T> | undefined> => {
+    const { digest } = descriptor;
+    const before = known.get(digest);
+    if (counter !== undefined && depth + (before?.height ?? 0) > LIMITS.nesting) {
+      throw damaged(`document ${digest}`, "is nested too deep");
+    }
+    if (before !== undefined || (known.has(digest) && !isIndex(descriptor))) return before;
+    counter?.document(descriptor);
+    const document = await readDocument(source, descriptor).catch((error: unknown) => {
+      if (scope === "image" || isIndex(descriptor)) throw error;
+      return undefined;
+    });
+    const made = document && (await makeOf(document, descriptor, depth));
+    known.set(digest, made);
+    return made;
+  };
+
+  const makeOf = async (
+    document: Document,
+    descriptor: Descriptor | undefined,
+    depth: number,
+    selected?: ReadonlySet<number>,
+  ): Promise<Made<T>> => {
+    const children: Child<T>[] = [];
+    let height = 0;
+    if (document.kind === "manifest") counter?.layers(document.layers);
+    else {
+      for (const [place, entry] of document.manifests.entries()) {
+        if (selected?.has(place) === false) continue;
+        const child = await visit(entry, depth + 1);
+        if (child === undefined) continue;
+        children.push({ place, descriptor: entry, node: child.node });
+        height = Math.max(height, child.height + 1);
+      }
+    }
+    return { node: make(document, children, descriptor), height };
+  };
+
+  const { document, selected } = await source.root();
+  return (await makeOf(document, undefined, 0, scope === "image" ? new Set(selected) : undefined)).node;
+}
+
+async function readDocument(source: ImageSource, descriptor: Descriptor): Promise<Document> {
+  const what = `document ${descriptor.digest}`;
+  return parseDocument(await readVerified(source, descriptor, what), what);
+}
+
+/** Reads and verifies what a descriptor points to. @throws KeystoreError `image`; the message names it as `what` */
+export async function readVerified(source: ImageSource, descriptor: Descriptor, what: string): Promise<Buffer> {
+  if (descriptor.size > LIMITS.documentBytes) throw damaged(what, "is larger than 4 MiB");
+  return verify(await source.read(descriptor), descriptor, what);
+}
+
+/**
+ * Every manifest of an image, platform by platform, as often as an index points to it: a few documents can point to
+ * one another very often, so the limits hold for that count, too.
+ */
+export function manifestEntries(root: Node): ManifestEntry[] {
+  const entries: ManifestEntry[] = [];
+  const counter = limitCounter();
+  const add = (descriptor: Descriptor | undefined, { document, children }: Node): void => {
+    if (descriptor !== undefined) counter.document(descriptor);
+    if (document.kind === "manifest") {
+      counter.layers(document.layers);
+      entries.push({ descriptor, document });
+    }
+    for (const child of children) add(child.descriptor, child.node);
+  };
+  add(undefined, root);
+  return entries;
+}
+
+/** Every document of a tree once, each after those it points to. */
+export function nodesOf(root: Node, nodes = new Set<Node>()): ReadonlySet<Node> {
+  if (nodes.has(root)) return nodes;
+  for (const { node } of root.children) nodesOf(node, nodes);
+  return nodes.add(root);
+}
+
+/** A tree after a change. */
+export interface ChangedTree {
+  /** The new documents by the digests of those they replace, each after those it points to. */
+  readonly renamed: ReadonlyMap<string, NewDocument>;
+  /** The text of the root. */
+  readonly root: string;
+}
+
+/** Makes the edits of manifests, and in the indexes above what follows from them. Everything else stays byte for byte. */
+export function changeTree(root: Node, edits: ReadonlyMap<Node, readonly Edit[]>): ChangedTree {
+  const renamed = new Map<string, NewDocument>();
+  let text = root.document.text;
+  for (const node of nodesOf(root)) {
+    const { descriptor, document } = node;
+    text = editJson(document.text, document.kind === "manifest" ? (edits.get(node) ?? []) : indexEdits(node, renamed));
+    if (descriptor === undefined || text === document.text) continue;
+    const bytes = Buffer.from(text);
+    const digest = digestOf(bytes, descriptor.digest.split(":")[0]);
+    renamed.set(descriptor.digest, { digest, mediaType: descriptor.mediaType, bytes });
+  }
+  return { renamed, root: text }; // the root comes last
+}
+
+function indexEdits({ document, children }: Node, renamed: ReadonlyMap<string, NewDocument>): Edit[] {
+  const edits: Edit[] = [];
+  for (const { place, descriptor } of children) {
+    const fresh = renamed.get(descriptor.digest);
+    if (fresh === undefined) continue;
+    const path = ["manifests", place] as const;
+    edits.push({ path: [...path, "digest"], value: fresh.digest }, { path: [...path, "size"], value: fresh.bytes.length });
+    edits.push({ path: [...path, "data"], value: undefined }); // a copy of the old document (image-spec, descriptor.md)
+  }
+  for (const [place, { annotations }] of (document.kind === "index" ? document.manifests : []).entries()) {
+    const sibling = renamed.get(annotations.get(REFERENCE_DIGEST) ?? ""); // what an attestation is about
+    if (sibling === undefined) continue;
+    edits.push({ path: ["manifests", place, "annotations", REFERENCE_DIGEST], value: sibling.digest });
+  }
+  return edits;
+}
+
+/**
+ * Those of the digests that nothing in the image points to, whatever its tags.
+ *
+ * @throws KeystoreError `image` if an index of it cannot be read
+ */
+export async function unreferenced(source: ImageSource, digests: readonly string[]): Promise<string[]> {
+  const reached = new Set<string>();
+  await walk(source, "everything", (document) => {
+    const pointers = document.kind === "index" ? document.manifests : [document.config, ...document.layers];
+    for (const pointer of pointers) if (pointer !== undefined) reached.add(pointer.digest);
+  });
+  return digests.filter((digest) => !reached.has(digest));
+}
