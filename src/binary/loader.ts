@@ -3,4 +3,4 @@
 
 import { evaluate } from "./cached.ts";
 
-(evaluate("exec") as (load: NodeJS.Require) => void)(require);
+evaluate("exec")(require);

@@ -1,7 +1,7 @@
 // config: the ocicrypt.conf that names this very binary, and where each client wants it.
 
 import { resolve } from "node:path";
-import { CONTAINERD_CONF, CONTAINERD_KEYS } from "../doctor/containerd.ts";
+import { CONTAINERD_CONF, CONTAINERD_KEYS } from "../doctor/containerd-config.ts";
 import { usageError } from "../errors.ts";
 import { storeLocation } from "../keystore/location.ts";
 import { print, printJson, tell, type Cli } from "./shared.ts";
@@ -53,9 +53,9 @@ function ocicryptConf(provider: string, invocation: object): object {
 }
 
 /** `path` stands below `cmd`. */
-function startedProgram(provider: string, dir: string, { passphraseFile, masterKeyFile }: SecretArgs): object {
+function startedProgram(provider: string, keystore: string, { passphraseFile, masterKeyFile }: SecretArgs): object {
   const secrets = [...(passphraseFile === undefined ? [] : ["--passphrase-file", passphraseFile]), ...(masterKeyFile === undefined ? [] : ["--master-key-file", masterKeyFile])];
-  return { cmd: { path: process.execPath, args: ["--keystore", dir, "--provider", provider, ...secrets] } };
+  return { cmd: { path: process.execPath, args: ["--keystore", keystore, "--provider", provider, ...secrets] } };
 }
 
 /** Since ocicrypt 1.3.0 with `grpc-tls`; older ones do not know it, and would send without TLS. */

@@ -1,9 +1,9 @@
-// doctor: what keeps images from being encrypted and decrypted here, and the way out.
+// doctor: what keeps images from being encrypted and decrypted here, and how to fix it.
 
-import { KeystoreError } from "../errors.ts";
-import { mend, examine } from "../doctor/doctor.ts";
-import type { Check } from "../doctor/check.ts";
-import { storeLocation } from "../keystore/location.ts";
+import { usageError } from "../errors.ts";
+import type { Finding } from "../doctor/check.ts";
+import { examine, fix } from "../doctor/doctor.ts";
+import { cliStore } from "./secrets.ts";
 import { print, printJson, tell, type Cli } from "./shared.ts";
 
 /** Adds the command. */
@@ -13,23 +13,33 @@ export function doctor(cli: Cli): void {
     "Check the key store, the configuration and the clients",
     (yargs) =>
       yargs
-        .option("fix", { type: "boolean", default: false, describe: "Mend what can be mended without losing anything" })
-        .option("force", { type: "boolean", default: false, describe: "With --fix: also remove the lock of a process that cannot be seen from here" })
+        .option("fix", {
+          type: "boolean",
+          default: false,
+          describe: "Fix what can be fixed without losing anything",
+        })
+        .option("force", {
+          type: "boolean",
+          default: false,
+          describe: "With --fix: also remove the lock of a process that cannot be seen from here",
+        })
         .option("json", { type: "boolean", default: false, describe: "As JSON, for programs" })
         .example("$0 doctor", "A line for each check; exit code 1 if one fails")
         .example("$0 doctor --fix", "Permissions, and what crashes left behind"),
-    async ({ keystore, fix, force, json, ...secrets }) => {
-      if (force && !fix) throw new KeystoreError("usage", "--force is for --fix", "give both: ocicrypt-keystore doctor --fix --force");
-      const dir = storeLocation(keystore);
-      if (fix) for (const mended of await mend(dir, secrets, force)) tell(mended);
-      const checks = await examine(dir, secrets);
-      if (json) printJson({ checks: checks.map(({ mend: _, ...check }) => check) });
-      else print(checks.map(line).join("\n"));
-      if (checks.some(({ status }) => status === "fail")) process.exitCode = 1;
+    async ({ keystore, fix: fixing, force, json, ...secrets }) => {
+      if (force && !fixing) {
+        throw usageError("--force is for --fix", "give both: ocicrypt-keystore doctor --fix --force");
+      }
+      const store = cliStore({ keystore, ...secrets });
+      if (fixing) for (const done of await fix(store, secrets, force)) tell(done);
+      const findings = await examine(store, secrets);
+      if (json) printJson({ checks: findings.map(({ fix: _, ...finding }) => finding) });
+      else print(findings.map(line).join("\n"));
+      if (findings.some(({ status }) => status === "fail")) process.exitCode = 1;
     },
   );
 }
 
-function line({ id, status, message, hint }: Check): string {
+function line({ id, status, message, hint }: Finding): string {
   return `${status.padEnd(6)}${id}: ${message}${hint === undefined ? "" : `; ${hint}`}`;
 }

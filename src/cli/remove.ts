@@ -18,7 +18,10 @@ export function remove(cli: Cli): void {
         .example("$0 remove alice --force", "Move its private keys to removed/"),
     async ({ keystore, KEY, force, purge, ...secrets }) => {
       const { removed, wasDefault } = await removeKey(cliStore({ keystore, ...secrets }), KEY, { force, purge });
-      for (const { kid, movedTo } of removed) tell(movedTo === undefined ? `removed ${kid}` : `removed ${kid}: ${movedTo.endsWith(".holder") ? "what asks its holder" : "its private key"} is now ${movedTo}`);
+      for (const { kid, movedTo, held } of removed) {
+        const what = held ? "what asks its holder" : "its private key";
+        tell(movedTo === undefined ? `removed ${kid}` : `removed ${kid}: ${what} is now ${movedTo}`);
+      }
       if (wasDefault) tell("there is no default key any more: set one with ocicrypt-keystore default NAME");
     },
   );

@@ -3,9 +3,8 @@
 import { availableParallelism } from "node:os";
 import { KeystoreError, usageError } from "../errors.ts";
 import { refuseOpenMode } from "../fs/files.ts";
-import { storeLocation } from "../keystore/location.ts";
 import type { ServeOptions } from "../serve/serve.ts";
-import { cliSecrets } from "./secrets.ts";
+import { cliStore } from "./secrets.ts";
 import { mustReadFile, tell, type Cli } from "./shared.ts";
 
 const PEM = "name a PEM file";
@@ -39,8 +38,7 @@ export function serve(cli: Cli): void {
       if (address.kind === "unix" && tls !== undefined) throw usage("TLS is not for a unix socket", "its mode says who may call: leave the --tls options out");
       await start(
         {
-          dir: storeLocation(keystore),
-          secrets: cliSecrets(secrets),
+          store: cliStore({ keystore, ...secrets }),
           address,
           socketMode: parseMode(socketMode ?? "0600"),
           tls,

@@ -1,56 +1,81 @@
-// What a check is, and how one is made.
+// What a check is, and how one is run.
 
-import { accessSync, constants, statSync } from "node:fs";
-import { join } from "node:path";
 import { asKeystoreError, printable } from "../errors.ts";
+import type { Context } from "./context.ts";
 
-/** What one look came to. An id is there once where all is well, else once for each thing found. */
+/** One row of doctor's list. */
 export interface Check {
+  /** Stable: programs rely on it. */
   readonly id: string;
-  readonly status: "ok" | "warn" | "fail";
+  /**
+   * Looks, and reports each problem.
+   *
+   * @returns what to say if there was no problem, or {@link skip} if it could not look
+   * @throws anything: that is reported as a failure
+   */
+  readonly run: (context: Context, report: Report) => Outcome | Promise<Outcome>;
+}
+
+/** What a check returns. */
+export type Outcome = string | Skipped;
+
+/** Why a check could not look: what it looks at is not there. */
+export interface Skipped {
+  readonly skipped: string;
+}
+
+/** How a check reports problems. */
+export interface Report {
+  readonly warn: Note;
+  readonly fail: Note;
+}
+
+/** Reports one problem. `fix` solves it and loses nothing; it runs while the store's lock is held. */
+export type Note = (message: string, hint: string, fix?: () => void) => void;
+
+/** What doctor says: one finding if the check passed or was skipped, else one for each problem. */
+export interface Finding {
+  readonly id: string;
+  readonly status: "ok" | "warn" | "fail" | "skip";
   readonly message: string;
-  /** The way out, where it is not ok. */
+  /** What the user can do about a problem. */
   readonly hint?: string;
-  /** Mends it without losing anything; runs while the store's lock is held. */
-  readonly mend?: () => void;
+  readonly fix?: () => void;
 }
 
-/** Notes something found. */
-export type Note = (message: string, hint: string, mend?: () => void) => void;
+const MAX_LINE = 1024; // characters of a message or a hint: names of files may be long and hold anything
 
-const MAX_LINE = 1024; // characters of a message or a hint: paths and names of files may be anything
-
-/** Runs one check: `look` notes what it finds, and gives the message for where that is nothing. What it throws is a failure. */
-export async function check(id: string, look: (warn: Note, fail: Note) => string | Promise<string>): Promise<Check[]> {
-  const found: Check[] = [];
-  const note = (status: "warn" | "fail"): Note => (message, hint, mend) =>
-    void found.push({ id, status, message: printable(message, MAX_LINE), hint: printable(hint, MAX_LINE), ...(mend && { mend }) });
-  const fine = await attempt(note("fail"), async () => await look(note("warn"), note("fail")));
-  return found.length > 0 ? found : [{ id, status: "ok", message: printable(fine ?? "", MAX_LINE) }];
+/** What a check returns that could not look. */
+export function skip(reason: string): Skipped {
+  return { skipped: reason };
 }
 
-/** A part of a check that may throw, which is noted then: undefined. */
-export async function attempt<T>(note: Note, part: () => T | Promise<T>, mend?: () => void): Promise<T | undefined> {
+/** Runs one check. */
+export async function runCheck({ id, run }: Check, context: Context): Promise<Finding[]> {
+  const problems: Finding[] = [];
+  const note = (status: "warn" | "fail"): Note => (message, hint, fix) => {
+    const lines = { message: printable(message, MAX_LINE), hint: printable(hint, MAX_LINE) };
+    problems.push({ id, status, ...lines, ...(fix && { fix }) });
+  };
+  const report = { warn: note("warn"), fail: note("fail") };
+  const outcome = (await attempt(report.fail, async () => await run(context, report))) ?? "";
+  if (problems.length > 0) return problems;
+  if (typeof outcome === "string") return [{ id, status: "ok", message: printable(outcome, MAX_LINE) }];
+  return [{ id, status: "skip", message: printable(outcome.skipped, MAX_LINE) }];
+}
+
+/** Runs a part of a check. What it throws is reported, and the check goes on with undefined. */
+export async function attempt<T>(note: Note, part: () => T | Promise<T>, fix?: () => void): Promise<T | undefined> {
   try {
     return await part();
   } catch (error) {
     const { message, hint } = asKeystoreError(error);
-    note(message, hint, mend);
+    note(message, hint, fix);
     return undefined;
   }
 }
 
-/** Whether there is a file at `path` that this user may execute. */
-export function isProgram(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return statSync(path).isFile();
-  } catch {
-    return false;
-  }
-}
-
-/** Where a program is found on a PATH. */
-export function findProgram(name: string, path = process.env["PATH"] ?? ""): string | undefined {
-  return path.split(":").filter((folder) => folder.startsWith("/")).map((folder) => join(folder, name)).find(isProgram);
+/** A number with its noun: `1 name`, `2 names`; the words may hold a verb. */
+export function count(number: number, one: string, several: string): string {
+  return `${number} ${number === 1 ? one : several}`;
 }

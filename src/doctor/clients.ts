@@ -1,38 +1,48 @@
-// The clients on PATH, and whether the ocicrypt in each knows `provider:`. None is started for it: podman and buildah set
-// up their storage at every start, and a version does not tell. Go's programs carry the names of their packages, stripped or not.
+// Checks of the clients on PATH: whether the ocicrypt in each knows `provider:`. No client is started for it: podman
+// and buildah set up their storage at every start, and a version does not tell which ocicrypt it was built with. A Go
+// program holds the names of its packages, stripped or not.
 
 import { readFileSync } from "node:fs";
-import { check, findProgram, type Check } from "./check.ts";
+import { skip, type Check, type Outcome, type Report } from "./check.ts";
+import type { Context } from "./context.ts";
+import { findProgram } from "./programs.ts";
 
-const CLIENTS = ["skopeo", "podman", "buildah", "nerdctl", "ctr-enc", "ctd-decoder", "containerd", "crio"] as const;
+/** The clients, by the names of their programs. */
+export const CLIENTS = [
+  "skopeo", "podman", "buildah", "nerdctl", "ctr-enc", "ctd-decoder", "containerd", "crio",
+] as const;
+
 const ANY_WRAPPER = "ocicrypt/keywrap/"; // of every ocicrypt
 const KEY_PROVIDER = "ocicrypt/keywrap/keyprovider"; // since 1.1.0, with `provider:`
 
-/** Whether there is any, and a check for each. */
-export async function clientChecks(): Promise<Check[]> {
-  const found = CLIENTS.map((name) => ({ name, path: findProgram(name) }));
-  const checks = found.map(({ name, path }) => check(`client.${name}`, (warn) => (path === undefined ? "not on PATH" : probe(name, path, warn))));
-  const any = check("clients", (warn) => {
-    const names = found.filter(({ path }) => path !== undefined).map(({ name }) => name);
-    if (names.length === 0) warn(`none of ${CLIENTS.join(", ")} is on PATH`, "nothing to do if images are encrypted and decrypted elsewhere");
-    return names.join(", ");
-  });
-  return (await Promise.all([any, ...checks])).flat();
+/** There is any. */
+export function anyClient(_context: Context, { warn }: Report): Outcome {
+  const names = CLIENTS.filter((name) => findProgram(name) !== undefined);
+  const hint = "nothing to do if images are encrypted and decrypted elsewhere";
+  if (names.length === 0) warn(`none of ${CLIENTS.join(", ")} is on PATH`, hint);
+  return names.join(", ");
 }
 
-function probe(name: (typeof CLIENTS)[number], path: string, warn: (message: string, hint: string) => void): string {
-  if (name === "containerd") return `${path} (it starts ctd-decoder)`;
-  const program = contents(path);
-  if (program.includes(KEY_PROVIDER)) return `${path} knows provider:`;
-  if (!program.includes(ANY_WRAPPER)) return `${path}, not probed: there is no ocicrypt to be read in it, perhaps it is a script`;
-  warn(`${path} does not know provider: ("Provided protocol not recognized"): it is built with ocicrypt before 1.1`, `install a newer ${name}, built with ocicrypt 1.1 or later, as Debian 13's skopeo, podman and buildah are`);
-  return "";
+/** A check that one client knows `provider:`. */
+export function knowsProvider(name: (typeof CLIENTS)[number]): Check["run"] {
+  return (_context, { warn }) => {
+    const path = findProgram(name);
+    if (path === undefined) return skip("not on PATH");
+    if (name === "containerd") return skip(`${path} starts ctd-decoder to decrypt`);
+    const program = contents(path);
+    if (program.includes(KEY_PROVIDER)) return `${path} knows provider:`;
+    if (!program.includes(ANY_WRAPPER)) return skip(`${path} holds no ocicrypt that can be read: it may be a script`);
+    const message = `${path} does not know provider: ("Provided protocol not recognized")`;
+    const hint = `install a newer ${name}, built with ocicrypt 1.1 or later`;
+    warn(`${message}: it is built with ocicrypt before 1.1`, `${hint}, as Debian 13's skopeo, podman and buildah are`);
+    return "";
+  };
 }
 
 function contents(path: string): Buffer {
   try {
     return readFileSync(path);
   } catch {
-    return Buffer.alloc(0); // to be executed, not read
+    return Buffer.alloc(0); // a program may be executable and not readable
   }
 }

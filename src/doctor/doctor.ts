@@ -1,95 +1,118 @@
-// All checks, in the order in which things depend on each other, and what can be mended.
+// The list of all checks, how it is run, and how what it finds is fixed.
 
-import { existsSync } from "node:fs";
 import { asKeystoreError } from "../errors.ts";
-import { isLeftBehind, lockOwner } from "../fs/lock-owner.ts";
 import { removeLock } from "../fs/lock.ts";
-import { storeLocation } from "../keystore/location.ts";
+import { isLeftBehind, lockOwner } from "../fs/lock-owner.ts";
 import type { SecretFiles } from "../at-rest/secret-files.ts";
-import { changeStore, storeLocks } from "../keystore/store-lock.ts";
-import type { Check } from "./check.ts";
-import { clientChecks } from "./clients.ts";
-import { configChecks, readProviders, type Provider } from "./config-file.ts";
-import { CONTAINERD_CONF, containerdChecks } from "./containerd.ts";
-import { holderChecks } from "./holders.ts";
+import type { Store } from "../keystore/store.ts";
+import { runCheck, type Check, type Finding } from "./check.ts";
+import { anyClient, CLIENTS, knowsProvider } from "./clients.ts";
+import {
+  configArgs, configFile, configGrpc, configJson, configPath, configProvider, configVariable, withConfig,
+} from "./config.ts";
+import {
+  containerdDecoder, containerdKeyModel, containerdKeys, containerdProvider, containerdPull, containerdZstd,
+  withContainerd,
+} from "./containerd.ts";
+import { newContext, type Context } from "./context.ts";
+import { storeHolders } from "./holders.ts";
+import { storeKeys, storeLocked, storeTwice, storeUnnamed } from "./keys.ts";
 import { roundTrip } from "./round-trip.ts";
-import { storeChecks } from "./store.ts";
+import {
+  inStore, storeDefault, storeFolder, storeLeftovers, storeLock, storeModes, storeNames, storeOwners,
+} from "./store.ts";
+
+/** Checks of the store's files: those whose problems can have a fix. */
+const STORE_CHECKS: readonly Check[] = [
+  { id: "store", run: storeFolder },
+  { id: "store.modes", run: inStore(storeModes) },
+  { id: "store.owners", run: inStore(storeOwners) },
+  { id: "store.leftovers", run: inStore(storeLeftovers) },
+  { id: "store.lock", run: inStore(storeLock) },
+  { id: "store.names", run: inStore(storeNames) },
+  { id: "store.default", run: inStore(storeDefault) },
+  { id: "store.keys", run: inStore(storeKeys) },
+  { id: "store.unnamed", run: inStore(storeUnnamed) },
+  { id: "store.twice", run: inStore(storeTwice) },
+  { id: "store.locked", run: inStore(storeLocked) },
+];
+
+/** All checks, in the order in which they depend on each other. */
+const CHECKS: readonly Check[] = [
+  ...STORE_CHECKS,
+  { id: "store.holders", run: inStore(storeHolders) },
+  { id: "config.variable", run: configVariable },
+  { id: "config.file", run: withConfig(configFile) },
+  { id: "config.json", run: withConfig(configJson) },
+  { id: "config.provider", run: withConfig(configProvider) },
+  { id: "config.path", run: withConfig(configPath) },
+  { id: "config.args", run: withConfig(configArgs) },
+  { id: "config.grpc", run: withConfig(configGrpc) },
+  { id: "clients", run: anyClient },
+  ...CLIENTS.map((name) => ({ id: `client.${name}`, run: knowsProvider(name) })),
+  { id: "containerd.decoder", run: withContainerd(containerdDecoder) },
+  { id: "containerd.keys", run: withContainerd(containerdKeys) },
+  { id: "containerd.provider", run: withContainerd(containerdProvider) },
+  { id: "containerd.zstd", run: withContainerd(containerdZstd) },
+  { id: "containerd.key-model", run: withContainerd(containerdKeyModel) },
+  { id: "containerd.pull", run: withContainerd(containerdPull) },
+  { id: "round-trip", run: roundTrip },
+];
 
 /** Looks at everything and changes nothing. */
-export async function examine(dir: string, given: SecretFiles): Promise<Check[]> {
-  const file = configFile();
-  const own = ownProvider(file);
-  const store = await storeChecks(dir, secretsOf(given, own));
-  const holders = await holderChecks(dir);
-  const askHolders = holders.every(({ status }) => status !== "fail");
-  return [
-    ...store,
-    ...holders,
-    ...(await configChecks(file, dir)),
-    ...(await clientChecks()),
-    ...(await containerdChecks()),
-    ...(await (own === undefined ? roundTrip(asConfigured(dir, given), dir, askHolders) : roundTrip(own, storeLocation(own.options?.keystore), askHolders))),
-  ];
+export async function examine(store: Store, given: SecretFiles): Promise<Finding[]> {
+  return await runChecks(CHECKS, newContext(store, given));
+}
+
+async function runChecks(checks: readonly Check[], known: Omit<Context, "failed">): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  const failed = (id: string): boolean => findings.some((one) => one.id === id && one.status === "fail");
+  for (const check of checks) findings.push(...(await runCheck(check, { ...known, failed })));
+  return findings;
 }
 
 /**
- * Mends what can be mended without losing anything.
+ * Fixes what can be fixed without losing anything.
  *
- * @param force also the lock of a process that cannot be seen from here
+ * @param force also remove the lock of a process that cannot be seen from here
  * @returns a line for each thing
  */
-export async function mend(dir: string, given: SecretFiles, force: boolean): Promise<string[]> {
-  const secrets = secretsOf(given, ownProvider(configFile()));
+export async function fix(looked: Store, given: SecretFiles, force: boolean): Promise<string[]> {
+  const context = newContext(looked, given);
+  const { store } = context;
   const lines = new Map<string, string>();
-  for (const path of storeLocks(dir)) await mendLock(path, force, lines);
-  const fresh = async (): Promise<Check[]> => (await storeChecks(dir, secrets)).filter((check) => check.mend !== undefined && !lines.has(check.message));
-  if ((await fresh()).length === 0) return [...lines.values()]; // nothing is written to a store that needs nothing
-  await changeStore(dir, async () => {
-    // One mended thing lets another be seen: a secret that can be used only now opens what is locked.
-    for (let found = await fresh(); found.length > 0; found = await fresh()) {
-      for (const { message, mend: mendIt } of found) {
-        try {
-          mendIt?.();
-          lines.set(message, `mended: ${message}`);
-        } catch (error) {
-          lines.set(message, `not mended: ${message}: ${asKeystoreError(error).message}`);
-        }
-      }
+  for (const path of store.locks()) await fixLock(path, force, lines);
+  const find = async (): Promise<Finding[]> => {
+    const findings = await runChecks(STORE_CHECKS, context);
+    return findings.filter((finding) => finding.fix !== undefined && !lines.has(finding.message));
+  };
+  if ((await find()).length === 0) return [...lines.values()]; // do not write to a store that needs nothing
+  await store.change(async () => {
+    // A fix can reveal another problem, so repeat until none is left: a secret must be usable to open what is locked.
+    for (let problems = await find(); problems.length > 0; problems = await find()) {
+      for (const problem of problems) lines.set(problem.message, fixProblem(problem));
     }
   });
   return [...lines.values()];
 }
 
-/** Removes a lock that is left behind. It is not taken for that: nobody could help where it is in the way. */
-async function mendLock(path: string, force: boolean, lines: Map<string, string>): Promise<void> {
+function fixProblem(problem: Finding): string {
+  try {
+    problem.fix?.();
+    return `fixed: ${problem.message}`;
+  } catch (error) {
+    return `not fixed: ${problem.message}: ${asKeystoreError(error).message}`;
+  }
+}
+
+/** Removes a lock that is left behind. This does not take the lock: it could not, where a lock is in the way. */
+async function fixLock(path: string, force: boolean, lines: Map<string, string>): Promise<void> {
   try {
     const owner = lockOwner(path);
     if (owner.state === "none" || (!isLeftBehind(owner) && !(force && owner.state === "unknown"))) return;
     await removeLock(path, owner);
-    lines.set(path, `mended: ${path} of ${owner.who} ${owner.where} is removed`);
+    lines.set(path, `fixed: ${path} of ${owner.who} ${owner.where} is removed`);
   } catch (error) {
-    lines.set(path, `not mended: ${asKeystoreError(error).message}`);
+    lines.set(path, `not fixed: ${asKeystoreError(error).message}`);
   }
-}
-
-function configFile(): string | undefined {
-  return process.env["OCICRYPT_KEYPROVIDER_CONFIG"] || (existsSync(CONTAINERD_CONF) ? CONTAINERD_CONF : undefined);
-}
-
-/** The entry that starts this program, and not one of its commands. */
-function ownProvider(file: string | undefined): Provider | undefined {
-  return file === undefined ? undefined : readProviders(file).find(({ own, options }) => own && options !== undefined);
-}
-
-/** The secret is where the command line says, else where the client's provider gets it. */
-function secretsOf(given: SecretFiles, own: Provider | undefined): SecretFiles {
-  const { passphraseFile, masterKeyFile } = own?.options ?? {};
-  return { passphraseFile: given.passphraseFile ?? passphraseFile, masterKeyFile: given.masterKeyFile ?? masterKeyFile };
-}
-
-/** This program as `config` would name it. */
-function asConfigured(dir: string, { passphraseFile, masterKeyFile }: SecretFiles): Provider {
-  const options = { keystore: dir, provider: "keystore", ...(passphraseFile && { "passphrase-file": passphraseFile }), ...(masterKeyFile && { "master-key-file": masterKeyFile }) };
-  const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, value]);
-  return { name: "keystore", path: process.execPath, args, options: undefined, own: true };
 }

@@ -1,10 +1,10 @@
-// What a client asks a provider, and what it takes from the answer, for those who ask one to see whether it works.
+// What a client asks a provider, and what it takes from the answer: shared by the checks that ask one.
 
 import { isObject, member, parseJson } from "../json.ts";
 
 const ANSWER_DEPTH = 3; // the answer, its result, a list of integers
 
-/** A request to wrap for one recipient, `""` being the default key. @param optsdata base64 */
+/** A request to wrap for one recipient; `""` is the default key. @param optsdata base64 */
 export function wrapRequest(provider: string, recipient: string, optsdata: string): string {
   const parameters = { [provider]: [Buffer.from(recipient).toString("base64")] };
   return JSON.stringify({ op: "keywrap", keywrapparams: { ec: { Parameters: parameters }, optsdata } });
@@ -15,7 +15,11 @@ export function unwrapRequest(annotation: string): string {
   return JSON.stringify({ op: "keyunwrap", keyunwrapparams: { dc: { Parameters: null }, annotation } });
 }
 
-/** What an answer says for a request, such as `keywrapresults` and `annotation`. @param fail makes the error where it is not JSON */
+/**
+ * A member of a result in an answer, such as `annotation` of `keywrapresults`; undefined if the answer has none.
+ *
+ * @param fail makes the error to throw if the answer is not JSON
+ */
 export function resultIn(answer: Uint8Array, result: string, name: string, fail: (reason: string) => Error): unknown {
   const parsed = parseJson(answer, ANSWER_DEPTH, fail);
   const results = isObject(parsed) ? member(parsed, result) : undefined;

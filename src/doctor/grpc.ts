@@ -1,89 +1,106 @@
-// The servers that the configuration names, called as a client calls them.
+// Calls the servers that the configuration names, as a client calls them.
 
 import { readFileSync } from "node:fs";
 import { randomBytes } from "node:crypto";
-import { Client, credentials, setLogVerbosity, logVerbosity, status, type ChannelCredentials, type ServiceError } from "@grpc/grpc-js";
-import { errorCode, KeystoreError, printable } from "../errors.ts";
+import {
+  Client, credentials, logVerbosity, setLogVerbosity, status, type ChannelCredentials, type ServiceError,
+} from "@grpc/grpc-js";
+import { errorCode, ioError, KeystoreError, printable } from "../errors.ts";
 import { member, type JsonObject } from "../json.ts";
 import { decodeMessage, encodeMessage, SERVICE } from "../serve/service.ts";
-import { attempt, check, type Check } from "./check.ts";
+import { attempt, type Report } from "./check.ts";
+import type { Server } from "./config-file.ts";
 import { resultIn, unwrapRequest, wrapRequest } from "./exchange.ts";
-
-/** An entry of `key-providers` with a `grpc`. */
-export interface GrpcProvider {
-  readonly name: string;
-  readonly address: string;
-  /** The entry's `grpc-tls`. */
-  readonly tls: JsonObject | undefined;
-}
 
 const TIME_LIMIT = 10_000; // ms for one call
 
-/** Wraps for each server's default key and unwraps it again; what `--allow` forbids is left out. */
-export async function grpcChecks(providers: readonly GrpcProvider[]): Promise<Check[]> {
+/**
+ * Wraps for each server's default key and unwraps the result. A method that the server does not allow is left out.
+ *
+ * @returns what to say if all went well
+ */
+export async function callServers(servers: readonly Server[], { warn, fail }: Report): Promise<string> {
   setLogVerbosity(logVerbosity.NONE); // the library's own lines
-  return await check("config.grpc", async (warn, fail) => {
-    for (const provider of providers) {
-      if (provider.tls !== undefined && member(provider.tls, "insecure-skip-verify") === true) warn(`provider ${provider.name} takes any server's certificate`, 'take "insecure-skip-verify" out of its grpc-tls');
-      await attempt(fail, async () => await roundTrip(provider));
+  for (const server of servers) {
+    const { name, tls } = server;
+    if (tls !== undefined && member(tls, "insecure-skip-verify") === true) {
+      warn(`provider ${name} takes any server's certificate`, 'take "insecure-skip-verify" out of its grpc-tls');
     }
-    return providers.map(({ name, address }) => `${name} answers at ${address}`).join(", ");
-  });
+    await attempt(fail, async () => await roundTrip(server));
+  }
+  return servers.map(({ name, address }) => `${name} answers at ${address}`).join(", ");
 }
 
-async function roundTrip(provider: GrpcProvider): Promise<void> {
+async function roundTrip(server: Server): Promise<void> {
   const optsdata = randomBytes(32).toString("base64");
-  const annotation = await call(provider, "WrapKey", wrapRequest(provider.name, "", optsdata), "keywrapresults", "annotation");
-  const unwrap = unwrapRequest(annotation ?? "AAAA"); // a server that only unwraps is asked for what it must refuse
-  const opened = await call(provider, "UnWrapKey", unwrap, "keyunwrapresults", "optsdata", annotation === undefined);
-  if (opened !== undefined && opened !== optsdata) throw failure(provider, "what it unwraps is not what it wrapped");
+  const wrapping = wrapRequest(server.name, "", optsdata);
+  const annotation = await call(server, "WrapKey", wrapping, "keywrapresults", "annotation");
+  // A server that only unwraps gets an annotation that it must refuse: that it refuses it shows that it answers.
+  const unwrapping = unwrapRequest(annotation ?? "AAAA");
+  const opened = await call(server, "UnWrapKey", unwrapping, "keyunwrapresults", "optsdata", annotation === undefined);
+  if (opened !== undefined && opened !== optsdata) throw failure(server, "what it unwraps is not what it wrapped");
 }
 
-/** A member of the answer, in base64; undefined if the server does not do this, or refused as it should. */
-async function call(provider: GrpcProvider, method: keyof typeof SERVICE, request: string, result: string, name: string, mayRefuse = false): Promise<string | undefined> {
+/**
+ * Calls one method: a member of the result in its answer.
+ *
+ * @param mayRefuse whether the request is one that the server must refuse
+ * @returns base64; undefined if the server does not allow this method, or refused what it must refuse
+ */
+async function call(
+  server: Server, method: keyof typeof SERVICE, request: string, result: string, name: string, mayRefuse = false,
+): Promise<string | undefined> {
   let message: Buffer;
   try {
-    message = await unary(provider, method, encodeMessage(request));
+    message = await unary(server, method, encodeMessage(request));
   } catch (error) {
     if (!isServiceError(error)) throw error;
     const { code, details } = error;
     if (code === status.PERMISSION_DENIED || (mayRefuse && code === status.INVALID_ARGUMENT)) return undefined;
-    const hint = code === status.UNAVAILABLE ? "nobody answers there, or not with this TLS" : "it says";
-    throw failure(provider, `${hint}: ${printable(details.replace(/^ocicrypt-keystore: /, ""), 600)}`);
+    const cause = code === status.UNAVAILABLE ? "no server answers there, or it does not accept this TLS" : "it says";
+    throw failure(server, `${cause}: ${printable(details.replace(/^ocicrypt-keystore: /, ""), 600)}`);
   }
-  const value = resultIn(decodeMessage(message), result, name, (reason) => failure(provider, `its answer ${reason}`));
+  const value = resultIn(decodeMessage(message), result, name, (reason) => failure(server, `its answer ${reason}`));
   if (Array.isArray(value)) return Buffer.from(value.map(Number)).toString("base64");
   if (typeof value === "string") return value;
-  throw failure(provider, `its answer has no ${result}.${name}`);
+  throw failure(server, `its answer has no ${result}.${name}`);
 }
 
-async function unary(provider: GrpcProvider, method: keyof typeof SERVICE, message: Buffer): Promise<Buffer> {
-  const serverName = provider.tls && text(provider.tls, "server-name");
-  const client = new Client(provider.address, channelOf(provider), { "grpc.enable_http_proxy": 0, ...(serverName && { "grpc.ssl_target_name_override": serverName }) });
+async function unary(server: Server, method: keyof typeof SERVICE, message: Buffer): Promise<Buffer> {
+  const serverName = server.tls && text(server.tls, "server-name");
+  const client = new Client(server.address, channelOf(server), {
+    "grpc.enable_http_proxy": 0,
+    ...(serverName && { "grpc.ssl_target_name_override": serverName }),
+  });
   const { path, requestSerialize, responseDeserialize } = SERVICE[method];
+  const options = { deadline: Date.now() + TIME_LIMIT };
   try {
     return await new Promise((resolve, reject) => {
-      client.makeUnaryRequest(path, requestSerialize, responseDeserialize, message, { deadline: Date.now() + TIME_LIMIT }, (error, answer) => (error === null ? resolve(answer ?? Buffer.alloc(0)) : reject(error)));
+      client.makeUnaryRequest(path, requestSerialize, responseDeserialize, message, options, (error, answer) => {
+        return error === null ? resolve(answer ?? Buffer.alloc(0)) : reject(error);
+      });
     });
   } finally {
     client.close();
   }
 }
 
-/** As the Go client does it: the system's CAs where no file is named, a client certificate where both files are. */
-function channelOf({ name, tls }: GrpcProvider): ChannelCredentials {
+/** As the Go client does it: the system's CAs if no file is named, a client certificate if both files are. */
+function channelOf({ name, tls }: Server): ChannelCredentials {
   if (tls === undefined) return credentials.createInsecure();
   const file = (setting: string): Buffer | undefined => {
     const path = text(tls, setting);
     try {
       return path === undefined ? undefined : readFileSync(path);
     } catch (error) {
-      throw new KeystoreError("io", `provider ${name}: cannot read ${setting} ${path}: ${errorCode(error) ?? "unknown error"}`, "put it there, or name another in its grpc-tls");
+      const message = `provider ${name}: cannot read ${setting} ${path}: ${errorCode(error) ?? "unknown error"}`;
+      throw ioError(message, "put it there, or name another in its grpc-tls");
     }
   };
   const [ca, cert, key] = [file("root-ca-file"), file("cert-file"), file("key-file")];
-  const both = cert !== undefined && key !== undefined;
-  return credentials.createSsl(ca ?? null, both ? key : null, both ? cert : null, { rejectUnauthorized: member(tls, "insecure-skip-verify") !== true });
+  const pair = cert !== undefined && key !== undefined ? { cert, key } : undefined;
+  const rejectUnauthorized = member(tls, "insecure-skip-verify") !== true;
+  return credentials.createSsl(ca ?? null, pair?.key ?? null, pair?.cert ?? null, { rejectUnauthorized });
 }
 
 function isServiceError(error: unknown): error is ServiceError {
@@ -95,6 +112,6 @@ function text(tls: JsonObject, name: string): string | undefined {
   return typeof value === "string" && value !== "" ? value : undefined;
 }
 
-function failure({ name, address }: GrpcProvider, reason: string): KeystoreError {
-  return new KeystoreError("io", `provider ${name} at ${address}: ${reason}`, "mend what it says; clients get the same answer");
+function failure({ name, address }: Server, reason: string): KeystoreError {
+  return ioError(`provider ${name} at ${address}: ${reason}`, "fix what it says; clients get the same answer");
 }

@@ -1,40 +1,38 @@
-// The keys that commands hold: each command is there, nobody else's, and opens what is wrapped for its key.
+// Checks of the keys that commands hold.
 
-import { listFolder } from "../fs/files.ts";
 import { tryHolder } from "../keystore/add-holder.ts";
-import { locatePrivate, readHeld } from "../keystore/store.ts";
 import { usableCommand } from "../keys/holder.ts";
 import { isSymmetric } from "../jwk/jwk.ts";
-import { isKid, layout } from "../keystore/paths.ts";
-import { attempt, check, type Check } from "./check.ts";
+import { attempt, count, type Outcome, type Report } from "./check.ts";
+import type { Context } from "./context.ts";
 
-/** Asks every holder of `dir`, one after the other: a token may not stand two at a time. */
-export async function holderChecks(dir: string): Promise<Check[]> {
-  return await check("store.holders", async (warn, fail) => {
-    const kids = heldKids(dir);
-    let [tried, untried] = [0, 0];
-    for (const kid of kids) {
-      const other = locatePrivate(dir, kid);
-      if (other !== undefined && other.kind !== "holder") warn(`the holder of key ${kid} is never asked: the key itself is ${other.path}`, "move one of the two files away");
-      const held = await attempt(fail, () => readHeld(dir, kid));
-      if (held === undefined) continue;
-      const { holder, jwk } = held;
-      await attempt(fail, async () => {
-        for (const op of holder.ops.keys()) await (isSymmetric(jwk) ? usableCommand(holder, op) : tryHolder(holder, op, jwk));
-      }); // one that failed is asked for nothing more: it may count wrong PINs
-      if (isSymmetric(jwk)) untried += holder.ops.size;
-      else tried += holder.ops.size;
+/**
+ * Each command is there, only its owner can change it, and it opens what is wrapped for its key. They are asked one
+ * after the other: a token may not bear two requests at a time.
+ */
+export async function storeHolders({ store }: Context, { warn, fail }: Report): Promise<Outcome> {
+  const kids = store.heldKids();
+  let [tried, untried] = [0, 0];
+  for (const kid of kids) {
+    const other = store.locate(kid);
+    if (other !== undefined && other.form !== "holder") {
+      const message = `the holder of key ${kid} is never asked: the key itself is ${other.path}`;
+      warn(message, "move one of the two files away");
     }
-    if (kids.length === 0) return "no key is held by a command";
-    const message = `${kids.length} keys are held by commands, ${tried} operations of which were tried`;
-    return untried === 0 ? message : `${message}, and ${untried} of a256kw not: that takes the key itself`;
-  });
-}
-
-function heldKids(dir: string): string[] {
-  try {
-    return listFolder(layout.privateDir(dir)).flatMap((file) => /^(.*)\.holder$/.exec(file)?.[1] ?? []).filter(isKid);
-  } catch {
-    return []; // another check says it
+    const held = await attempt(fail, () => store.held(kid));
+    if (held === undefined) continue;
+    const { holder, jwk } = held;
+    // An operation that fails ends the attempt: the token may count wrong PINs.
+    await attempt(fail, async () => {
+      for (const op of holder.ops.keys()) {
+        await (isSymmetric(jwk) ? usableCommand(holder, op) : tryHolder(holder, op, jwk));
+      }
+    });
+    if (isSymmetric(jwk)) untried += holder.ops.size;
+    else tried += holder.ops.size;
   }
+  if (kids.length === 0) return "no key is held by a command";
+  const keys = count(kids.length, "key is held by a command", "keys are held by commands");
+  const message = `${keys}, ${tried} operations of which were tried`;
+  return untried === 0 ? message : `${message}, and ${untried} of a256kw not: that takes the key itself`;
 }

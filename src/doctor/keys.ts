@@ -1,114 +1,135 @@
-// The key files of the store: whole, of the kid they are named after, named, and locked all or none.
+// Checks of the store's key files.
 
 import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
-import { KeystoreError } from "../errors.ts";
 import { lockOf } from "../at-rest/at-rest.ts";
-import type { AtRest } from "../at-rest/locked-file.ts";
-import type { SecretSource } from "../at-rest/secret.ts";
-import { listFolder, readSmallFile, removeFile } from "../fs/files.ts";
-import { isPrivate, type Jwk } from "../jwk/jwk.ts";
-import { locatePrivate, nameList, parseKeyFile, privateKids, readName, readPublicKey, unlockKeyFile } from "../keystore/store.ts";
-import { isKid, layout } from "../keystore/paths.ts";
-import { secretFile, secretFiles, type SecretFiles } from "../at-rest/secret-files.ts";
-import { attempt, type check, type Check, type Note } from "./check.ts";
+import type { AtRest, LockKind } from "../at-rest/locked-file.ts";
+import type { SecretKind } from "../at-rest/secret.ts";
+import { readSmallFile, removeFile } from "../fs/files.ts";
+import { openKeyFile, parsePrivateFile, unlockKeyFile } from "../keystore/key-file.ts";
+import { inForm } from "../keystore/paths.ts";
+import { secretFile } from "../at-rest/secret-files.ts";
+import { attempt, count, type Note, type Outcome, type Report } from "./check.ts";
+import type { Context } from "./context.ts";
 
-/** Checks of the keys in `dir`, each run by `look`. */
-export async function keyChecks(dir: string, given: SecretFiles, look: typeof check): Promise<Check[]> {
-  const secrets = secretFiles(given);
-  return [
-    ...(await look("store.keys", async (warn, fail) => {
-      const shared = listFolder(layout.publicDir(dir)).flatMap((file) => /^([\w-]{1,128})\.jwk$/.exec(file)?.[1] ?? []);
-      const kids = privateKids(dir);
-      for (const kid of shared) await attempt(fail, () => readPublicKey(dir, kid));
-      for (const kid of kids) {
-        if (existsSync(layout.privateKey(dir, kid))) await attempt(fail, () => openKey(layout.privateKey(dir, kid), kid));
-        if (!existsSync(layout.publicKey(dir, kid)) && locatePrivate(dir, kid)?.kind !== "holder") warn(`private key ${kid} has no public file: it unwraps only`, `restore ${layout.publicKey(dir, kid)} from a backup, or import the key under a name`);
-      }
-      return `${shared.length} keys, ${kids.length} of them with the private key`;
-    })),
-    ...(await look("store.unnamed", (warn) => {
-      const named = new Set(nameList(dir).flatMap((name) => quietly(() => readName(dir, name)) ?? []));
-      for (const kid of privateKids(dir).filter((one) => !named.has(one))) {
-        warn(`no name points to private key ${kid}: a keygen was interrupted, or its name was removed`, "it still unwraps; import it under a name, or move its files away");
-      }
-      return "every private key has a name";
-    })),
-    ...(await look("store.twice", async (warn) => {
-      for (const folder of [layout.privateDir(dir), layout.removedDir(dir)]) {
-        for (const kid of lockedKids(folder)) {
-          const path = join(folder, `${kid}.jwk`);
-          if (!existsSync(path)) continue;
-          const proven = await isSameKey(folder, kid, async (kind) => await secrets(kind));
-          const hint = proven ? "finish it with ocicrypt-keystore doctor --fix" : "give the secret that opens the locked one to the same key, with --passphrase-file FILE or --master-key-file FILE, and --fix";
-          warn(`${path} is there unlocked and locked: a lock or unlock was interrupted`, hint, proven ? () => removeFile(path) : undefined);
-        }
-      }
-      return "no key is there unlocked and locked";
-    })),
-    ...(await look("store.locked", async (warn, fail) => {
-      const locked = lockedKeys(layout.privateDir(dir), secrets, fail);
-      const kinds = [...new Set(locked.map(({ lock }) => lock.kind))].toSorted();
-      const open = privateKids(dir).filter((kid) => locatePrivate(dir, kid)?.kind === "file");
-      if (locked.length > 0 && open.length > 0) warn(`${open.length} private keys are not locked, others are`, "lock them with ocicrypt-keystore lock");
-      if (kinds.length > 1) warn(`some keys are locked with a ${kinds.join(", others with a ")}`, "run ocicrypt-keystore unlock, then lock");
-      const tryOut = async (keys: typeof locked): Promise<void> => {
-        await Promise.all(keys.map(async ({ kid, path, bytes }) => await attempt(fail, async () => await unlockKeyFile(path, kid, bytes, secrets))));
-      };
-      for (const kind of kinds) {
-        const keys = locked.filter((key) => key.lock.kind === kind);
-        if (kind === "Tang server") {
-          await tryOut(keys);
-          continue;
-        }
-        const option = kind === "passphrase" ? "--passphrase-file" : "--master-key-file";
-        if (secretFile(kind, given) === undefined) warn(`${keys.length} keys are locked with a ${kind}, and none is named here`, `name it with ${option} FILE; a client needs it in its environment or args: ocicrypt-keystore config ${option} FILE`);
-        else if ((await attempt(fail, async () => await secrets(kind))) !== undefined) await tryOut(keys);
-      }
-      if (kinds[0] === "Tang server") return `${locked.length} private keys are locked for the Tang server ${[...new Set(locked.map(({ lock }) => lock.url))].join(", ")}, which is asked each time and opened them`;
-      return locked.length === 0 ? "no private key is locked" : `${locked.length} private keys are locked with a ${kinds.join()}, which is found and opens them`;
-    })),
-  ];
-}
+const OPTIONS: ReadonlyMap<SecretKind, string> = new Map([
+  ["master key", "--master-key-file"],
+  ["passphrase", "--passphrase-file"],
+]);
 
-function lockedKids(folder: string): string[] {
-  return listFolder(folder).flatMap((file) => /^([\w-]{1,128})\.jwe$/.exec(file)?.[1] ?? []).filter(isKid);
-}
-
-function lockedKeys(folder: string, secrets: SecretSource, fail: Note): { kid: string; path: string; bytes: Buffer; lock: AtRest }[] {
-  const found = [];
-  for (const kid of lockedKids(folder)) {
-    const path = join(folder, `${kid}.jwe`);
-    const bytes = readSmallFile(path)?.bytes ?? Buffer.alloc(0);
-    const lock = quietly(() => lockOf(bytes, secrets));
-    if (lock === undefined) fail(`locked key ${path} is damaged: it is no JWE that this program wrote`, "restore it from a backup, or move it away");
-    else found.push({ kid, path, bytes, lock });
+/** Each key file holds the key that it is named after, and private keys have their public file. */
+export async function storeKeys({ store }: Context, { warn, fail }: Report): Promise<Outcome> {
+  const listed = store.publicKids();
+  const kids = store.allPrivateKids();
+  for (const kid of listed) await attempt(fail, () => store.publicKey(kid));
+  for (const kid of kids) {
+    const path = store.paths.privateKey(kid, "jwk");
+    if (existsSync(path)) await attempt(fail, () => parsePrivateFile(path, kid, contents(path)));
+    if (existsSync(store.paths.publicKey(kid)) || store.locate(kid)?.form === "holder") continue;
+    const hint = `restore ${store.paths.publicKey(kid)} from a backup, or import the key under a name`;
+    warn(`private key ${kid} has no public file: it unwraps only`, hint);
   }
-  return found;
+  return `${count(listed.length, "key", "keys")}, ${kids.length} of them with the private key`;
 }
 
-/** A private key that is not locked. @throws KeystoreError `key` if it is damaged */
-function openKey(path: string, kid: string): Jwk {
-  const jwk = parseKeyFile(path, kid, readSmallFile(path)?.bytes ?? Buffer.alloc(0));
-  if (isPrivate(jwk)) return jwk;
-  throw new KeystoreError("key", `private key ${path} has no private part`, "restore it from a backup");
+/** A name leads to each private key. */
+export function storeUnnamed({ store }: Context, { warn }: Report): Outcome {
+  const named = new Set(store.names().flatMap((name) => quietly(() => store.kidsOf(name)) ?? []));
+  for (const kid of store.allPrivateKids().filter((one) => !named.has(one))) {
+    const message = `no name points to private key ${kid}: a keygen was interrupted, or its name was removed`;
+    warn(message, "it still unwraps; import it under a name, or move its files away");
+  }
+  return "every private key has a name";
 }
 
-async function isSameKey(folder: string, kid: string, secrets: ReturnType<typeof secretFiles>): Promise<boolean> {
-  const path = join(folder, `${kid}.jwe`);
+/** No key is there twice, unlocked and locked. Of the same key, the unlocked file can go. */
+export async function storeTwice(context: Context, { warn }: Report): Promise<Outcome> {
+  const { store } = context;
+  for (const { path: locked, kid } of store.keyFiles("jwe")) {
+    const path = inForm(locked, "jwk");
+    if (!existsSync(path)) continue;
+    const message = `${path} is there unlocked and locked: a lock or unlock was interrupted`;
+    if (await isSameKey(locked, path, kid, context)) {
+      warn(message, "finish it with ocicrypt-keystore doctor --fix", () => removeFile(path));
+    } else {
+      const options = [...OPTIONS.values()].toReversed().map((option) => `${option} FILE`).join(" or ");
+      warn(message, `give the secret that opens the locked one to the same key, with ${options}, and --fix`);
+    }
+  }
+  return "no key is there unlocked and locked";
+}
+
+/** Private keys are all locked, in one way, and open; or none is locked. */
+export async function storeLocked(context: Context, { warn, fail }: Report): Promise<Outcome> {
+  const { store, secretFiles } = context;
+  const locked = lockedKeys(context, fail);
+  const kinds = [...new Set(locked.map(({ lock }) => lock.kind))].toSorted();
+  const open = store.keyFiles("jwk").filter(({ path }) => !existsSync(inForm(path, "jwe")));
+  if (locked.length > 0 && open.length > 0) {
+    const message = count(open.length, "private key is not locked", "private keys are not locked");
+    warn(`${message}, others are`, "lock them with ocicrypt-keystore lock");
+  }
+  if (kinds.length > 1) {
+    warn(`some keys are locked with a ${kinds.join(", others with a ")}`, "run ocicrypt-keystore unlock, then lock");
+  }
+  const missing = new Set<LockKind>();
+  for (const [kind, option] of OPTIONS) {
+    const keys = locked.filter(({ lock }) => lock.kind === kind);
+    if (keys.length === 0) continue;
+    if (secretFile(kind, secretFiles) === undefined) {
+      const message = `${count(keys.length, "key is", "keys are")} locked with a ${kind}, which was not given`;
+      const client = `a client needs it in its environment or args: ocicrypt-keystore config ${option} FILE`;
+      warn(message, `name it with ${option} FILE; ${client}`);
+      missing.add(kind);
+    } else if ((await attempt(fail, async () => await store.secrets(kind))) === undefined) missing.add(kind);
+  }
+  const tried = locked.filter(({ lock }) => !missing.has(lock.kind));
+  await Promise.all(tried.map(async ({ path, kid, bytes, lock }) => {
+    await attempt(fail, async () => await openKeyFile(path, kid, bytes, lock));
+  }));
+  if (locked.length === 0) return "no private key is locked";
+  const keys = count(locked.length, "private key is", "private keys are");
+  const urls = [...new Set(locked.flatMap(({ lock }) => lock.url ?? []))];
+  if (urls.length === 0) return `${keys} locked with a ${kinds.join()}, which is found and opens them`;
+  return `${keys} locked for the ${kinds.join()} ${urls.join(", ")}, which is asked each time and opened them`;
+}
+
+interface LockedKey {
+  readonly kid: string;
+  readonly path: string;
+  readonly bytes: Buffer;
+  readonly lock: AtRest;
+}
+
+function lockedKeys({ store }: Context, fail: Note): LockedKey[] {
+  return store.keyFiles("jwe").flatMap(({ path, kid }) => {
+    const bytes = contents(path);
+    const lock = quietly(() => lockOf(bytes, store.secrets));
+    if (lock !== undefined) return [{ kid, path, bytes, lock }];
+    const message = `locked key ${path} is damaged: it is not a JWE that this program wrote`;
+    fail(message, "restore it from a backup, or move it away");
+    return [];
+  });
+}
+
+async function isSameKey(locked: string, open: string, kid: string, { store }: Context): Promise<boolean> {
   try {
-    const [locked, open] = [await unlockKeyFile(path, kid, readSmallFile(path)?.bytes ?? Buffer.alloc(0), secrets), openKey(join(folder, `${kid}.jwk`), kid)];
-    return isDeepStrictEqual(locked, open);
+    const jwk = await unlockKeyFile(locked, kid, contents(locked), store.secrets);
+    return isDeepStrictEqual(jwk, parsePrivateFile(open, kid, contents(open)));
   } catch {
-    return false; // the other checks say why
+    return false; // the checks of the files say why
   }
+}
+
+/** The bytes of a file; none if it has just been removed. */
+function contents(path: string): Buffer {
+  return readSmallFile(path)?.bytes ?? Buffer.alloc(0);
 }
 
 function quietly<T>(read: () => T): T | undefined {
   try {
     return read();
   } catch {
-    return undefined; // another check says it
+    return undefined; // another check reports it
   }
 }

@@ -1,128 +1,200 @@
-// The key store directory: who may read it, what crashes left behind, and whether its names lead to keys.
+// Checks of the key store's directory: who can read and change it, what crashes left behind, and its names.
 
 import { accessSync, chmodSync, constants, existsSync, realpathSync, statSync, type Stats } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { errorCode } from "../errors.ts";
 import { listFolder, refuseOpenMode, removeFile, shownMode } from "../fs/files.ts";
+import { isKid, isName, parseKeyFileName, temporaryWriter } from "../keystore/paths.ts";
 import { isLeftBehind, isRunning, lockOwner } from "../fs/lock-owner.ts";
-import { nameList, readDefault, readName } from "../keystore/store.ts";
-import { isKid, isName, layout } from "../keystore/paths.ts";
-import { storeLocks } from "../keystore/store-lock.ts";
-import { secretFile, type SecretFiles } from "../at-rest/secret-files.ts";
-import { attempt, check, type Check } from "./check.ts";
-import { keyChecks } from "./keys.ts";
+import { secretFile } from "../at-rest/secret-files.ts";
+import type { Store } from "../keystore/store.ts";
+import { attempt, count, skip, type Check, type Outcome, type Report } from "./check.ts";
+import type { Context } from "./context.ts";
 
-const SLOW = 10 * 60_000; // ms; a temporary file is in place after a few
+const SLOW = 10 * 60_000; // ms; a write takes a few, so a temporary file of this age is a leftover
 const STICKY = 0o1000; // only its owner may replace what is in such a folder
 const NEXT_CHANGE = "the next change takes it over; or run ocicrypt-keystore doctor --fix";
-const NONE = "not looked at";
 
-/** Checks of the store in `dir`. `secrets` says where the secret of locked keys is. */
-export async function storeChecks(dir: string, secrets: SecretFiles): Promise<Check[]> {
-  const store = await check("store", (_, fail) => {
-    const stat = statSync(dir, { throwIfNoEntry: false });
-    if (stat === undefined) fail(`no key store at ${dir}`, "make one with ocicrypt-keystore keygen NAME, or say where it is with --keystore DIR");
-    else if (!stat.isDirectory()) fail(`${dir} is not a directory`, "say where the key store is with --keystore DIR");
-    else for (const folder of folders(dir)) listFolder(folder);
-    return dir;
-  });
-  const there = store.every(({ status }) => status === "ok");
-  const look: typeof check = async (id, body) => await check(id, there ? body : () => NONE);
-  return [
-    ...store,
-    ...(await look("store.modes", async (warn, fail) => {
-      for (const folder of [layout.privateDir(dir), layout.removedDir(dir)]) {
-        const stat = statSync(folder, { throwIfNoEntry: false });
-        if (stat === undefined || stat.uid !== process.geteuid?.() || (stat.mode & 0o077) === 0) continue;
-        warn(`others may enter ${folder} (mode ${shownMode(stat)})`, `run chmod 700 ${folder}`, () => chmodSync(folder, 0o700));
-      }
-      const secret = (["passphrase", "master key"] as const).map((kind) => ({ what: kind, path: secretFile(kind, secrets) ?? "" }));
-      const keys = files(dir).filter(({ path, folder }) => folder !== "public" && /(?<!\.public)\.jwk$|\.holder$/.test(path));
-      for (const { what, path } of [...secret, ...keys.map((file) => ({ what: "private key", path: file.path }))]) {
-        const stat = statSync(path, { throwIfNoEntry: false });
-        if (stat?.isFile() === true) await attempt(fail, () => refuseOpenMode(path, what, { bytes: Buffer.alloc(0), stat }), () => chmodSync(path, 0o600));
-      }
-      for (const { path, stat } of [{ path: dir, stat: statSync(dir) }, ...files(dir)]) {
-        if (isOpen(stat) && !isReadOnly(path)) warn(`others can write to ${path} (mode ${shownMode(stat)})`, `run chmod go-w ${path}`);
-      }
-      for (let at = dirname(realpathSync(dir)); ; at = dirname(at)) {
-        const stat = statSync(at);
-        if (isOpen(stat) && (stat.mode & STICKY) === 0) warn(`others can replace the store: they can write to ${at} (mode ${shownMode(stat)})`, `run chmod go-w ${at}, or chmod +t ${at}`);
-        if (at === dirname(at)) break;
-      }
-      return "private keys are for their owner alone";
-    })),
-    ...(await look("store.owners", (warn) => {
-      const { uid } = statSync(dir);
-      if (uid !== 0 && uid !== process.geteuid?.()) warn(`${dir} belongs to uid ${uid}, who can change every key in it`, `run this as that user, or run chown -R ${process.geteuid?.()} ${dir}`);
-      for (const { path, stat } of files(dir)) {
-        if (stat.uid !== uid) warn(`${path} belongs to uid ${stat.uid}, the store to uid ${uid}`, `run chown ${uid} ${path}, unless an administrator put it there`);
-      }
-      return `all of it belongs to uid ${uid}`;
-    })),
-    ...(await look("store.leftovers", (warn) => {
-      for (const { path, stat } of files(dir)) {
-        const [, pid] = /^\.tmp-(\d+)-/.exec(basename(path)) ?? [];
-        if (pid === undefined || (isRunning(Number(pid)) && Date.now() - stat.mtimeMs < SLOW)) continue;
-        warn(`${path} is half written: a crash left it`, "remove it with ocicrypt-keystore doctor --fix", () => removeFile(path));
-      }
-      return "no half-written files";
-    })),
-    ...(await look("store.lock", (warn) => {
-      let busy = "nobody is changing the store";
-      for (const path of storeLocks(dir)) {
-        const owner = lockOwner(path);
-        if (owner.state === "none") continue;
-        const { who, where } = owner;
-        if (owner.state === "alive" && !owner.silent) busy = `${who} is changing the store (${where})`;
-        else if (owner.state === "alive") warn(`${path} is of ${who} ${where}, which has not touched it for 10 minutes`, NEXT_CHANGE);
-        else if (isLeftBehind(owner)) warn(`${path} is of a process that does not run here: ${who} ${where}`, NEXT_CHANGE);
-        else warn(`${path} is of a process that does not run here, and perhaps elsewhere: ${who} ${where}`, "if it is gone, run ocicrypt-keystore doctor --fix --force; after 10 minutes without a sign of it the next change takes the lock over");
-      }
-      return busy;
-    })),
-    ...(await look("store.names", async (warn, fail) => {
-      for (const file of listFolder(layout.namesDir(dir))) {
-        if (!isName(file) && !file.startsWith(".")) warn(`${layout.name(dir, file)} is ignored: that cannot be a name`, "rename it to 1 to 64 of a-z A-Z 0-9 . _ -");
-      }
-      for (const name of nameList(dir)) {
-        const kids = (await attempt(fail, () => readName(dir, name))) ?? [];
-        for (const kid of kids.filter((one) => !existsSync(layout.publicKey(dir, one)))) {
-          fail(`the name ${name} points to ${kid}, which is missing in ${layout.publicDir(dir)}`, "restore that file from a backup");
-        }
-        if (!kids.includes(name) && isKid(name) && existsSync(layout.publicKey(dir, name))) warn(`the name ${name} is also the kid of another key, which it hides`, "import its key under another name, then remove this one");
-      }
-      return `${nameList(dir).length} names`;
-    })),
-    ...(await look("store.default", (warn, fail) => {
-      const name = readDefault(dir);
-      if (name === undefined && nameList(dir).length > 0) warn("no default key: a client must name one, provider:PROVIDER:NAME", "set one with ocicrypt-keystore default NAME");
-      if (name !== undefined && !nameList(dir).includes(name)) fail(`the default key is ${name}, and there is no such name`, "set another with ocicrypt-keystore default NAME");
-      return name === undefined ? "no keys yet" : `the default key is ${name}`;
-    })),
-    ...(await keyChecks(dir, secrets, look)),
-  ];
+/** A check of what is in the store, which is skipped if there is no store that can be read. */
+export function inStore(run: Check["run"]): Check["run"] {
+  return async (context, report) => {
+    return context.failed("store") ? skip("no key store that can be read") : await run(context, report);
+  };
 }
 
-function folders(dir: string): string[] {
-  return [dir, layout.publicDir(dir), layout.privateDir(dir), layout.namesDir(dir), layout.removedDir(dir)];
+/** There is a store, and this user can read it. */
+export function storeFolder({ store }: Context, { fail }: Report): Outcome {
+  const { dir } = store;
+  const stat = statSync(dir, { throwIfNoEntry: false });
+  if (stat === undefined) {
+    const hint = "make one with ocicrypt-keystore keygen NAME, or say where it is with --keystore DIR";
+    fail(`no key store at ${dir}`, hint);
+  } else if (!stat.isDirectory()) fail(`${dir} is not a directory`, "say where the key store is with --keystore DIR");
+  else for (const folder of folders(store)) listFolder(folder);
+  return dir;
 }
 
-function files(dir: string): { path: string; folder: string; stat: Stats }[] {
-  return folders(dir).flatMap((folder) =>
+/** Only their owner can read private keys and their secrets, and only the owner can change the store. */
+export async function storeModes(context: Context, report: Report): Promise<Outcome> {
+  refuseEntry(context, report);
+  await refuseReaders(context, report);
+  refuseWriters(context, report);
+  return "private keys are for their owner alone";
+}
+
+function refuseEntry({ store }: Context, { warn }: Report): void {
+  for (const folder of [store.paths.private, store.paths.removed]) {
+    const stat = statSync(folder, { throwIfNoEntry: false });
+    if (stat === undefined || stat.uid !== process.geteuid?.() || (stat.mode & 0o077) === 0) continue;
+    const fix = (): void => chmodSync(folder, 0o700);
+    warn(`others may enter ${folder} (mode ${shownMode(stat)})`, `run chmod 700 ${folder}`, fix);
+  }
+}
+
+async function refuseReaders({ store, secretFiles }: Context, { fail }: Report): Promise<void> {
+  const kinds = ["passphrase", "master key"] as const;
+  const secrets = kinds.map((kind) => ({ what: kind, path: secretFile(kind, secretFiles) ?? "" }));
+  const keys = files(store).filter((file) => isPrivateKey(store, file)).map(({ path }) => ({ what: "private key", path }));
+  for (const { what, path } of [...secrets, ...keys]) {
+    const stat = statSync(path, { throwIfNoEntry: false });
+    if (stat?.isFile() !== true) continue;
+    const refuse = (): void => refuseOpenMode(path, what, { bytes: Buffer.alloc(0), stat });
+    await attempt(fail, refuse, () => chmodSync(path, 0o600));
+  }
+}
+
+function refuseWriters({ store }: Context, { warn }: Report): void {
+  const { dir } = store;
+  for (const { path, stat } of [{ path: dir, stat: statSync(dir) }, ...files(store)]) {
+    if (!isOpen(stat) || isReadOnly(path)) continue;
+    warn(`others can write to ${path} (mode ${shownMode(stat)})`, `run chmod go-w ${path}`);
+  }
+  for (let at = dirname(realpathSync(dir)); ; at = dirname(at)) {
+    const stat = statSync(at);
+    if (isOpen(stat) && (stat.mode & STICKY) === 0) {
+      const message = `others can replace the store: they can write to ${at} (mode ${shownMode(stat)})`;
+      warn(message, `run chmod go-w ${at}, or chmod +t ${at}`);
+    }
+    if (at === dirname(at)) break;
+  }
+}
+
+/** The store and every file in it have one owner, who is this user or root. */
+export function storeOwners({ store }: Context, { warn }: Report): Outcome {
+  const { dir } = store;
+  const { uid } = statSync(dir);
+  const user = process.geteuid?.();
+  if (uid !== 0 && uid !== user) {
+    const message = `${dir} is owned by uid ${uid}, which can change every key in it`;
+    warn(message, `run this as that user, or run chown -R ${user} ${dir}`);
+  }
+  for (const { path, stat } of files(store)) {
+    if (stat.uid === uid) continue;
+    const hint = `run chown ${uid} ${path}, unless an administrator put it there`;
+    warn(`${path} is owned by uid ${stat.uid}, the store by uid ${uid}`, hint);
+  }
+  return `all of it is owned by uid ${uid}`;
+}
+
+/** No crash left a half-written file. */
+export function storeLeftovers({ store }: Context, { warn }: Report): Outcome {
+  for (const { path, stat } of files(store)) {
+    const pid = temporaryWriter(basename(path));
+    if (pid === undefined || (isRunning(pid) && Date.now() - stat.mtimeMs < SLOW)) continue;
+    const hint = "remove it with ocicrypt-keystore doctor --fix";
+    warn(`${path} is half written: a crash left it`, hint, () => removeFile(path));
+  }
+  return "no half-written files";
+}
+
+/** No process that is gone holds the writers' lock. */
+export function storeLock({ store }: Context, { warn }: Report): Outcome {
+  let writer = "no process is changing the store";
+  for (const path of store.locks()) {
+    const owner = lockOwner(path);
+    if (owner.state === "none") continue;
+    const { who, where } = owner;
+    const gone = `${path} is of a process that does not run here`;
+    if (owner.state === "alive" && !owner.silent) writer = `${who} is changing the store (${where})`;
+    else if (owner.state === "alive") {
+      warn(`${path} is of ${who} ${where}, which has not touched it for 10 minutes`, NEXT_CHANGE);
+    } else if (isLeftBehind(owner)) warn(`${gone}: ${who} ${where}`, NEXT_CHANGE);
+    else {
+      const force = "if it is gone, run ocicrypt-keystore doctor --fix --force";
+      const later = "after 10 minutes without a sign of it the next change takes the lock over";
+      warn(`${gone}, and perhaps elsewhere: ${who} ${where}`, `${force}; ${later}`);
+    }
+  }
+  return writer;
+}
+
+/** Each name can be read and leads to keys that are there. */
+export async function storeNames({ store }: Context, { warn, fail }: Report): Promise<Outcome> {
+  for (const file of listFolder(store.paths.names)) {
+    if (isName(file) || file.startsWith(".")) continue;
+    warn(`${store.paths.name(file)} is ignored: that cannot be a name`, "rename it to 1 to 64 of a-z A-Z 0-9 . _ -");
+  }
+  const names = store.names();
+  for (const name of names) {
+    const kids = (await attempt(fail, () => store.kidsOf(name))) ?? [];
+    for (const kid of kids.filter((one) => !existsSync(store.paths.publicKey(one)))) {
+      const message = `the name ${name} points to ${kid}, which is missing in ${store.paths.public}`;
+      fail(message, "restore that file from a backup");
+    }
+    if (kids.includes(name) || !isKid(name) || !existsSync(store.paths.publicKey(name))) continue;
+    const message = `the name ${name} is also the kid of another key, which it hides`;
+    warn(message, "import its key under another name, then remove this one");
+  }
+  return count(names.length, "name", "names");
+}
+
+/** There is a default key. */
+export function storeDefault({ store }: Context, { warn, fail }: Report): Outcome {
+  const name = store.defaultName();
+  const names = store.names();
+  if (name === undefined && names.length > 0) {
+    const message = "no default key: a client must name one, provider:PROVIDER:NAME";
+    warn(message, "set one with ocicrypt-keystore default NAME");
+  }
+  if (name !== undefined && !names.includes(name)) {
+    const message = `the default key is ${name}, and there is no such name`;
+    fail(message, "set another with ocicrypt-keystore default NAME");
+  }
+  return name === undefined ? "no keys yet" : `the default key is ${name}`;
+}
+
+function folders({ paths }: Store): string[] {
+  return [paths.dir, paths.public, paths.private, paths.names, paths.removed];
+}
+
+interface StoreFile {
+  readonly path: string;
+  readonly folder: string;
+  readonly stat: Stats;
+}
+
+function files(store: Store): StoreFile[] {
+  return folders(store).flatMap((folder) =>
     listFolder(folder).flatMap((file) => {
-      const stat = statSync(join(folder, file), { throwIfNoEntry: false });
-      return stat === undefined ? [] : [{ path: join(folder, file), folder: basename(folder), stat }];
+      const path = join(folder, file);
+      const stat = statSync(path, { throwIfNoEntry: false });
+      return stat === undefined ? [] : [{ path, folder, stat }];
     }),
   );
 }
 
-/** Whether others than its owner and root may write to it. */
+/** Whether it is a private key that is not locked, or the command of a holder. */
+function isPrivateKey({ paths }: Store, { path, folder }: StoreFile): boolean {
+  const name = parseKeyFileName(basename(path));
+  return folder !== paths.public && name !== undefined && !name.public && name.form !== "jwe";
+}
+
+/** Whether users other than its owner and root may write to it. */
 function isOpen({ mode, gid }: Stats): boolean {
   return (mode & 0o002) !== 0 || ((mode & 0o020) !== 0 && gid !== 0);
 }
 
-/** Whether it is on a read-only mount, such as a secret of Kubernetes, whose modes say nothing. */
+/** Whether it is on a read-only mount, such as a secret of Kubernetes: there its mode lets no user write. */
 function isReadOnly(path: string): boolean {
   try {
     accessSync(path, constants.W_OK);

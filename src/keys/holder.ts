@@ -128,7 +128,7 @@ async function ask(holder: Holder, op: string, input: Buffer, due?: number): Pro
   const { answer, failure, lastLines } = await runCommand(program, args, input, timeLimit(holder));
   const wrong = failure ?? (answer.length === 0 ? "answered nothing" : due !== undefined && answer.length !== due ? `answered ${answer.length} bytes, not ${due}` : undefined);
   if (wrong === undefined) return answer;
-  throw unusable(holder.kid, program, `${wrong}${lastLines}`, `run the ${op} command of private/${holder.kid}.holder by hand to see why, or ocicrypt-keystore doctor`);
+  throw unusable(holder.kid, program, `${wrong}${lastLines}`, `run its command for ${op} by hand to see why (ocicrypt-keystore show ${holder.kid} names it), or ocicrypt-keystore doctor`);
 }
 
 /** The command of an operation with `{kid}` filled in. @throws KeystoreError `key` (exit code 3) if its program is not there, or somebody else's to write */

@@ -1,6 +1,6 @@
 // The files of a key store directory: the one place that spells their names (README.md beside this file has the layout).
 
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { printable, usageError } from "../errors.ts";
 
 /** How a private key can lie in the store, by the ending of its file: where several are there, the first one counts. */
@@ -43,11 +43,11 @@ export function keyFileName({ kid, copy, form, public: isPublic }: KeyFileName):
   return [kid, ...(isPublic ? [PUBLIC] : copy === 1 ? [] : [String(copy)]), form].join(".");
 }
 
-/** The same private key's file in another form. */
-export function inForm(file: string, form: Form): string {
-  const name = parseKeyFileName(file);
+/** The path of the same private key's file in another form. */
+export function inForm(path: string, form: Form): string {
+  const name = parseKeyFileName(basename(path));
   if (name === undefined) throw new Error("not the name of a key's file");
-  return keyFileName({ ...name, form });
+  return join(dirname(path), keyFileName({ ...name, form }));
 }
 
 /** A name that {@link temporaryWriter} knows as this process's. */

@@ -1,39 +1,18 @@
 // Locks and unlocks all private keys of a store, the removed ones too.
 
 import { existsSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { basename } from "node:path";
 import type { AtRest } from "../at-rest/locked-file.ts";
 import { storeError } from "../errors.ts";
-import { listFolder, MAX_FILE, refuseOpenMode, removeFile, writeFileSafely } from "../fs/files.ts";
+import { MAX_FILE, refuseOpenMode, removeFile, writeFileSafely } from "../fs/files.ts";
 import { isPrivate, isSameKey, type Jwk } from "../jwk/jwk.ts";
 import { kindOfFile, lockOfFile, mustRead, mustReadFile, openKeyFile, parseKeyFile, unlockKeyFile } from "./key-file.ts";
-import { inForm, parseKeyFileName, type Form } from "./paths.ts";
-import type { Store } from "./store.ts";
-
-interface KeyFile {
-  readonly path: string;
-  readonly kid: string;
-  readonly form: Form;
-}
-
-/** The files of private keys in a form, current, retired and removed. */
-function keyFiles({ paths }: Store, form: Form): KeyFile[] {
-  return [paths.private, paths.removed].flatMap((folder) =>
-    listFolder(folder).flatMap((file) => {
-      const name = parseKeyFileName(file);
-      return name?.form === form && !name.public ? [{ path: join(folder, file), kid: name.kid, form }] : [];
-    }),
-  );
-}
-
-/** The same key's file in another form. */
-function other(path: string, form: Form): string {
-  return join(dirname(path), inForm(basename(path), form));
-}
+import { inForm } from "./paths.ts";
+import type { KeyFile, Store } from "./store.ts";
 
 /** A new private key sealed as the store's other keys are; undefined if none is locked. */
 export async function sealLikeTheOthers(store: Store, jwk: Buffer): Promise<Buffer | undefined> {
-  const [sample] = keyFiles(store, "jwe");
+  const [sample] = store.keyFiles("jwe");
   if (sample === undefined) return undefined;
   const bytes = mustRead(sample.path);
   const lock = lockOfFile(sample.path, bytes, store.secrets);
@@ -50,16 +29,16 @@ export async function sealLikeTheOthers(store: Store, jwk: Buffer): Promise<Buff
 export async function lockKeys(store: Store, lock: AtRest): Promise<number> {
   store.mustExist();
   return await store.change(async () => {
-    const [sample] = keyFiles(store, "jwe");
+    const [sample] = store.keyFiles("jwe");
     if (sample !== undefined) await refuseOtherLock(store, sample, lock);
-    const open = keyFiles(store, "jwk").map((file) => ({ ...file, bytes: mustCheck(file) }));
+    const open = store.keyFiles("jwk").map((file) => ({ ...file, bytes: mustCheck(file) }));
     for (const { path, kid, bytes } of open) {
-      const locked = other(path, "jwe");
+      const locked = inForm(path, "jwe");
       const read = async (): Promise<Jwk> => await openKeyFile(locked, kid, mustRead(locked), lock);
       await refuseOtherKey(parseKeyFile(path, kid, bytes), path, locked, read);
     }
     for (const { path, bytes } of open) {
-      writeFileSafely(other(path, "jwe"), await lock.seal(bytes), "secret", "replace");
+      writeFileSafely(inForm(path, "jwe"), await lock.seal(bytes), "secret", "replace");
       removeFile(path);
     }
     return open.length;
@@ -87,14 +66,14 @@ export async function unlockKeys(store: Store): Promise<number> {
   store.mustExist();
   return await store.change(async () => {
     const opened = [];
-    for (const { path, kid } of keyFiles(store, "jwe")) {
+    for (const { path, kid } of store.keyFiles("jwe")) {
       const jwk = await unlockKeyFile(path, kid, mustRead(path), store.secrets);
-      const open = other(path, "jwk");
+      const open = inForm(path, "jwk");
       await refuseOtherKey(jwk, path, open, () => parseKeyFile(open, kid, mustRead(open)));
       opened.push({ path, jwk });
     }
     for (const { path, jwk } of opened) {
-      writeFileSafely(other(path, "jwk"), `${JSON.stringify(jwk)}\n`, "secret", "replace");
+      writeFileSafely(inForm(path, "jwk"), `${JSON.stringify(jwk)}\n`, "secret", "replace");
       removeFile(path);
     }
     return opened.length;
@@ -106,7 +85,7 @@ async function refuseOtherKey(jwk: Jwk, path: string, target: string, read: () =
   if (!isPrivate(jwk) || !existsSync(target)) return;
   const there = await read();
   if (isPrivate(there) && isSameKey(jwk, there)) return;
-  const [open, locked] = [other(path, "jwk"), other(path, "jwe")];
+  const [open, locked] = [inForm(path, "jwk"), inForm(path, "jwe")];
   throw storeError(`${open} and ${basename(locked)} are different keys`, "move one of the two away, then try again");
 }
 

@@ -7,10 +7,18 @@ import { makeFolder, moveFile, readSmallFile, removeFile } from "../fs/files.ts"
 import { isKid, keyFileName, temporaryName } from "./paths.ts";
 import type { Located, Store } from "./store.ts";
 
+/** A key that is gone from the store. */
+export interface Removed {
+  readonly kid: string;
+  readonly movedTo: string | undefined;
+  /** What was moved is the command that asks its holder. */
+  readonly held: boolean;
+}
+
 /** What {@link removeKey} did. */
 export interface Removal {
-  /** The kids whose keys are gone from the store, with where the private key was moved to. */
-  readonly removed: readonly { readonly kid: string; readonly movedTo: string | undefined }[];
+  /** The kids whose keys are gone from the store, with where the private key, or what asks its holder, was moved to. */
+  readonly removed: readonly Removed[];
   /** Whether the default key went with it. */
   readonly wasDefault: boolean;
 }
@@ -35,8 +43,8 @@ export async function removeKey(store: Store, nameOrKid: string, options: { read
     const elsewhere = new Set(others.flatMap((name) => store.kidsOf(name) ?? []));
     const kids = (byName ?? [nameOrKid]).filter((kid) => !elsewhere.has(kid));
     const lost = kids.filter((kid) => store.locate(kid) !== undefined);
-    const held = lost.every((kid) => store.locate(kid)?.form === "holder");
-    if (lost.length > 0 && !options.force) throw lastCopy(nameOrKid, lost, held, options.purge);
+    const allHeld = lost.every((kid) => store.locate(kid)?.form === "holder");
+    if (lost.length > 0 && !options.force) throw lastCopy(nameOrKid, lost, allHeld, options.purge);
 
     const defaultName = store.defaultName() ?? "";
     const wasDefault = remaining.get(defaultName)?.length === 0;
@@ -59,7 +67,8 @@ export async function removeKey(store: Store, nameOrKid: string, options: { read
       return kids.map((kid) => ({ kid, ...takeAway(store, kid, options.purge, undo) }));
     });
     if (options.purge) for (const path of moved.flatMap(({ files }) => files)) deleteForGood(nameOrKid, path);
-    return { removed: moved.map(({ kid, movedTo }) => ({ kid, movedTo: options.purge ? undefined : movedTo })), wasDefault };
+    const removed = moved.map(({ kid, movedTo, held }) => ({ kid, held, movedTo: options.purge ? undefined : movedTo }));
+    return { removed, wasDefault };
   });
 }
 
@@ -116,7 +125,7 @@ function takeAway(
   kid: string,
   purge: boolean,
   undo: (step: () => void) => void,
-): { readonly movedTo: string | undefined; readonly files: readonly string[] } {
+): { readonly movedTo: string | undefined; readonly held: boolean; readonly files: readonly string[] } {
   const { paths } = store;
   const files: string[] = [];
   const move = (from: string, to: string): void => {
@@ -128,13 +137,15 @@ function takeAway(
     files.push(target);
   };
   let movedTo: string | undefined;
+  let held = false;
   for (let found = store.locate(kid); found !== undefined; found = store.locate(kid)) {
     movedTo = removedTarget(store, kid, found);
+    held = found.form === "holder";
     move(found.path, movedTo);
   }
   const shared = paths.publicKey(kid);
   if (existsSync(shared)) move(shared, paths.removedFile(keyFileName({ kid, copy: 1, form: "jwk", public: true })));
-  return { movedTo, files };
+  return { movedTo, held, files };
 }
 
 function refuseCurrent(store: Store, kid: string, remaining: ReadonlyMap<string, readonly string[]>): void {

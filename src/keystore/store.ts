@@ -2,10 +2,11 @@
 // changes it has a file of its own: add, add-holder, rotate, remove, relock.
 
 import { existsSync, statSync } from "node:fs";
+import { join } from "node:path";
 import type { SecretSource } from "../at-rest/secret.ts";
 import { asUnusable, keyError, KeystoreError, printable, recipientError, storeError } from "../errors.ts";
 import { listFolder, makeFolder, readSmallFile, refuseOpenMode, writeFileSafely, type SmallFile } from "../fs/files.ts";
-import { withLock } from "../fs/lock.ts";
+import { takeoverLock, withLock } from "../fs/lock.ts";
 import type { PrivateKey, Recipient } from "../jwe/key.ts";
 import { isSymmetric, publicJwk, type PrivateJwk, type PublicJwk } from "../jwk/jwk.ts";
 import { holderKey, readHolder, type Holder } from "../keys/holder.ts";
@@ -13,6 +14,13 @@ import { memoryKey } from "../keys/memory.ts";
 import { parseKeyFile, parsePrivateFile, unlockKeyFile } from "./key-file.ts";
 import type { KeyStore } from "./keystore.ts";
 import { FORM_ORDER, FORMS, isKid, isName, parseKeyFileName, Paths, type Form, type Place } from "./paths.ts";
+
+/** A file of a private key, current, retired or removed. */
+export interface KeyFile {
+  readonly path: string;
+  readonly kid: string;
+  readonly form: Form;
+}
 
 /** A private key's file. */
 export interface Located {
@@ -51,6 +59,11 @@ export class Store implements KeyStore {
   async change<T>(work: () => T | Promise<T>): Promise<T> {
     makeFolder(this.dir, 0o755);
     return await withLock(this.paths.lock, work);
+  }
+
+  /** The locks that can be there, in the order in which they are removed. */
+  locks(): readonly string[] {
+    return [takeoverLock(this.paths.lock), this.paths.lock];
   }
 
   /** The names in the store, sorted. */
@@ -172,6 +185,16 @@ export class Store implements KeyStore {
   /** The kids that a command holds. */
   heldKids(): string[] {
     return this.#kidsIn(this.paths.private, ({ form }) => form === "holder");
+  }
+
+  /** The files of private keys in a form, in private/ and in removed/. */
+  keyFiles(form: Form): KeyFile[] {
+    return [this.paths.private, this.paths.removed].flatMap((folder) =>
+      listFolder(folder).flatMap((file) => {
+        const name = parseKeyFileName(file);
+        return name?.form === form && !name.public ? [{ path: join(folder, file), kid: name.kid, form }] : [];
+      }),
+    );
   }
 
   #kidsIn(folder: string, wanted: (name: { form: Form }) => boolean): string[] {

@@ -4,7 +4,7 @@ import { X509Certificate } from "node:crypto";
 import { createSecureContext } from "node:tls";
 import { logVerbosity, Server, ServerCredentials, ServerInterceptingCall, setLogVerbosity, status, type ServerInterceptingCallInterface, type ServerInterceptor } from "@grpc/grpc-js";
 import { busyError, ioError, usageError } from "../errors.ts";
-import type { SecretSource } from "../at-rest/secret.ts";
+import type { Store } from "../keystore/store.ts";
 import { MAX_MESSAGE, SERVICE } from "./service.ts";
 import { bindSocket, loopbackHosts, shownAddress, type Address } from "./address.ts";
 import { callError, Handler, type Call, type Done, type HandlerOptions } from "./handler.ts";
@@ -14,8 +14,7 @@ import { unlockedStore } from "./store.ts";
 
 /** What the command line says. */
 export interface ServeOptions extends HandlerOptions {
-  readonly dir: string;
-  readonly secrets: SecretSource;
+  readonly store: Store;
   readonly address: Address;
   /** Permissions of a unix socket. */
   readonly socketMode: number;
@@ -47,13 +46,13 @@ const GRPC_OPTIONS = {
  * @throws KeystoreError if it cannot start
  */
 export async function serve(options: ServeOptions, tell: (line: string) => void): Promise<void> {
-  const { dir, address, socketMode, tls } = options;
+  const { address, socketMode, tls } = options;
   process.on("SIGHUP", () => tell("SIGHUP: nothing to reload, the store is read for each request; restart the server for new TLS files"));
   const hosts = address.kind === "unix" ? [] : tls === undefined ? await loopbackHosts(address.host) : [address.host];
   const credentials = tls === undefined ? ServerCredentials.createInsecure() : mutualTls(tls);
   const audit = options.audit === undefined ? undefined : new AuditFile(options.audit);
   await audit?.write();
-  const store = await unlockedStore(dir, options.secrets, tell);
+  const store = await unlockedStore(options.store, tell);
   process.stderr.on("error", () => undefined); // nobody reads the log: no reason to stop
 
   setLogVerbosity(logVerbosity.NONE); // the library's own log: what concerns a person is in ours

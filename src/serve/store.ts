@@ -2,7 +2,6 @@
 
 import { setImmediate as giveWay } from "node:timers/promises";
 import { asKeystoreError, errorLine, KeystoreError, unusableError } from "../errors.ts";
-import type { SecretSource } from "../at-rest/secret.ts";
 import { readSmallFile } from "../fs/files.ts";
 import type { PrivateKey } from "../jwe/key.ts";
 import type { PrivateJwk } from "../jwk/jwk.ts";
@@ -19,7 +18,7 @@ class UnlockedStore extends Store {
   readonly #limit: number;
 
   /** @param limit ms that unlocking a key may take */
-  constructor(dir: string, secrets: SecretSource, limit: number) {
+  constructor({ dir, secrets }: Store, limit: number) {
     super(dir, secrets);
     this.#limit = limit;
   }
@@ -52,19 +51,18 @@ class UnlockedStore extends Store {
 }
 
 /**
- * The store in `dir`, with its locked keys unlocked now. One that is locked or made later is unlocked when it is first asked for.
+ * The store with its locked keys unlocked now. One that is locked or made later is unlocked when it is first asked for.
  *
  * @param warn gets a line for each key that does not open
  * @param limit ms that unlocking a key may take
  * @throws KeystoreError (exit code 3) if none of the locked keys opens, `store` if the directory is not there
  */
 export async function unlockedStore(
-  dir: string,
-  secrets: SecretSource,
+  opened: Store,
   warn: (line: string) => void,
   limit = TIME_LIMITS.unlock,
 ): Promise<KeyStore> {
-  const store = new UnlockedStore(dir, secrets, limit).mustExist();
+  const store = new UnlockedStore(opened, limit).mustExist();
   const closed: unknown[] = [];
   for (const kid of store.allPrivateKids().filter((one) => store.locate(one)?.form === "jwe")) {
     await store.privateKey(kid).catch((error: unknown) => closed.push(error));

@@ -6,7 +6,7 @@ import * as assert from "uvu/assert";
 import { makeAuthority, openssl } from "../serve/certificates.ts";
 import { startServer } from "../serve/support.ts";
 import { assertFailure, makeStore, run, succeed, temporaryFolder, testWith } from "../support.ts";
-import { assertCheck, configFile, examine } from "./doctor-support.ts";
+import { assertCheck, configFile, examine } from "../doctor/support.ts";
 
 const store = makeStore("alice");
 
@@ -36,7 +36,7 @@ test("doctor calls a server as a client would, and says what clients would get",
   assertCheck(checks(), "config.provider", "ok", /^provider kv is asked at/);
   assert.is(await server.stop(), 0);
   assert.match(server.log(), /^keywrap kv .* ok [^]*^keyunwrap - .* ok /m);
-  assertCheck(checks(), "config.grpc", "fail", /provider kv at unix:.*: nobody answers there, or not with this TLS: /);
+  assertCheck(checks(), "config.grpc", "fail", /provider kv at unix:.*: no server answers there, or it does not accept this TLS: /);
 });
 
 test("doctor takes a server that only wraps or only unwraps, and tells what another cannot", async () => {
@@ -61,10 +61,10 @@ testWith(openssl, "openssl", "doctor calls a server with the certificates of the
   const asked = (grpcTls: object | undefined): ReturnType<typeof examine> => examine(store, [], { OCICRYPT_KEYPROVIDER_CONFIG: configFile({ kv: { grpc: server.address, "grpc-tls": grpcTls } }) });
   assertCheck(asked(tls), "config.grpc", "ok", /answers/);
   assertCheck(asked({ ...tls, "insecure-skip-verify": true }), "config.grpc", "warn", /takes any server's certificate/);
-  assertCheck(asked({ ...tls, "root-ca-file": other.ca }), "config.grpc", "fail", /nobody answers there, or not with this TLS/);
-  assertCheck(asked({ "root-ca-file": authority.ca }), "config.grpc", "fail", /nobody answers there, or not with this TLS/);
+  assertCheck(asked({ ...tls, "root-ca-file": other.ca }), "config.grpc", "fail", /no server answers there, or it does not accept this TLS/);
+  assertCheck(asked({ "root-ca-file": authority.ca }), "config.grpc", "fail", /no server answers there, or it does not accept this TLS/);
   assertCheck(asked({ ...tls, "cert-file": "/none" }), "config.grpc", "fail", /cannot read cert-file \/none: ENOENT/);
-  assertCheck(asked(undefined), "config.grpc", "fail", /nobody answers there/);
+  assertCheck(asked(undefined), "config.grpc", "fail", /no server answers there/);
   await server.stop();
 });
 

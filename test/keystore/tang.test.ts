@@ -9,7 +9,7 @@ import { entries } from "../../src/keystore/listing.ts";
 import { openStore } from "../../src/keystore/store.ts";
 import { generateJwk, thumbprint } from "../../src/jwk/jwk.ts";
 import { tangServer, tangLock } from "../../src/at-rest/tang.ts";
-import { assertCheck, examine, problems } from "../cli/doctor-support.ts";
+import { assertCheck, examine, problems } from "../doctor/support.ts";
 import { assertOpens, commands, masterKeyFile, noSecrets, readJson, secretFile, secretsOf, tool, tree, use, wrapHere, type Members } from "../store.ts";
 import { assertFailure, kidOf, makeStore, OPTSDATA, run, temporaryFolder, testWith, unwrap, unwrapRequest, wrap } from "../support.ts";
 import { header, lockedFile, LyingTang, runBeside, serverOf, Tang, TANG_PARTS, tangParts } from "../tang.ts";

@@ -79,7 +79,7 @@ for (const [what, silence] of Object.entries(silences)) {
       assert.is(code, 0, stderr);
     };
     await must("lock", ...serverOf(tang));
-    const address = await serverFor(await unlockedStore(dir, noSecrets, () => undefined, 500), {});
+    const address = await serverFor(await unlockedStore(openStore(dir, noSecrets), () => undefined, 500), {});
     const early = wrap(dir, ["alice"]);
     await must("rotate", "alice");
     const late = await grpcWrap(address, ["alice"]);

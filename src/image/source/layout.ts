@@ -13,18 +13,18 @@ const REF_NAME = "org.opencontainers.image.ref.name";
 const SHARED = 0o644; // of a file where there was none
 
 /** The image `tag` of a layout, or all of its images. */
-export function openLayout(dir: string, tag: string | undefined): ImageSource {
-  const indexPath = join(dir, "index.json");
-  const blobPath = (digest: string): string => join(dir, "blobs", digest.replace(":", "/"));
+export function openLayout(folder: string, tag: string | undefined): ImageSource {
+  const indexPath = join(folder, "index.json");
+  const blobPath = (digest: string): string => join(folder, "blobs", digest.replace(":", "/"));
   let seen: Buffer = Buffer.alloc(0); // the index.json that the change starts from
   const change = async (work: (index: Stats) => void): Promise<void> =>
-    await withLock(join(dir, ".ocicrypt-keystore.lock"), () => {
+    await withLock(join(folder, ".ocicrypt-keystore.lock"), () => {
       const { bytes, stat } = readFile(indexPath);
       if (!bytes.equals(seen)) throw changedMeanwhile(indexPath);
       work(stat);
     });
   return {
-    root: async () => layoutRoot((seen = readFile(indexPath).bytes), tag, dir),
+    root: async () => layoutRoot((seen = readFile(indexPath).bytes), tag, folder),
     read: async ({ digest }) => readFile(blobPath(digest)).bytes,
     write: async (documents, root) =>
       await change((index) => {

@@ -7,7 +7,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { findSkopeo } from "../../scripts/skopeo.ts";
 import { BINARY, makeStore, mountNamespace, succeed, temporaryFolder, testWith } from "../support.ts";
-import { assertCheck, checksIn, examine, problems, type Check } from "./doctor-support.ts";
+import { assertCheck, checksIn, examine, problems, skipped, type Check } from "./support.ts";
 
 const dir = makeStore("alice");
 const skopeo = findSkopeo({ download: false, say: () => undefined })?.command.at(-2);
@@ -37,8 +37,20 @@ for (const client of ["skopeo", "podman", "buildah", "nerdctl", "ctr-enc", "ctd-
 test("claims nothing of a client that cannot be read for it, and starts none", () => {
   const evidence = join(temporaryFolder(), "started");
   const folder = programs("podman", `#!/bin/sh\necho started > ${evidence}\n`);
-  assertCheck(examine(dir, [], { PATH: `relative:${folder}` }), "client.podman", "ok", /podman, not probed/);
+  const checks = examine(dir, [], { PATH: `relative:${folder}` });
+  assertCheck(checks, "client.podman", "skip", /podman holds no ocicrypt that can be read: it may be a script/);
+  assertCheck(checks, "clients", "ok", /^podman; /);
   assert.not.ok(existsSync(evidence));
+});
+
+test("skips a client that is not on PATH, and containerd, which has another program decrypt", () => {
+  const PATH = programs("containerd", "");
+  const checks = examine(dir, [], { PATH });
+  const clients = checks.filter(({ id }) => id.startsWith("client."));
+  assert.is(clients.length, 8);
+  assert.is(skipped(clients).length, 8);
+  assertCheck(checks, "client.containerd", "skip", /containerd starts ctd-decoder to decrypt/);
+  assertCheck(checks, "client.skopeo", "skip", /not on PATH/);
 });
 
 test("warns where no client is on PATH", () => {
@@ -103,7 +115,11 @@ testWith(unshare, "mount namespaces", "does not ask version 2 for use_local_imag
   });
   assert.equal(problems(split), []);
   const none = containerd(args, (etc) => rmSync(etc, { recursive: true }));
-  assertCheck(none, "containerd.keys", "ok", /no containerd here/);
+  const ids = none.map(({ id }) => id).filter((id) => id.startsWith("containerd."));
+  assert.is(ids.length, 6);
+  for (const id of ids) assertCheck(none, id, "skip", /no containerd here/);
+  const unversioned = containerd(args, toml("version = 3", ""));
+  assertCheck(unversioned, "containerd.pull", "skip", /no version in \/etc\/containerd\/config\.toml/);
 });
 
 test.run();

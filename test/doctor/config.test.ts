@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { BINARY, makeStore, run, succeed, temporaryFolder } from "../support.ts";
-import { assertCheck, checksIn, configFile, entry, examine, only, problems, type Check } from "./doctor-support.ts";
+import { assertCheck, checksIn, configFile, entry, examine, only, problems, skipped, type Check } from "./support.ts";
 
 const dir = makeStore("alice");
 const other = makeStore("bob");
@@ -55,7 +55,7 @@ for (const [what, id, status, message, content] of [
   ["another key store", "config.args", "warn", new RegExp(`provider ks uses the key store ${other}, not ${dir}.*--keystore ${other}`), { ks: entry(["--keystore", other, "--provider", "ks"]) }],
   ["no key store, where the default is another", "config.args", "warn", /provider ks uses the key store \/\S+, not/, { ks: entry(["--provider", "ks"]) }],
   ["a relative key store", "config.args", "warn", /depends on a client's working directory: keys/, { ks: entry(["--keystore", "keys", "--provider", "ks"]) }],
-  ["two providers told apart by nothing", "config.args", "warn", /2 providers are this program, and ks is told apart by nothing.*add "--provider", "ks"/, { ks: entry(["--keystore", dir]), second: entry(["--keystore", dir], named) }],
+  ["two providers told apart by nothing", "config.args", "warn", /2 providers are this program, and neither args nor path say that it is ks: it refuses.*add "--provider", "ks"/, { ks: entry(["--keystore", dir]), second: entry(["--keystore", dir], named) }],
 ] as const) {
   test(`finds ${what}`, () => {
     const file = configFile(content);
@@ -69,6 +69,24 @@ test("finds a file that is not there, or is named by a relative path", () => {
   const relative = checksIn(run(["doctor", "--json", "--keystore", dir], { env: { PATH: "", OCICRYPT_KEYPROVIDER_CONFIG: "tmp/x.conf" } }));
   assertCheck(relative, "config.variable", "warn", /depends on a client's working directory/);
 });
+
+// What is skipped, since there is nothing to look at.
+for (const [what, file, ids, message] of [
+  ["no file is named", undefined, "file json provider path args grpc", /^no file is named;/],
+  ["the file is missing", "/none.conf", "json provider path args grpc", /\/none\.conf/],
+  ["the file cannot be read", "/", "json provider path args grpc", /\/ (is|has|cannot) /],
+  ["the file holds no JSON", configFile("{"), "provider path args grpc", /ocicrypt\.conf/],
+  ["the file has no providers", configFile({}), "path args grpc", /ocicrypt\.conf has no provider|no provider of/],
+  ["only another program is named", configFile({ other: entry([], "/bin/true") }), "args grpc", /no provider of/],
+  ["only a server is named", configFile({ kv: { grpc: "localhost:1" } }), "path args", /has no provider that|no provider of/],
+] as const) {
+  test(`skips what depends on it where ${what}, and says why`, () => {
+    const checks = examine(dir, [], { OCICRYPT_KEYPROVIDER_CONFIG: file });
+    const wanted = ids.split(" ").map((id) => `config.${id}`);
+    assert.equal(skipped(checks).filter((id) => id.startsWith("config.")), wanted);
+    for (const id of wanted) assertCheck(checks, id, "skip", message);
+  });
+}
 
 test("uses the store of the client's own entry for the round trip, and shows its line where it fails", () => {
   const file = configFile({ ks: entry(["--keystore", other, "--provider", "ks"]) });

@@ -8,7 +8,7 @@ import { BINARY, run, temporaryFolder, type Result } from "../support.ts";
 /** A check as `doctor --json` prints it. */
 export interface Check {
   readonly id: string;
-  readonly status: "ok" | "warn" | "fail";
+  readonly status: "ok" | "warn" | "fail" | "skip";
   readonly message: string;
   readonly hint?: string;
 }
@@ -33,17 +33,27 @@ export function only(checks: readonly Check[], id: string): Check {
   return found ?? { id, status: "ok", message: "missing" };
 }
 
-/** Asserts that a check has a status, says something, and names a way out unless it is ok. */
+/** Asserts that a check has a status, says something, and has a hint if and only if it is a problem. */
 export function assertCheck(checks: readonly Check[], id: string, status: Check["status"], message: RegExp): void {
   const found = only(checks, id);
   assert.is(found.status, status, JSON.stringify(found));
   assert.match(`${found.message}; ${found.hint ?? ""}`, message);
-  assert.is(found.hint !== undefined, status !== "ok", "a hint");
+  assert.is(found.hint !== undefined, isProblem(found), "a hint");
 }
 
-/** The ids of all that is not ok, without the machine's own: whether it has clients, and a configuration. */
+/** The ids of all problems, without those of the machine: whether it has clients, and a configuration. */
 export function problems(checks: readonly Check[]): string[] {
-  return checks.filter(({ id, status }) => status !== "ok" && id !== "clients" && id !== "config.variable").map(({ id, status }) => `${status} ${id}`);
+  const found = checks.filter((check) => isProblem(check) && check.id !== "clients" && check.id !== "config.variable");
+  return found.map(({ id, status }) => `${status} ${id}`);
+}
+
+/** The ids of the checks that could not look. */
+export function skipped(checks: readonly Check[]): string[] {
+  return checks.filter(({ status }) => status === "skip").map(({ id }) => id);
+}
+
+function isProblem({ status }: Check): boolean {
+  return status === "warn" || status === "fail";
 }
 
 /** An ocicrypt.conf with these providers. */

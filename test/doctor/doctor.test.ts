@@ -1,4 +1,4 @@
-// doctor and the key store: everything that can be wrong with it is found under its id, and mended where nothing can be lost.
+// doctor and the key store: everything that can be wrong with it is found under its id, and fixed if nothing can be lost.
 
 import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -8,11 +8,11 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { masterKeyFile, secretFile } from "../store.ts";
 import { assertFailure, kidOf, makeSharedStore, makeStore, run, sharedBinary, succeed, temporaryFolder, testWith, unwrap, wrap } from "../support.ts";
-import { assertCheck, configFile, entry, examine, problems } from "./doctor-support.ts";
+import { assertCheck, configFile, entry, examine, problems, skipped } from "./support.ts";
 
 const IDS = [
   ..."store store.modes store.owners store.leftovers store.lock store.names store.default store.keys store.unnamed store.twice store.locked store.holders".split(" "),
-  ..."config.variable config.file config.json config.provider config.path config.args".split(" "),
+  ..."config.variable config.file config.json config.provider config.path config.args config.grpc".split(" "),
   ..."clients client.skopeo client.podman client.buildah client.nerdctl client.ctr-enc client.ctd-decoder client.containerd client.crio".split(" "),
   ..."containerd.decoder containerd.keys containerd.provider containerd.zstd containerd.key-model containerd.pull round-trip".split(" "),
 ];
@@ -42,6 +42,8 @@ test("lists every check under its id, each once, where all is well", () => {
   assert.equal(checks.map(({ id }) => id), IDS);
   assert.equal(problems(checks), []);
   assertCheck(checks, "round-trip", "ok", /wrapped for alice and unwrapped/);
+  for (const check of checks) assert.ok(check.message !== "", JSON.stringify(check));
+  assert.equal(skipped(checks).filter((id) => !/^(client|containerd)\./.test(id)), ["config.grpc"]);
 });
 
 test("is a line a check for people, with the way out", () => {
@@ -52,6 +54,7 @@ test("is a line a check for people, with the way out", () => {
   assert.is(stderr, "");
   assert.is(stdout.trimEnd().split("\n").length, IDS.length);
   assert.match(stdout, `ok    store: ${dir}\n`);
+  assert.match(stdout, "\nskip  config.file: no file is named\n");
   assert.match(stdout, "\nwarn  store.default: no default key: a client must name one, provider:PROVIDER:NAME; set one with ocicrypt-keystore default NAME\n");
 });
 
@@ -59,8 +62,55 @@ test("fails with the report on standard output where there is no store, and make
   const dir = join(temporaryFolder(), "none");
   const checks = examine(dir, ["--fix"]);
   assertCheck(checks, "store", "fail", /no key store at .*keygen NAME/);
-  assert.equal(problems(checks), ["fail store", "warn round-trip"]);
+  assert.equal(problems(checks), ["fail store"]);
   assert.not.ok(existsSync(dir));
+});
+
+for (const [what, breakIt] of [
+  ["is missing", (dir: string) => rmSync(dir, { recursive: true })],
+  ["is a file", (dir: string) => (rmSync(dir, { recursive: true }), writeFileSync(dir, ""))],
+  ["has a file for a folder", (dir: string) => (rmSync(join(dir, "names"), { recursive: true }), writeFileSync(join(dir, "names"), ""))],
+] as const) {
+  test(`skips every check that needs the store where the store ${what}, with nothing of it ok`, () => {
+    const dir = makeStore("alice");
+    breakIt(dir);
+    const checks = examine(dir);
+    assert.equal(problems(checks), ["fail store"]);
+    const needStore = IDS.filter((id) => id.startsWith("store.") || id === "round-trip");
+    assert.equal(skipped(checks).filter((id) => needStore.includes(id)), needStore);
+    assertCheck(checks, "store.keys", "skip", /no key store that can be read/);
+    assertCheck(checks, "round-trip", "skip", /no key store to use at/);
+  });
+}
+
+test("looks at a store without keys, so nothing of it is skipped", () => {
+  const dir = join(temporaryFolder(), "store");
+  mkdirSync(dir);
+  const checks = examine(dir);
+  assert.equal(skipped(checks).filter((id) => id.startsWith("store")), []);
+  assertCheck(checks, "store.names", "ok", /^0 names/);
+  assertCheck(checks, "store.default", "ok", /no keys yet/);
+  assertCheck(checks, "round-trip", "warn", /not tried: no current key/);
+});
+
+test("makes the round trip through the store of the provider where the one that is checked is missing", () => {
+  const [used, dir] = [makeStore("bob"), join(temporaryFolder(), "none")];
+  const withStore = (store: string): string => configFile({ ks: entry(["--keystore", store, "--provider", "ks"]) });
+  const checks = examine(dir, [], { OCICRYPT_KEYPROVIDER_CONFIG: withStore(used) });
+  assert.equal(problems(checks), ["fail store", "warn config.args"]);
+  assertCheck(checks, "round-trip", "ok", /wrapped for bob/);
+  const other = examine(used, [], { OCICRYPT_KEYPROVIDER_CONFIG: withStore(dir) });
+  assertCheck(other, "round-trip", "skip", new RegExp(`no key store to use at ${dir}`));
+});
+
+test("counts one thing in the singular", () => {
+  const dir = makeStore("alice");
+  assertCheck(examine(dir), "store.names", "ok", /^1 name;/);
+  assertCheck(examine(dir), "store.keys", "ok", /^1 key, 1 of them with the private key;/);
+  const secret = lock(dir);
+  assertCheck(examine(dir), "store.locked", "warn", /^1 key is locked with a master key, which was not given;/);
+  const checks = examine(dir, ["--master-key-file", secret]);
+  assertCheck(checks, "store.locked", "ok", /^1 private key is locked with a master key, which is found and opens them;/);
 });
 
 test("never prints what is secret", () => {
@@ -129,7 +179,7 @@ testWith(root, "root, to give files away", "tells of files of another owner, and
   chownSync(privateKey(dir), 65534, 65534);
   chmodSync(privateKey(dir), 0o644);
   const checks = examine(dir, ["--fix"]);
-  assertCheck(checks, "store.owners", "warn", /belongs to uid 65534, the store to uid 0; run chown 0/);
+  assertCheck(checks, "store.owners", "warn", /is owned by uid 65534, the store by uid 0; run chown 0/);
   assert.equal(problems(checks), ["warn store.owners"]);
   assert.is(statSync(privateKey(dir)).mode & 0o777, 0o644);
 });
@@ -165,11 +215,11 @@ testWith(root, "root, to give files away", "warns where a group or another user 
   chmodSync(name(dir), 0o644);
   for (const path of ["", ...readdirSync(dir, { recursive: true, encoding: "utf8" })]) chownSync(join(dir, path), 65534, 65534);
   const checks = examine(dir);
-  assertCheck(checks, "store.owners", "warn", /store belongs to uid 65534, who can change every key in it; run this as that user, or run chown -R 0/);
+  assertCheck(checks, "store.owners", "warn", /store is owned by uid 65534, which can change every key in it; run this as that user, or run chown -R 0/);
   assert.equal(problems(checks), ["warn store.owners"]);
   for (const path of ["", ...readdirSync(dir, { recursive: true, encoding: "utf8" })]) chownSync(join(dir, path), 0, 0);
   chownSync(join(dir, "names"), 1234, 1234);
-  assertCheck(examine(dir), "store.owners", "warn", /names belongs to uid 1234, the store to uid 0/);
+  assertCheck(examine(dir), "store.owners", "warn", /names is owned by uid 1234, the store by uid 0/);
 });
 
 test("--fix removes a dead lock without needing it, --fix --force one of which nothing is known, and none that is held", () => {
@@ -178,13 +228,13 @@ test("--fix removes a dead lock without needing it, --fix --force one of which n
   const doctor = (...args: readonly string[]): string => run(["doctor", ...args, "--keystore", dir], { env: { PATH: "" } }).stderr;
   const began = performance.now();
   for (const held of [path, takeover]) writeFileSync(held, JSON.stringify({ pid: deadPid() }));
-  assert.match(doctor("--fix"), /^mended: \S+takeover of process \d+ since \S+ is removed\nmended: \S+lock of process \d+ since \S+ is removed\n$/);
+  assert.match(doctor("--fix"), /^fixed: \S+takeover of process \d+ since \S+ is removed\nfixed: \S+lock of process \d+ since \S+ is removed\n$/);
   assert.not.ok(existsSync(path) || existsSync(takeover));
   for (const content of [JSON.stringify({ pid: 7, system: "elsewhere" }), "no record", ""]) {
     for (const held of [path, takeover]) writeFileSync(held, content);
     assert.is(doctor("--fix"), "");
     assert.ok(existsSync(path) && existsSync(takeover));
-    assert.match(doctor("--fix", "--force"), /^mended: .*\nmended: .*\n$/);
+    assert.match(doctor("--fix", "--force"), /^fixed: .*\nfixed: .*\n$/);
     assert.not.ok(existsSync(path) || existsSync(takeover));
   }
   writeFileSync(path, JSON.stringify({ pid: process.pid }));
@@ -194,13 +244,13 @@ test("--fix removes a dead lock without needing it, --fix --force one of which n
   assert.match(assertFailure(run(["doctor", "--force", "--keystore", dir]), 2), /--force is for --fix/);
 });
 
-test("opens locked keys with the secret it is given, else tells that none is named", () => {
+test("opens locked keys with the secret it is given, else tells that it was not given", () => {
   const dir = makeStore("alice", "bob");
   const secret = lock(dir);
   assertCheck(examine(dir, ["--master-key-file", secret]), "store.locked", "ok", /2 private keys are locked with a master key, which is found and opens them/);
   assert.equal(problems(examine(dir, [], { OCICRYPT_KEYSTORE_MASTER_KEY_FILE: secret })), []);
   const checks = examine(dir);
-  assertCheck(checks, "store.locked", "warn", /2 keys are locked with a master key, and none is named here; .*--master-key-file FILE/);
+  assertCheck(checks, "store.locked", "warn", /2 keys are locked with a master key, which was not given; .*--master-key-file FILE/);
   assertCheck(checks, "round-trip", "fail", /exit code 3.*locked with a master key/);
   const file = configFile({ ks: entry(["--keystore", dir, "--provider", "ks", "--master-key-file", secret]) });
   assert.equal(problems(examine(dir, [], { OCICRYPT_KEYPROVIDER_CONFIG: file })), []);
@@ -226,10 +276,10 @@ test("tells of keys locked with several kinds of secrets, of some not locked, an
   const messages = examine(dir, ["--master-key-file", secret, "--passphrase-file", passphrase]).filter(({ id }) => id === "store.locked");
   assert.equal(messages.map(({ status, message }) => `${status} ${message}`), ["warn 3 private keys are not locked, others are", "warn some keys are locked with a master key, others with a passphrase"]);
   truncateSync(privateKey(one, "x", "jwe"), 100);
-  assertCheck(examine(one, ["--master-key-file", secret]), "store.locked", "fail", /locked key \S+ is damaged: it is no JWE.*backup/);
+  assertCheck(examine(one, ["--master-key-file", secret]), "store.locked", "fail", /locked key \S+ is damaged: it is not a JWE.*backup/);
 });
 
-test("--fix mends what crashes left and what others can read, says so, and finds nothing the second time", () => {
+test("--fix fixes what crashes left and what others can read, says so, and finds nothing the second time", () => {
   const { dir, secret } = interruptedLock();
   const annotation = wrapWith(dir, secret);
   chmodSync(join(dir, "private"), 0o777);
@@ -242,8 +292,9 @@ test("--fix mends what crashes left and what others can read, says so, and finds
   assert.equal([...new Set(problems(before))], ["warn store.modes", "fail store.modes", "warn store.leftovers", "warn store.lock", "warn store.twice", "fail store.locked", "fail round-trip"]);
   const { code, stdout, stderr } = run(["doctor", "--fix", "--json", "--keystore", dir, "--master-key-file", secret], { env: { PATH: "" } });
   assert.is(code, 0, stdout);
-  assert.not.match(stderr, "not mended");
-  assert.match(stderr, /mended: \S+ is half written/);
+  assert.not.match(stderr, "not fixed");
+  assert.not.match(stdout, '"fix"');
+  assert.match(stderr, /^fixed: \S+ is half written/m);
   assert.equal(readdirSync(dir).toSorted(), ["default", "names", "private", "public"]);
   const { code: second, stderr: silent } = run(["doctor", "--fix", "--keystore", dir, "--master-key-file", secret], { env: { PATH: "" } });
   assert.is(second, 0);
@@ -285,7 +336,7 @@ test("--fix never removes a private key without a name, and works on a removed k
   assert.match(unwrap(dir, annotation), "symkey");
 });
 
-test("--fix says what it could not mend, and writes nothing to a store that needs nothing", () => {
+test("--fix says what it could not fix, and writes nothing to a store that needs nothing", () => {
   const dir = makeStore("alice");
   const before = statSync(dir, { bigint: true }).ctimeNs;
   examine(dir, ["--fix"]);
@@ -293,11 +344,11 @@ test("--fix says what it could not mend, and writes nothing to a store that need
   mkdirSync(temporary(dir)); // no file: it is not ours to remove
   const { code, stderr } = run(["doctor", "--fix", "--keystore", dir], { env: { PATH: "" } });
   assert.is(code, 0);
-  assert.match(stderr, /^not mended: \S+ is half written: a crash left it: /);
+  assert.match(stderr, /^not fixed: \S+ is half written: a crash left it: /);
 });
 
 test("is wrong usage with an unknown option", () => {
-  assert.match(assertFailure(run(["doctor", "--mend"]), 2), /unknown argument: mend/);
+  assert.match(assertFailure(run(["doctor", "--repair"]), 2), /unknown argument: repair/);
 });
 
 function wrapWith(dir: string, secret: string): string {
