@@ -50,8 +50,9 @@ export function rewrap(cli: Cli): void {
         as: as === undefined ? undefined : mustBeJweScheme(as),
       };
       const opened = await openImage(image, tlsVerify);
-      if (prune && opened.prune === undefined) throw usageError("a registry prunes by itself", "leave --prune out");
-      const plan = await planRewrap(opened, request, key === undefined ? store : await withKeyFile(store, key));
+      if (prune && opened.prune === undefined) throw new KeystoreError("usage", "a registry prunes by itself", "leave --prune out");
+      const keys = key === undefined ? store : await withKeyFile(store, key);
+      const plan = await planRewrap(opened, request, keys).catch(rethrowUnwritten);
       if (plan.changes.length === 0) return tell("nothing was written: no layer is encrypted");
       const unchanged = plan.renamed.size + plan.documents.length === 0;
       if (!dryRun && !unchanged) await opened.write(plan.documents, plan.root);
@@ -64,6 +65,12 @@ export function rewrap(cli: Cli): void {
       return tell("signatures and referrers point at the old digests: sign again");
     },
   );
+}
+
+/** Adds to an error of the plan what the user has to know first. */
+function rethrowUnwritten(error: unknown): never {
+  const { code, message, hint, exitCode } = asKeystoreError(error);
+  throw new KeystoreError(code, message, `nothing was written; ${hint}`, exitCode);
 }
 
 /** Deletes those that no other tag shares. */

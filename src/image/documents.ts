@@ -121,7 +121,7 @@ export function isStatement(layer: Descriptor): boolean {
 
 /** An image that cannot be worked with. */
 export function damaged(what: string, reason: string): KeystoreError {
-  return imageError(`${what} ${reason}`, "nothing was written; fetch or build the image again");
+  return new KeystoreError("image", `${what} ${reason}`, "fetch or build the image again");
 }
 
 /** The image that was read is not the one that is there now: a change of somebody else would be lost. */

@@ -47,8 +47,11 @@ for (const [name, change, line] of [
   test(`refuses ${name}, and writes nothing`, () => {
     const { image, reference } = bad(change);
     const before = image.read();
-    assert.match(rewrap(reference), line);
-    assertFailure(run(["inspect", reference], { timeout: 5000 }), 1);
+    const rewrapped = rewrap(reference);
+    assert.match(rewrapped, line);
+    assert.match(rewrapped, /; nothing was written; /);
+    const inspected = assertFailure(run(["inspect", reference], { timeout: 5000 }), 1);
+    assert.is(inspected, rewrapped.replace("nothing was written; ", ""), "inspect never writes");
     assert.is(image.read(), before);
   });
 }
@@ -56,6 +59,17 @@ for (const [name, change, line] of [
 test("names the tags there are where one is asked for that is not", () => {
   const { reference } = bad((_, manifest) => entry(manifest).replace("}]}", ',"annotations":{"org.opencontainers.image.ref.name":"1.0"}}]}'));
   assert.match(rewrap(`${reference}:2.0`), /no image 2\.0 in .*; it has 1\.0/);
+});
+
+test("says where there is no image, without a word about writing to whom only looks", () => {
+  const dir = join(temporaryFolder(), "none");
+  for (const reference of [`oci:${dir}`, `oci:${dir}:tag`]) {
+    const inspected = assertFailure(run(["inspect", reference]), 1);
+    assert.match(inspected, /cannot read .*none\/index\.json: ENOENT; check the path, and that it is a complete OCI layout$/);
+    assert.match(rewrap(reference), /none\/index\.json: ENOENT; nothing was written; check the path/);
+  }
+  const archive = assertFailure(run(["inspect", `oci-archive:${dir}`]), 1);
+  assert.match(archive, /there is no archive .*none; check the path$/);
 });
 
 test("refuses what is no layout and no archive", () => {

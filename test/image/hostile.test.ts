@@ -200,6 +200,28 @@ test("--prune leaves a manifest that another one has as a layer", () => {
   assert.ok(image.read(digests(first)[0] ?? ""));
 });
 
+test("--prune leaves a manifest below an index that another one has as a layer", () => {
+  const image = new HandMade();
+  const first = image.blob(`{"layers":[${encrypted()}]}`);
+  const above = image.blob(index(entry(first)));
+  const other = image.blob(`{"layers":[{"mediaType":"x",${above}}]}`);
+  const reference = image.index(index(entry(first, tag("a")), entry(other, tag("b")), entry(above, tag("c"), INDEX)));
+  cli("rewrap", `${reference}:a`, "--to", "bob", "--prune");
+  assert.match(cli("inspect", `${reference}:c`), /alice/);
+});
+
+test("refuses a document that one of several ways to it finds nested too deep", () => {
+  const image = new HandMade();
+  const manifest = image.blob(`{"layers":[${encrypted()}]}`);
+  const wrapped = (inner: string, times: number): string =>
+    times === 0 ? inner : wrapped(image.blob(index(entry(inner, "", INDEX))), times - 1);
+  const shared = wrapped(manifest, 3);
+  const deep = (more: number): string => image.index(index(entry(shared, "", INDEX), entry(wrapped(shared, more), "", INDEX)));
+  cli("rewrap", deep(4), "--to", "bob", "--dry-run");
+  assert.match(refused(1, "rewrap", deep(5), "--to", "bob"), /document sha256:\w+ is nested too deep/);
+  assert.match(refused(1, "inspect", deep(5)), /document sha256:\w+ is nested too deep/);
+});
+
 test("of two rewraps at once of one layout none is lost without a word", async () => {
   const image = new HandMade();
   const names = ["a", "b", "c", "d"];

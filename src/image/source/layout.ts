@@ -63,6 +63,6 @@ function makeLike(path: string, index: Stats): void {
 /** Reads a document; layers are never read, so anything larger than a document may be is refused. */
 function readFile(path: string): SmallFile {
   const file = readSmallFile(path, LIMITS.documentBytes);
-  if (file === undefined) throw imageError(`cannot read ${path}: ENOENT`, "nothing was written; check that it is a complete OCI layout");
-  return file;
+  if (file !== undefined) return file;
+  throw new KeystoreError("image", `cannot read ${path}: ENOENT`, "check the path, and that it is a complete OCI layout");
 }

@@ -3,7 +3,7 @@
 import { getCACertificates, setDefaultCACertificates } from "node:tls";
 import { imageError, KeystoreError, printable, usageError } from "../../errors.ts";
 import { isObject, member, parseJson } from "../../json.ts";
-import { changedMeanwhile, damaged, digestOf, isDigest, LIMITS, parseDocument, type Descriptor } from "../documents.ts";
+import { changedMeanwhile, damaged, digestOf, isDigest, LIMITS, parseDocument, type Descriptor, type Document } from "../documents.ts";
 import { credentialsFor, type Credentials } from "./credentials.ts";
 import type { ImageSource } from "./source.ts";
 
@@ -53,11 +53,18 @@ export async function openRegistry(text: string, tlsVerify: boolean): Promise<Im
   const base = `${tlsVerify ? "https" : "http"}://${host === "docker.io" ? "registry-1.docker.io" : host}/v2/${path}`;
   const send = authorized(host, path);
   const top = await fetchManifest(send, base, reference, host);
-  if (isDigest(reference) && digestOf(top.bytes, reference.split(":")[0]) !== reference) throw damaged(`docker://${text}`, `is not what its digest ${reference} says`);
-  const root = parseDocument(top.bytes, `docker://${text}`);
+  const parseTop = (): Document => {
+    if (isDigest(reference) && digestOf(top.bytes, reference.split(":")[0]) !== reference) {
+      throw damaged(`docker://${text}`, `is not what its digest ${reference} says`);
+    }
+    return parseDocument(top.bytes, `docker://${text}`);
+  };
   return {
     digest: top.digest,
-    root: async () => ({ document: root, selected: root.kind === "index" ? [...root.manifests.keys()] : [] }),
+    root: async () => {
+      const document = parseTop();
+      return { document, selected: document.kind === "index" ? [...document.manifests.keys()] : [] };
+    },
     read: async (descriptor) => (isDocument(descriptor) ? (await fetchManifest(send, base, descriptor.digest, host)).bytes : await fetchBlob(send, base, descriptor, host)),
     write: async (documents, newRoot) => {
       for (const { digest, mediaType, bytes } of documents) await putManifest(send, base, digest, mediaType, bytes, host);
@@ -65,7 +72,7 @@ export async function openRegistry(text: string, tlsVerify: boolean): Promise<Im
       // Registries know no condition on a PUT: this leaves an instant where a move of the tag is still undone.
       if (!isDigest(reference) && (await fetchManifest(send, base, reference, host)).digest !== top.digest) throw changedMeanwhile(`docker://${text}`);
       const target = isDigest(reference) ? digestOf(bytes, reference.split(":")[0]) : reference;
-      await putManifest(send, base, target, root.mediaType ?? top.mediaType, bytes, host);
+      await putManifest(send, base, target, parseTop().mediaType ?? top.mediaType, bytes, host);
     },
   };
 }
@@ -153,7 +160,7 @@ async function request(url: string, outgoing: Outgoing, host: string): Promise<R
   } catch (error) {
     throw unreachable(error, host);
   }
-  throw imageError(`${host} leads to an address without TLS`, "nothing was written; see the registry's configuration");
+  throw new KeystoreError("image", `${host} leads to an address without TLS`, "see the registry's configuration");
 }
 
 function unreachable(error: unknown, host: string): KeystoreError {

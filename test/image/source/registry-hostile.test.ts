@@ -57,12 +57,27 @@ const send = (response: ServerResponse, text: string, type = MANIFEST): unknown 
 
 test("believes no answer that is not what its digest says, at the top or below", async () => {
   const { host } = await start((_, response) => send(response, manifest));
-  assert.match(assertFailure(await cli(["inspect", `docker://${host}/app@${digest("other")}`]), 1), /is not what its digest sha256:\w+ says/);
+  const other = `docker://${host}/app@${digest("other")}`;
+  const again = /is not what its digest sha256:\w+ says; fetch or build the image again$/;
+  assert.match(assertFailure(await cli(["inspect", other]), 1), again);
+  assert.match(assertFailure(await cli(["rewrap", other, "--to", "bob"]), 1), /says; nothing was written; fetch/);
   const { code, stderr } = await cli(["inspect", `docker://${host}/app:tag@${digest(manifest)}`]);
   assert.is(code, 0, stderr);
   const index = `{"manifests":[{"mediaType":"${MANIFEST}","digest":"${digest("other")}","size":${manifest.length}}]}`;
   const nested = await start(({ url }, response) => send(response, url?.endsWith("latest") ? index : manifest));
   assert.match(assertFailure(await cli(["inspect", `docker://${nested.host}/app`]), 1), /is not what its digest sha256:\w+ says/);
+});
+
+test("reads each document once, however often an image points to it", async () => {
+  const entry = `{"mediaType":"${MANIFEST}","digest":"${digest(manifest)}","size":${manifest.length}}`;
+  const index = `{"manifests":[${Array<string>(50).fill(entry).join(",")}]}`;
+  for (const [command = "", ...args] of [["inspect"], ["rewrap", "--to", "bob", "--dry-run"]]) {
+    const { host, asked } = await start(({ url }, response) => send(response, url?.endsWith("latest") ? index : manifest));
+    const { code, stdout, stderr } = await cli([command, `docker://${host}/app`, ...args]);
+    assert.is(code, 0, stderr);
+    assert.equal(asked, ["latest", digest(manifest)].map((name) => `GET /v2/app/manifests/${name} -`));
+    assert.is(stdout.match(/alice/g)?.length, command === "inspect" ? 50 : 1);
+  }
 });
 
 test("gives no password to a realm without TLS elsewhere, nor to where a redirect leads", async () => {
