@@ -62,7 +62,10 @@ export function mustBeJweScheme(text: string): string {
   throw usageError(`"${printable(text, 64)}" is no scheme to rewrap`, "use jwe or provider:NAME");
 }
 
-/** A kid without a known name, as a person sees it: in quotes unless it looks like one, so that it is not mistaken for a key name. */
+/**
+ * A kid without a known name, as a person sees it: in quotes unless it looks like a kid, so that it is not mistaken for
+ * a key name.
+ */
 export function shownKid(kid: string): string {
   return /^[\w-]{22,128}$/.test(kid) ? kid : JSON.stringify(printable(kid, 128));
 }

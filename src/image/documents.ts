@@ -4,7 +4,10 @@ import { createHash } from "node:crypto";
 import { imageError, KeystoreError, printable } from "../errors.ts";
 import { isObject, member, parseJson, type JsonObject } from "../json.ts";
 
-/** Limits on documents: registries keep to 4 MiB, and no tool nests indexes deeper than two or three. `bytes`, `layers` and `parts` are an image's in all. */
+/**
+ * Limits on documents: registries keep to 4 MiB, and no tool nests indexes deeper than two or three. `documents`,
+ * `bytes`, `layers` and `parts` are totals of an image.
+ */
 export const LIMITS = {
   documentBytes: 4 * 1024 * 1024,
   jsonDepth: 64,
@@ -28,9 +31,27 @@ export interface Descriptor {
 }
 
 /** An index or a manifest: its text as it is, and where it points. */
-export type Document =
-  | { readonly kind: "index"; readonly text: string; readonly mediaType: string | undefined; readonly manifests: readonly Descriptor[] }
-  | { readonly kind: "manifest"; readonly text: string; readonly mediaType: string | undefined; readonly config: Descriptor | undefined; readonly layers: readonly Descriptor[] };
+export type Document = Index | Manifest;
+
+interface AnyDocument {
+  readonly text: string;
+  readonly mediaType: string | undefined;
+}
+
+/** An index, or a layout's index.json. */
+export interface Index extends AnyDocument {
+  readonly kind: "index";
+  readonly manifests: readonly Descriptor[];
+}
+
+/** A manifest. */
+export interface Manifest extends AnyDocument {
+  readonly kind: "manifest";
+  readonly config: Descriptor | undefined;
+  readonly layers: readonly Descriptor[];
+}
+
+type Fail = (reason: string) => KeystoreError;
 
 /** The annotation that ties an attestation to its sibling (BuildKit). */
 export const REFERENCE_DIGEST = "vnd.docker.reference.digest";
@@ -38,7 +59,7 @@ const REFERENCE_TYPE = "vnd.docker.reference.type";
 
 /** Parses an index or a manifest. @throws KeystoreError `image` if it is neither; the message names it as `what` */
 export function parseDocument(bytes: Buffer, what: string): Document {
-  const fail = (reason: string): KeystoreError => damaged(what, reason);
+  const fail: Fail = (reason) => damaged(what, reason);
   const document = parseJson(bytes, LIMITS.jsonDepth, fail);
   if (!isObject(document)) throw fail("is not a JSON object");
   refuseTwins(document, fail);
@@ -46,23 +67,27 @@ export function parseDocument(bytes: Buffer, what: string): Document {
   const stated = member(document, "mediaType");
   const mediaType = typeof stated === "string" && stated !== "" ? stated : undefined;
   const manifests = descriptors(document, "manifests", fail);
-  // image-spec, manifest.md and image-index.md (CVE-2021-41190): which of them a client takes it for would be the client's choice.
-  if (manifests !== undefined && ["config", "layers"].some((name) => member(document, name) !== undefined)) throw fail("is both an index and a manifest");
-  if (manifests !== undefined) return { kind: "index", text, mediaType, manifests };
+  if (manifests !== undefined) {
+    // image-spec, manifest.md and image-index.md (CVE-2021-41190): ambiguous, clients disagree on which it is.
+    const both = ["config", "layers"].some((name) => member(document, name) !== undefined);
+    if (both) throw fail("is both an index and a manifest");
+    return { kind: "index", text, mediaType, manifests };
+  }
   const layers = descriptors(document, "layers", fail);
   if (layers === undefined) throw fail("is neither an index nor a manifest");
-  const config = member(document, "config");
-  return { kind: "manifest", text, mediaType, config: config === undefined ? undefined : parseDescriptor(config, fail), layers };
+  const stating = member(document, "config");
+  const config = stating === undefined ? undefined : parseDescriptor(stating, fail);
+  return { kind: "manifest", text, mediaType, config, layers };
 }
 
-function descriptors(document: JsonObject, name: string, fail: (reason: string) => KeystoreError): Descriptor[] | undefined {
+function descriptors(document: JsonObject, name: string, fail: Fail): Descriptor[] | undefined {
   const list = member(document, name);
   if (list === undefined || list === null) return undefined;
   if (!Array.isArray(list)) throw fail(`has ${name} that are not a list`);
   return list.map((one) => parseDescriptor(one, fail));
 }
 
-function parseDescriptor(value: unknown, fail: (reason: string) => KeystoreError): Descriptor {
+function parseDescriptor(value: unknown, fail: Fail): Descriptor {
   if (!isObject(value)) throw fail("has a descriptor that is not an object");
   refuseTwins(value, fail);
   const [mediaType = "", digest, size] = [member(value, "mediaType"), member(value, "digest"), member(value, "size")];
@@ -76,15 +101,16 @@ function parseDescriptor(value: unknown, fail: (reason: string) => KeystoreError
   return { mediaType, digest, size, annotations: new Map(pairs), platform: platformOf(member(value, "platform")) };
 }
 
-/** Go takes member names that differ only in case (Unicode's simple folding) for one and the last of them for the value. */
-function refuseTwins(object: JsonObject, fail: (reason: string) => KeystoreError): void {
-  const names = Object.keys(object);
-  if (new Set(names.map((name) => name.toUpperCase().toLowerCase())).size !== names.length) throw fail("has a member in two spellings");
+/** For Go, member names that differ only in case (Unicode's simple folding) are one name, and the last value counts. */
+function refuseTwins(object: JsonObject, fail: Fail): void {
+  const names = Object.keys(object).map((name) => name.toUpperCase().toLowerCase());
+  if (new Set(names).size !== names.length) throw fail("has a member in two spellings");
 }
 
 function platformOf(value: unknown): string | undefined {
   if (!isObject(value)) return undefined;
-  const parts = ["os", "architecture", "variant"].map((name) => member(value, name)).filter((part) => typeof part === "string");
+  const members = ["os", "architecture", "variant"].map((name) => member(value, name));
+  const parts = members.filter((part) => typeof part === "string");
   return parts.length === 0 ? undefined : printable(parts.join("/"), 64);
 }
 
@@ -100,16 +126,19 @@ export function digestOf(bytes: Uint8Array, algorithm = "sha256"): string {
 
 /** Checks a document's bytes against its descriptor. @throws KeystoreError `image` if they differ */
 export function verify(bytes: Buffer, { digest, size }: Descriptor, what: string): Buffer {
-  if (bytes.length !== size || digestOf(bytes, digest.split(":")[0]) !== digest) throw damaged(what, `is not what its digest ${digest} says`);
-  return bytes;
+  if (bytes.length === size && digestOf(bytes, digest.split(":")[0]) === digest) return bytes;
+  throw damaged(what, `is not what its digest ${digest} says`);
 }
 
 /** Whether a descriptor says that it points to an index. */
 export function isIndex({ mediaType }: Descriptor): boolean {
-  return mediaType === "application/vnd.oci.image.index.v1+json" || mediaType === "application/vnd.docker.distribution.manifest.list.v2+json";
+  return (
+    mediaType === "application/vnd.oci.image.index.v1+json" ||
+    mediaType === "application/vnd.docker.distribution.manifest.list.v2+json"
+  );
 }
 
-/** BuildKit's attestations, by the manifest that says to be one. What counts is whether its layers are {@link isStatement}s. */
+/** A manifest that says it is BuildKit's attestation. What counts is whether its layers are {@link isStatement}s. */
 export function isAttestation(manifest: Descriptor): boolean {
   return manifest.annotations.get(REFERENCE_TYPE) === "attestation-manifest";
 }
@@ -126,5 +155,6 @@ export function damaged(what: string, reason: string): KeystoreError {
 
 /** The image that was read is not the one that is there now: a change of somebody else would be lost. */
 export function changedMeanwhile(where: string): KeystoreError {
-  return imageError(`${where} was changed by somebody else meanwhile`, "the image is theirs, untouched; run the same command again");
+  const hint = "the image is theirs, untouched; run the same command again";
+  return new KeystoreError("image", `${where} was changed by somebody else meanwhile`, hint);
 }

@@ -3,7 +3,7 @@
 
 import { parseTree, type Node } from "jsonc-parser";
 
-/** A change to one place of a document; no value removes the member. A member that is added goes into an object that is there. */
+/** A change to one place of a document; no value removes the member. Members are added to existing objects only. */
 export interface Edit {
   readonly path: readonly (string | number)[];
   readonly value: string | number | undefined;
@@ -22,7 +22,10 @@ interface Replacement {
   readonly text: string;
 }
 
-/** The text with the edits made, of two for one place the last. The text is valid JSON. One walk, however many edits there are. */
+/**
+ * The text, which is valid JSON, with the edits made. Of two edits of one place the last counts. The text is walked
+ * once, however many edits there are.
+ */
 export function editJson(text: string, edits: readonly Edit[]): string {
   const tree = edits.length === 0 ? undefined : parseTree(text);
   if (tree === undefined) return text;
@@ -64,7 +67,8 @@ function editValue(text: string, node: Node, { edit, below }: Edits, replacement
   }
 }
 
-function editObject(text: string, { offset, children: properties = [] }: Node, below: Edits["below"], replacements: Replacement[]): void {
+function editObject(text: string, node: Node, below: Edits["below"], replacements: Replacement[]): void {
+  const { offset, children: properties = [] } = node;
   const present = new Set<string | number>();
   let kept = 0;
   for (const [place, property] of properties.entries()) {
@@ -86,7 +90,8 @@ function editObject(text: string, { offset, children: properties = [] }: Node, b
   for (const [name, { edit }] of below) {
     if (edit?.value === undefined || present.has(name)) continue;
     const before = kept++ > 0 ? separator(text, offset, properties) : "";
-    replacements.push({ start: end, end, text: `${before}${JSON.stringify(name)}${colon(text, last)}${JSON.stringify(edit.value)}` });
+    const added = `${JSON.stringify(name)}${colon(text, last)}${JSON.stringify(edit.value)}`;
+    replacements.push({ start: end, end, text: before + added });
   }
 }
 

@@ -125,7 +125,7 @@ export interface CountedLayers {
   readonly untold: readonly LayerReport[];
 }
 
-/** Sorts layers by whether an annotation tells for whom they are encrypted: that there is an annotation proves nothing. */
+/** Sorts layers by whether an annotation tells for whom they are encrypted; an annotation alone proves nothing. */
 export function countLayers(reports: readonly ManifestReport[]): CountedLayers {
   const counted: Record<keyof CountedLayers, LayerReport[]> = { encrypted: [], plain: [], untold: [] };
   for (const layer of reports.flatMap(({ layers }) => layers)) {
@@ -137,5 +137,6 @@ export function countLayers(reports: readonly ManifestReport[]): CountedLayers {
 }
 
 function tellsForWhom({ scheme, parts }: LayerReport["annotations"][number]): boolean {
-  return isJweScheme(scheme) && parts.some(({ recipients }) => recipients.some(({ alg }) => familyOf(alg) !== undefined));
+  if (!isJweScheme(scheme)) return false;
+  return parts.some(({ recipients }) => recipients.some(({ alg }) => familyOf(alg) !== undefined));
 }

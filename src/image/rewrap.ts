@@ -73,15 +73,18 @@ export async function planRewrap(source: ImageSource, request: RewrapRequest, ke
   if (unopened.length > 0) throw unopenedError(unopened, request.from);
   const { root, renamed } = changeTree(tree, edits);
   const digests = new Map([...renamed].map(([former, { digest }]) => [former, digest]));
-  if (root !== tree.document.text && source.digest !== undefined) digests.set(source.digest, digestOf(Buffer.from(root)));
+  if (source.digest !== undefined && root !== tree.document.text) {
+    digests.set(source.digest, digestOf(Buffer.from(root)));
+  }
   return { changes, documents: [...renamed.values()], root, renamed: digests };
 }
 
 function unopenedError(layers: readonly string[], from: string | undefined): KeystoreError {
   const [first = ""] = layers;
   const which = layers.length === 1 ? `layer ${first}` : `${layers.length} encrypted layers, ${first} first`;
+  const message = `no key of the store opens ${which}${from === undefined ? "" : ` by ${from}`}`;
   const hint = "see ocicrypt-keystore inspect for who can, and name their store with --keystore";
-  return foreignError(`no key of the store opens ${which}${from === undefined ? "" : ` by ${from}`}`, hint);
+  return new KeystoreError("foreign", message, hint, 3);
 }
 
 interface RewrappedLayer {
@@ -96,7 +99,11 @@ interface OpenedAnnotation {
 }
 
 /** The layer's new annotations, undefined if no key opens it. */
-async function rewrapLayer(layer: Descriptor, request: RewrapRequest, keys: PrivateKeys): Promise<RewrappedLayer | undefined> {
+async function rewrapLayer(
+  layer: Descriptor,
+  request: RewrapRequest,
+  keys: PrivateKeys,
+): Promise<RewrappedLayer | undefined> {
   const present = new Map(keyAnnotations(layer).map(({ scheme, parts }) => [scheme, parts]));
   const opened: OpenedAnnotation[] = [];
   for (const [scheme, parts] of present) {
@@ -139,7 +146,11 @@ async function rewrapLayer(layer: Descriptor, request: RewrapRequest, keys: Priv
   };
 }
 
-async function newParts(parts: readonly Buffer[], plaintext: Buffer, { to, add, remove }: RewrapRequest): Promise<Buffer[]> {
+async function newParts(
+  parts: readonly Buffer[],
+  plaintext: Buffer,
+  { to, add, remove }: RewrapRequest,
+): Promise<Buffer[]> {
   if (to !== undefined) return [await seal(plaintext, to)];
   const rest = withoutRecipients(parts, remove);
   return add.length === 0 ? rest : [...rest, await seal(plaintext, add)];

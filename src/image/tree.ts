@@ -2,7 +2,8 @@
 
 import { countParts } from "./annotations.ts";
 import {
-  damaged, digestOf, isIndex, LIMITS, parseDocument, REFERENCE_DIGEST, verify, type Descriptor, type Document,
+  damaged, digestOf, isIndex, LIMITS, parseDocument, REFERENCE_DIGEST, verify,
+  type Descriptor, type Document, type Manifest,
 } from "./documents.ts";
 import { editJson, type Edit } from "./edit.ts";
 import type { ImageSource, NewDocument } from "./source/source.ts";
@@ -27,7 +28,7 @@ export interface Child<T> {
 /** A manifest as an index points to it; without a descriptor it is the root. */
 export interface ManifestEntry {
   readonly descriptor: Descriptor | undefined;
-  readonly document: Document & { kind: "manifest" };
+  readonly document: Manifest;
 }
 
 /** Throws where an image has more than {@link LIMITS} allow. */
@@ -165,7 +166,7 @@ export interface ChangedTree {
   readonly root: string;
 }
 
-/** Makes the edits of manifests, and in the indexes above what follows from them. Everything else stays byte for byte. */
+/** Makes the edits of manifests, and what follows from them in the indexes above. All else stays byte for byte. */
 export function changeTree(root: Node, edits: ReadonlyMap<Node, readonly Edit[]>): ChangedTree {
   const renamed = new Map<string, NewDocument>();
   let text = root.document.text;
@@ -186,7 +187,8 @@ function indexEdits({ document, children }: Node, renamed: ReadonlyMap<string, N
     const fresh = renamed.get(descriptor.digest);
     if (fresh === undefined) continue;
     const path = ["manifests", place] as const;
-    edits.push({ path: [...path, "digest"], value: fresh.digest }, { path: [...path, "size"], value: fresh.bytes.length });
+    edits.push({ path: [...path, "digest"], value: fresh.digest });
+    edits.push({ path: [...path, "size"], value: fresh.bytes.length });
     edits.push({ path: [...path, "data"], value: undefined }); // a copy of the old document (image-spec, descriptor.md)
   }
   for (const [place, { annotations }] of (document.kind === "index" ? document.manifests : []).entries()) {

@@ -1,7 +1,9 @@
-// An image in a tar file of an OCI layout: oci-archive:FILE[:TAG]. A change writes a new file beside it and renames that.
+// An image in a tar file of an OCI layout: oci-archive:FILE[:TAG]. A change writes a new file and renames it.
 
 import { randomBytes } from "node:crypto";
-import { closeSync, createWriteStream, fstatSync, openSync, readSync, realpathSync, renameSync, rmSync, statSync, type Stats } from "node:fs";
+import {
+  closeSync, createWriteStream, fstatSync, openSync, readSync, realpathSync, renameSync, rmSync, statSync, type Stats,
+} from "node:fs";
 import { open } from "node:fs/promises";
 import { dirname } from "node:path";
 import { pipeline } from "node:stream/promises";
@@ -26,20 +28,20 @@ interface Archive {
 
 /** Opens the image `tag` of an archive, or all of its images. */
 export async function openArchive(path: string, tag: string | undefined): Promise<ImageSource> {
-  const found = statSync(path, { throwIfNoEntry: false });
-  if (found === undefined) throw imageError(`there is no archive ${path}`, "check the path");
-  if (!found.isFile()) throw damaged(path, "is not a regular file");
-  const file = realpathSync(path); // a link to it stays one
-  const archive = withFile(file, (fd) => ({ file, stat: fstatSync(fd), entries: readTar(fd, (reason) => badTar(file, reason)) }));
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) throw new KeystoreError("image", `there is no archive ${path}`, "check the path");
+  if (!stat.isFile()) throw damaged(path, "is not a regular file");
+  const file = realpathSync(path); // keep a symlink: replace its target
+  const archive = readArchive(file);
   const files = new Map(archive.entries.filter(({ kind }) => kind === "file").map((entry) => [entry.name, entry]));
   const index = files.get(INDEX);
   if (index === undefined) throw damaged(file, "has no index.json: it is no OCI archive");
   return {
     root: async () => layoutRoot(readContent(archive, index), tag, file),
     read: async ({ digest }) => readContent(archive, files.get(blobName(digest)) ?? missing(file, digest)),
-    write: async (fresh, root) => {
-      const added = new Map([...fresh.map(({ digest, bytes }) => [blobName(digest), bytes] as const), [INDEX, Buffer.from(root)] as const]);
-      await rewriteArchive(archive, added, new Set());
+    write: async (documents, newRoot) => {
+      const added = new Map(documents.map(({ digest, bytes }) => [blobName(digest), bytes]));
+      await rewriteArchive(archive, added.set(INDEX, Buffer.from(newRoot)), new Set());
     },
     prune: async (digests) => {
       await rewriteArchive(archive, new Map(), new Set(digests.map(blobName)));
@@ -55,8 +57,16 @@ function missing(file: string, digest: string): never {
   throw damaged(file, `has no document ${digest}`);
 }
 
+function readArchive(file: string): Archive {
+  return withFile(file, (fd) => {
+    const stat = fstatSync(fd);
+    return { file, stat, entries: readTar(fd, (reason) => badTar(file, reason)) };
+  });
+}
+
 function badTar(file: string, reason: string): KeystoreError {
-  return imageError(`${file} ${reason}`, "an OCI archive is a tar of plain files and folders, each of them once: fetch it again, or write it with skopeo copy");
+  const rule = "an OCI archive is a tar of plain files and folders, each of them once";
+  return new KeystoreError("image", `${file} ${reason}`, `${rule}: fetch it again, or write it with skopeo copy`);
 }
 
 function withFile<T>(file: string, work: (fd: number) => T): T {
@@ -68,13 +78,19 @@ function withFile<T>(file: string, work: (fd: number) => T): T {
   }
 }
 
-/** The bytes of a document. @throws KeystoreError `image` if it is larger than one may be, or the archive is another one by now */
+/**
+ * The bytes of a document.
+ *
+ * @throws KeystoreError `image` if it is larger than one may be, or the archive was replaced meanwhile
+ */
 function readContent({ file, stat }: Archive, { name, content, size }: TarEntry): Buffer {
   if (size > LIMITS.documentBytes) throw damaged(`${name} of ${file}`, "is larger than 4 MiB");
   const bytes = Buffer.alloc(size);
   return withFile(file, (fd) => {
     refuseOther(file, fstatSync(fd), stat);
-    for (let at = 0, count = -1; at < size && count !== 0; at += count) count = readSync(fd, bytes, at, size - at, content + at);
+    for (let at = 0, count = -1; at < size && count !== 0; at += count) {
+      count = readSync(fd, bytes, at, size - at, content + at);
+    }
     return bytes;
   });
 }
@@ -83,8 +99,14 @@ function refuseOther(file: string, now: Stats, read: Stats): void {
   if (now.ino !== read.ino || now.mtimeMs !== read.mtimeMs || now.size !== read.size) throw changedMeanwhile(file);
 }
 
-/** Copies the archive with new entries in place of the old, and puts it in place by rename, unless it is no longer the one that was read. */
-async function rewriteArchive(archive: Archive, added: ReadonlyMap<string, Buffer>, pruned: ReadonlySet<string>): Promise<void> {
+type Entries = ReadonlyMap<string, Buffer>;
+
+/**
+ * Copies the archive with new entries in place of the old, and renames the copy over it.
+ *
+ * @throws KeystoreError `image` if the archive is no longer the one that was read
+ */
+async function rewriteArchive(archive: Archive, added: Entries, pruned: ReadonlySet<string>): Promise<void> {
   const { file, stat } = archive;
   const temporary = `${file}.tmp-${randomBytes(8).toString("hex")}`;
   await withTemporary(temporary, async () => {
@@ -98,8 +120,9 @@ async function rewriteArchive(archive: Archive, added: ReadonlyMap<string, Buffe
   });
 }
 
-/** The bytes of the archive with some entries replaced or left out: what stays is copied as it is, extension headers included. */
-async function* newArchive({ file, stat, entries }: Archive, added: ReadonlyMap<string, Buffer>, pruned: ReadonlySet<string>): AsyncGenerator {
+/** The archive's bytes with some entries replaced or left out. All else is copied as it is, with extension headers. */
+async function* newArchive(archive: Archive, added: Entries, pruned: ReadonlySet<string>): AsyncGenerator {
+  const { file, stat, entries } = archive;
   const handle = await open(file);
   try {
     refuseOther(file, await handle.stat(), stat);

@@ -21,7 +21,9 @@ export function credentialsFor(host: string, path: string): Credentials | undefi
   for (const file of authFiles()) {
     const bytes = readSmallFile(file, MAX_AUTH_FILE)?.bytes;
     if (bytes === undefined) continue;
-    const config = parseJson(bytes, 8, (reason) => imageError(`${file} ${reason}`, "log in again, or mend it"));
+    const config = parseJson(bytes, 8, (reason) => {
+      return new KeystoreError("image", `${file} ${reason}`, "log in again, or fix the file");
+    });
     const found = isObject(config) ? lookUp(config, host, path) : undefined;
     if (found !== undefined) return found;
   }
@@ -31,28 +33,35 @@ export function credentialsFor(host: string, path: string): Credentials | undefi
 function authFiles(): string[] {
   const named = process.env["REGISTRY_AUTH_FILE"];
   if (named !== undefined && named !== "") return [named];
-  const [runtime, config, docker] = [process.env["XDG_RUNTIME_DIR"], process.env["XDG_CONFIG_HOME"], process.env["DOCKER_CONFIG"]];
-  const home = process.env["HOME"] ?? homedir();
+  const { XDG_RUNTIME_DIR, XDG_CONFIG_HOME, DOCKER_CONFIG, HOME = homedir() } = process.env;
+  const own = `/run/containers/${process.getuid?.() ?? 0}`;
   return [
-    runtime === undefined ? `/run/containers/${process.getuid?.() ?? 0}/auth.json` : join(runtime, "containers/auth.json"),
-    join(config ?? join(home, ".config"), "containers/auth.json"),
-    join(docker ?? join(home, ".docker"), "config.json"),
+    join(XDG_RUNTIME_DIR === undefined ? own : join(XDG_RUNTIME_DIR, "containers"), "auth.json"),
+    join(XDG_CONFIG_HOME ?? join(HOME, ".config"), "containers/auth.json"),
+    join(DOCKER_CONFIG ?? join(HOME, ".docker"), "config.json"),
   ];
 }
 
 /** The most specific entry counts: host/path/of/image, host/path, host. */
 function lookUp(config: JsonObject, host: string, path: string): Credentials | undefined {
   const parts = path.split("/");
-  const names = [...parts.keys()].map((end) => [host, ...parts.slice(0, parts.length - end)].join("/")).concat(host, ...(host === "docker.io" ? ["https://index.docker.io/v1/"] : []));
+  const names = [...parts.keys()].map((end) => [host, ...parts.slice(0, parts.length - end)].join("/"));
+  names.push(...new Set([host, dockerName(host)]));
   const auths = member(config, "auths");
   for (const name of names) {
     const helpers = member(config, "credHelpers");
     const helper = isObject(helpers) ? member(helpers, name) : undefined;
-    const found = typeof helper === "string" ? askHelper(helper, name) : isObject(auths) ? decode(member(auths, name)) : undefined;
-    if (found !== undefined) return found;
+    const entry = isObject(auths) ? member(auths, name) : undefined;
+    const credentials = typeof helper === "string" ? askHelper(helper, name) : decode(entry);
+    if (credentials !== undefined) return credentials;
   }
   const store = member(config, "credsStore");
-  return typeof store === "string" && store !== "" ? askHelper(store, host === "docker.io" ? "https://index.docker.io/v1/" : host) : undefined;
+  return typeof store === "string" && store !== "" ? askHelper(store, dockerName(host)) : undefined;
+}
+
+/** The name that docker gives a host in its files: Docker Hub has the address of its first API. */
+function dockerName(host: string): string {
+  return host === "docker.io" ? "https://index.docker.io/v1/" : host;
 }
 
 function decode(entry: unknown): Credentials | undefined {
@@ -65,9 +74,17 @@ function decode(entry: unknown): Credentials | undefined {
 /** docker-credential-helpers: the host on stdin, JSON on stdout. */
 function askHelper(helper: string, host: string): Credentials | undefined {
   if (!/^[A-Za-z0-9._-]+$/.test(helper)) return undefined;
-  const { status, stdout } = spawnSync(`docker-credential-${helper}`, ["get"], { input: host, timeout: HELPER_TIMEOUT, killSignal: "SIGKILL", stdio: ["pipe", "pipe", "ignore"] });
+  const program = `docker-credential-${helper}`;
+  const { status, stdout } = spawnSync(program, ["get"], {
+    input: host,
+    timeout: HELPER_TIMEOUT,
+    killSignal: "SIGKILL",
+    stdio: ["pipe", "pipe", "ignore"],
+  });
   if (status !== 0) return undefined;
-  const answer = parseJson(stdout, 4, (reason) => imageError(`what docker-credential-${helper} answered ${reason}`, "try it by hand"));
+  const answer = parseJson(stdout, 4, (reason) => {
+    return new KeystoreError("image", `what ${program} answered ${reason}`, "try it by hand");
+  });
   const [username, password] = isObject(answer) ? [member(answer, "Username"), member(answer, "Secret")] : [];
   return typeof username === "string" && typeof password === "string" ? { username, password } : undefined;
 }

@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { imageError } from "../../errors.ts";
 import { readSmallFile, removeFile, writeFileSafely, type SmallFile } from "../../fs/files.ts";
 import { withLock } from "../../fs/lock.ts";
-import { changedMeanwhile, damaged, LIMITS, parseDocument, type Document } from "../documents.ts";
-import type { ImageSource } from "./source.ts";
+import { changedMeanwhile, damaged, LIMITS, parseDocument } from "../documents.ts";
+import type { ImageSource, Root } from "./source.ts";
 import { keepOwner } from "./owner.ts";
 
 const REF_NAME = "org.opencontainers.image.ref.name";
@@ -32,7 +32,8 @@ export function openLayout(folder: string, tag: string | undefined): ImageSource
           writeFileSafely(blobPath(digest), bytes, SHARED, "replace", LIMITS.documentBytes);
           makeLike(blobPath(digest), index);
         }
-        writeFileSafely(realpathSync(indexPath), root, SHARED, "replace", LIMITS.documentBytes); // from here on the image is the new one
+        // From here on the image is the new one. Keep a symlink: replace its target.
+        writeFileSafely(realpathSync(indexPath), root, SHARED, "replace", LIMITS.documentBytes);
       }),
     prune: async (digests) =>
       await change(() => {
@@ -41,14 +42,20 @@ export function openLayout(folder: string, tag: string | undefined): ImageSource
   };
 }
 
-/** index.json as the root, with the entries that the tag selects. @throws KeystoreError `image` if there is no such tag */
-export function layoutRoot(bytes: Buffer, tag: string | undefined, where: string): { document: Document; selected: readonly number[] } {
+/**
+ * index.json as the root, with the entries that the tag selects.
+ *
+ * @throws KeystoreError `image` if there is no such tag
+ */
+export function layoutRoot(bytes: Buffer, tag: string | undefined, where: string): Root {
   const document = parseDocument(bytes, `index.json of ${where}`);
   if (document.kind !== "index") throw damaged(`index.json of ${where}`, "is no index");
-  const selected = document.manifests.flatMap(({ annotations }, place) => (tag === undefined || annotations.get(REF_NAME) === tag ? [place] : []));
+  const names = document.manifests.map(({ annotations }) => annotations.get(REF_NAME));
+  const selected = [...names.entries()].flatMap(([place, name]) => (tag === undefined || name === tag ? [place] : []));
   if (selected.length > 0) return { document, selected };
-  const tags = document.manifests.map(({ annotations }) => annotations.get(REF_NAME)).filter((one) => one !== undefined);
-  throw imageError(`no image ${tag ?? ""} in ${where}`, tags.length === 0 ? "it has no tags: name it without one" : `it has ${tags.slice(0, 5).join(", ")}`);
+  const tags = names.filter((name) => name !== undefined);
+  const hint = tags.length === 0 ? "it has no tags: name it without one" : `it has ${tags.slice(0, 5).join(", ")}`;
+  throw new KeystoreError("image", `no image ${tag ?? ""} in ${where}`, hint);
 }
 
 function makeLike(path: string, index: Stats): void {
@@ -64,5 +71,6 @@ function makeLike(path: string, index: Stats): void {
 function readFile(path: string): SmallFile {
   const file = readSmallFile(path, LIMITS.documentBytes);
   if (file !== undefined) return file;
-  throw new KeystoreError("image", `cannot read ${path}: ENOENT`, "check the path, and that it is a complete OCI layout");
+  const hint = "check the path, and that it is a complete OCI layout";
+  throw new KeystoreError("image", `cannot read ${path}: ENOENT`, hint);
 }

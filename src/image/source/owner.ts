@@ -2,9 +2,10 @@
 
 import { fchmodSync, fchownSync, type Stats } from "node:fs";
 
-/** Gives a new file the owner, the group and the mode of another one, each as far as this user and the file system can. */
+/** Gives a new file the owner, group and mode of another one, each as far as this user and the file system can. */
 export function keepOwner(fd: number, { uid, gid, mode }: Stats): void {
-  for (const change of [() => fchownSync(fd, -1, gid), () => fchownSync(fd, uid, -1), () => fchmodSync(fd, mode & 0o777)]) {
+  const changes = [() => fchownSync(fd, -1, gid), () => fchownSync(fd, uid, -1), () => fchmodSync(fd, mode & 0o777)];
+  for (const change of changes) {
     try {
       change();
     } catch {

@@ -1,20 +1,22 @@
 // An image in a registry: docker://HOST[:PORT]/PATH[:TAG|@DIGEST], by the OCI distribution API. Manifests only.
 
 import { getCACertificates, setDefaultCACertificates } from "node:tls";
-import { imageError, KeystoreError, printable, usageError } from "../../errors.ts";
-import { isObject, member, parseJson } from "../../json.ts";
-import { changedMeanwhile, damaged, digestOf, isDigest, LIMITS, parseDocument, type Descriptor, type Document } from "../documents.ts";
-import { credentialsFor, type Credentials } from "./credentials.ts";
+import { KeystoreError, printable } from "../../errors.ts";
+import {
+  changedMeanwhile, damaged, digestOf, isDigest, parseDocument, type Descriptor, type Document,
+} from "../documents.ts";
+import { authorized, body, expectStatus, isThisMachine, type Send } from "./registry-http.ts";
 import type { ImageSource } from "./source.ts";
 
-const TIMEOUT = 30_000; // ms for one request and its answer
-const THIS_MACHINE = /^(localhost|127\.\d+\.\d+\.\d+)(:|$)/;
 const ACCEPT = [
   "application/vnd.oci.image.index.v1+json",
   "application/vnd.oci.image.manifest.v1+json",
   "application/vnd.docker.distribution.manifest.list.v2+json",
   "application/vnd.docker.distribution.manifest.v2+json",
 ].join(", ");
+
+const PATH = /^[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$/;
+const HOST = /^[A-Za-z0-9.-]+(?::\d{1,5})?$/;
 
 interface Reference {
   readonly host: string;
@@ -23,19 +25,21 @@ interface Reference {
   readonly reference: string;
 }
 
-/** distribution's grammar of names, as docker reads it: without a host it is Docker Hub. @throws KeystoreError `usage` */
+/**
+ * distribution's grammar of names, as docker reads it: without a host it is Docker Hub.
+ *
+ * @throws KeystoreError `usage`
+ */
 function parseReference(text: string): Reference {
   const [, name = "", tag, digest] = /^([^@]+?)(?::([A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(.+))?$/.exec(text) ?? [];
   const [first = "", ...rest] = name.split("/");
   const hasHost = rest.length > 0 && (/[.:]/.test(first) || first === "localhost");
   const path = hasHost ? rest.join("/") : rest.length === 0 ? `library/${first}` : name;
   const host = hasHost ? first : "docker.io";
-  const valid = /^[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$/.test(path) && /^[A-Za-z0-9.-]+(?::\d{1,5})?$/.test(host);
-  if (!valid || (digest !== undefined && !isDigest(digest))) {
-    const shown = text.replace(/^[^/]*:[^/]*@/, "…@"); // a user and a password do not belong there, nor into a log
-    throw usageError(`"docker://${printable(shown, 128)}" is no image reference`, "use docker://HOST[:PORT]/PATH[:TAG]");
-  }
-  return { host, path, reference: digest ?? tag ?? "latest" };
+  const valid = PATH.test(path) && HOST.test(host) && (digest === undefined || isDigest(digest));
+  if (valid) return { host, path, reference: digest ?? tag ?? "latest" };
+  const shown = printable(text.replace(/^[^/]*:[^/]*@/, "…@"), 128); // a user and a password do not belong into a log
+  throw new KeystoreError("usage", `"docker://${shown}" is no image reference`, "use docker://HOST[:PORT]/PATH[:TAG]");
 }
 
 /**
@@ -45,8 +49,9 @@ function parseReference(text: string): Reference {
  */
 export async function openRegistry(text: string, tlsVerify: boolean): Promise<ImageSource> {
   const { host, path, reference } = parseReference(text);
-  if (!tlsVerify && !THIS_MACHINE.test(host)) {
-    throw usageError(`${host} is not this machine`, "--tls-verify=false is for a registry on localhost");
+  if (!tlsVerify && !isThisMachine(host)) {
+    const hint = "--tls-verify=false is for a registry on localhost";
+    throw new KeystoreError("usage", `${host} is not this machine`, hint);
   }
   // Node knows its own authorities; skopeo and docker trust the system's, where a company puts its own.
   if (tlsVerify) setDefaultCACertificates([...getCACertificates("default"), ...getCACertificates("system")]);
@@ -65,31 +70,41 @@ export async function openRegistry(text: string, tlsVerify: boolean): Promise<Im
       const document = parseTop();
       return { document, selected: document.kind === "index" ? [...document.manifests.keys()] : [] };
     },
-    read: async (descriptor) => (isDocument(descriptor) ? (await fetchManifest(send, base, descriptor.digest, host)).bytes : await fetchBlob(send, base, descriptor, host)),
+    read: async (descriptor) => {
+      if (!isDocument(descriptor)) return await fetchBlob(send, base, descriptor, host);
+      return (await fetchManifest(send, base, descriptor.digest, host)).bytes;
+    },
     write: async (documents, newRoot) => {
-      for (const { digest, mediaType, bytes } of documents) await putManifest(send, base, digest, mediaType, bytes, host);
+      for (const { digest, mediaType, bytes } of documents) {
+        await putManifest(send, base, digest, { mediaType, bytes }, host);
+      }
       const bytes = Buffer.from(newRoot);
       // Registries know no condition on a PUT: this leaves an instant where a move of the tag is still undone.
-      if (!isDigest(reference) && (await fetchManifest(send, base, reference, host)).digest !== top.digest) throw changedMeanwhile(`docker://${text}`);
+      const now = isDigest(reference) ? top : await fetchManifest(send, base, reference, host);
+      if (now.digest !== top.digest) throw changedMeanwhile(`docker://${text}`);
       const target = isDigest(reference) ? digestOf(bytes, reference.split(":")[0]) : reference;
-      await putManifest(send, base, target, parseTop().mediaType ?? top.mediaType, bytes, host);
+      const mediaType = parseTop().mediaType ?? top.mediaType;
+      await putManifest(send, base, target, { mediaType, bytes }, host);
     },
   };
 }
-
-interface Outgoing {
-  readonly method?: "PUT";
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: Uint8Array<ArrayBuffer>;
-}
-
-type Send = (url: string, outgoing: Outgoing) => Promise<Response>;
 
 function isDocument({ mediaType }: Descriptor): boolean {
   return ACCEPT.includes(mediaType) && mediaType !== "";
 }
 
-async function fetchManifest(send: Send, base: string, reference: string, host: string): Promise<{ bytes: Buffer; digest: string; mediaType: string }> {
+/** A manifest or an index, as it is sent. */
+interface Sent {
+  readonly bytes: Buffer;
+  readonly mediaType: string;
+}
+
+async function fetchManifest(
+  send: Send,
+  base: string,
+  reference: string,
+  host: string,
+): Promise<Sent & { readonly digest: string }> {
   const response = await send(`${base}/manifests/${reference}`, { headers: { accept: ACCEPT } });
   if (response.status === 404) {
     await response.body?.cancel();
@@ -103,87 +118,12 @@ async function fetchBlob(send: Send, base: string, { digest }: Descriptor, host:
   return await body(await send(`${base}/blobs/${digest}`, {}), host);
 }
 
-async function putManifest(send: Send, base: string, reference: string, mediaType: string, bytes: Buffer, host: string): Promise<void> {
-  const response = await send(`${base}/manifests/${reference}`, { method: "PUT", headers: { "content-type": mediaType }, body: new Uint8Array(bytes) });
+async function putManifest(send: Send, base: string, reference: string, sent: Sent, host: string): Promise<void> {
+  const response = await send(`${base}/manifests/${reference}`, {
+    method: "PUT",
+    headers: { "content-type": sent.mediaType },
+    body: new Uint8Array(sent.bytes),
+  });
   await response.body?.cancel();
   expectStatus(response, 201, host);
-}
-
-function expectStatus(response: Response, status: number, host: string): void {
-  if (response.status === status) return;
-  if (response.status === 401 || response.status === 403) {
-    throw imageError(`${host} refuses these credentials (HTTP ${response.status})`, `log in with skopeo login ${host}, or podman or docker login`);
-  }
-  throw imageError(`${host} answered HTTP ${response.status}`, "see the registry's log");
-}
-
-/** The body of a successful answer, at most 4 MiB. */
-async function body(response: Response, host: string): Promise<Buffer> {
-  if (response.status !== 200) await response.body?.cancel();
-  expectStatus(response, 200, host);
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  try {
-    for await (const chunk of response.body ?? []) {
-      length += chunk.length;
-      if (length > LIMITS.documentBytes) throw damaged(`a document of ${host}`, "is larger than 4 MiB");
-      chunks.push(chunk);
-    }
-  } catch (error) {
-    throw error instanceof KeystoreError ? error : unreachable(error, host);
-  }
-  return Buffer.concat(chunks);
-}
-
-/** Sends with the credentials that the registry asks for (distribution-spec; RFC 7617, docker's token authentication). */
-function authorized(host: string, path: string): Send {
-  let authorization: string | undefined;
-  return async (url, outgoing) => {
-    const attempt = async (): Promise<Response> =>
-      await request(url, { ...outgoing, headers: { ...outgoing.headers, ...(authorization === undefined ? {} : { authorization }) } }, host);
-    const first = await attempt();
-    const challenge = first.headers.get("www-authenticate");
-    if (first.status !== 401 || challenge === null) return first;
-    await first.body?.cancel();
-    const scope = `repository:${path}:${outgoing.method === "PUT" ? "pull,push" : "pull"}`;
-    authorization = await answerChallenge(challenge, credentialsFor(host, path), scope, host, url.startsWith("http:"));
-    return authorization === undefined ? first : await attempt();
-  };
-}
-
-async function request(url: string, outgoing: Outgoing, host: string): Promise<Response> {
-  try {
-    // Blobs are often elsewhere; fetch takes no Authorization along to another host. What is written goes where it was sent.
-    const response = await fetch(url, { ...outgoing, redirect: outgoing.method === "PUT" ? "manual" : "follow", signal: AbortSignal.timeout(TIMEOUT) });
-    if (!url.startsWith("https:") || response.url.startsWith("https:")) return response;
-    await response.body?.cancel();
-  } catch (error) {
-    throw unreachable(error, host);
-  }
-  throw new KeystoreError("image", `${host} leads to an address without TLS`, "see the registry's configuration");
-}
-
-function unreachable(error: unknown, host: string): KeystoreError {
-  const { name, cause } = error instanceof Error ? error : {};
-  const why = cause instanceof Error && "code" in cause ? String(cause.code) : name === "TimeoutError" ? `no whole answer within ${TIMEOUT / 1000} s` : "no whole answer";
-  return imageError(`cannot reach ${host}: ${printable(why, 64)}`, "check the name, the network and its certificate; a registry on localhost may need --tls-verify=false");
-}
-
-async function answerChallenge(challenge: string, credentials: Credentials | undefined, scope: string, host: string, plain: boolean): Promise<string | undefined> {
-  const basic = credentials && `Basic ${Buffer.from(`${credentials.username}:${credentials.password}`).toString("base64")}`;
-  if (/^basic\b/i.test(challenge)) return basic;
-  const parameter = (name: string): string | undefined => new RegExp(`${name}="([^"]*)"`, "i").exec(challenge)?.[1];
-  const realm = parameter("realm");
-  if (!/^bearer\b/i.test(challenge) || realm === undefined || !URL.canParse(realm)) return undefined;
-  const url = new URL(realm);
-  if (url.protocol !== "https:" && !(plain && url.protocol === "http:" && THIS_MACHINE.test(url.host))) {
-    throw imageError(`${host} sends credentials to ${printable(url.origin, 128)}, which has no TLS`, "nothing was sent there; see the registry's token realm");
-  }
-  const service = parameter("service");
-  if (service !== undefined) url.searchParams.set("service", service);
-  url.searchParams.set("scope", scope);
-  const response = await request(url.href, { headers: basic === undefined ? {} : { authorization: basic } }, host);
-  const answer = parseJson(await body(response, host), 8, (reason) => damaged(`the token of ${host}`, reason));
-  const token = isObject(answer) ? (member(answer, "token") ?? member(answer, "access_token")) : undefined;
-  return typeof token === "string" ? `Bearer ${token}` : undefined;
 }
