@@ -1,6 +1,6 @@
 // rewrap IMAGE: changes who can open an image, without its layers.
 
-import { asKeystoreError, imageError, keyError, printable, recipientError, usageError } from "../errors.ts";
+import { asKeystoreError, imageError, keyError, KeystoreError, printable, recipientError, usageError } from "../errors.ts";
 import { isJweScheme, mustBeJweScheme, shownKid } from "../image/annotations.ts";
 import type { PartRecipient } from "../image/parts.ts";
 import { planRewrap, type RewrapPlan, type RewrapRequest } from "../image/rewrap.ts";
@@ -50,7 +50,7 @@ export function rewrap(cli: Cli): void {
         as: as === undefined ? undefined : mustBeJweScheme(as),
       };
       const opened = await openImage(image, tlsVerify);
-      if (prune && opened.prune === undefined) throw new KeystoreError("usage", "a registry prunes by itself", "leave --prune out");
+      if (prune && opened.prune === undefined) throw usageError("a registry prunes by itself", "leave --prune out");
       const keys = key === undefined ? store : await withKeyFile(store, key);
       const plan = await planRewrap(opened, request, keys).catch(rethrowUnwritten);
       if (plan.changes.length === 0) return tell("nothing was written: no layer is encrypted");
@@ -69,8 +69,8 @@ export function rewrap(cli: Cli): void {
 
 /** Adds to an error of the plan what the user has to know first. */
 function rethrowUnwritten(error: unknown): never {
-  const { code, message, hint, exitCode } = asKeystoreError(error);
-  throw new KeystoreError(code, message, `nothing was written; ${hint}`, exitCode);
+  const { code, message, hint } = asKeystoreError(error);
+  throw new KeystoreError(code, message, `nothing was written; ${hint}`);
 }
 
 /** Deletes those that no other tag shares. */

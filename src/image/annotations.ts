@@ -73,5 +73,5 @@ export function shownKid(kid: string): string {
 /** Padded standard base64; one writer in the wild emits base64url, which is read and never written. */
 function decodePart(part: string): Buffer {
   if (/^[A-Za-z0-9+/_-]+={0,2}$/.test(part)) return Buffer.from(part, "base64");
-  throw new KeystoreError("image", "a layer has a key annotation that is not base64", "encrypt the image again");
+  throw imageError("a layer has a key annotation that is not base64", "encrypt the image again");
 }

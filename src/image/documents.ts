@@ -150,11 +150,11 @@ export function isStatement(layer: Descriptor): boolean {
 
 /** An image that cannot be worked with. */
 export function damaged(what: string, reason: string): KeystoreError {
-  return new KeystoreError("image", `${what} ${reason}`, "fetch or build the image again");
+  return imageError(`${what} ${reason}`, "fetch or build the image again");
 }
 
 /** The image that was read is not the one that is there now: a change of somebody else would be lost. */
 export function changedMeanwhile(where: string): KeystoreError {
   const hint = "the image is theirs, untouched; run the same command again";
-  return new KeystoreError("image", `${where} was changed by somebody else meanwhile`, hint);
+  return imageError(`${where} was changed by somebody else meanwhile`, hint);
 }

@@ -84,7 +84,7 @@ function unopenedError(layers: readonly string[], from: string | undefined): Key
   const which = layers.length === 1 ? `layer ${first}` : `${layers.length} encrypted layers, ${first} first`;
   const message = `no key of the store opens ${which}${from === undefined ? "" : ` by ${from}`}`;
   const hint = "see ocicrypt-keystore inspect for who can, and name their store with --keystore";
-  return new KeystoreError("foreign", message, hint, 3);
+  return foreignError(message, hint);
 }
 
 interface RewrappedLayer {

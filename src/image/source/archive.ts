@@ -29,7 +29,7 @@ interface Archive {
 /** Opens the image `tag` of an archive, or all of its images. */
 export async function openArchive(path: string, tag: string | undefined): Promise<ImageSource> {
   const stat = statSync(path, { throwIfNoEntry: false });
-  if (stat === undefined) throw new KeystoreError("image", `there is no archive ${path}`, "check the path");
+  if (stat === undefined) throw imageError(`there is no archive ${path}`, "check the path");
   if (!stat.isFile()) throw damaged(path, "is not a regular file");
   const file = realpathSync(path); // keep a symlink: replace its target
   const archive = readArchive(file);
@@ -66,7 +66,7 @@ function readArchive(file: string): Archive {
 
 function badTar(file: string, reason: string): KeystoreError {
   const rule = "an OCI archive is a tar of plain files and folders, each of them once";
-  return new KeystoreError("image", `${file} ${reason}`, `${rule}: fetch it again, or write it with skopeo copy`);
+  return imageError(`${file} ${reason}`, `${rule}: fetch it again, or write it with skopeo copy`);
 }
 
 function withFile<T>(file: string, work: (fd: number) => T): T {

@@ -22,7 +22,7 @@ export function credentialsFor(host: string, path: string): Credentials | undefi
     const bytes = readSmallFile(file, MAX_AUTH_FILE)?.bytes;
     if (bytes === undefined) continue;
     const config = parseJson(bytes, 8, (reason) => {
-      return new KeystoreError("image", `${file} ${reason}`, "log in again, or fix the file");
+      return imageError(`${file} ${reason}`, "log in again, or fix the file");
     });
     const found = isObject(config) ? lookUp(config, host, path) : undefined;
     if (found !== undefined) return found;
@@ -83,7 +83,7 @@ function askHelper(helper: string, host: string): Credentials | undefined {
   });
   if (status !== 0) return undefined;
   const answer = parseJson(stdout, 4, (reason) => {
-    return new KeystoreError("image", `what ${program} answered ${reason}`, "try it by hand");
+    return imageError(`what ${program} answered ${reason}`, "try it by hand");
   });
   const [username, password] = isObject(answer) ? [member(answer, "Username"), member(answer, "Secret")] : [];
   return typeof username === "string" && typeof password === "string" ? { username, password } : undefined;

@@ -55,7 +55,7 @@ export function layoutRoot(bytes: Buffer, tag: string | undefined, where: string
   if (selected.length > 0) return { document, selected };
   const tags = names.filter((name) => name !== undefined);
   const hint = tags.length === 0 ? "it has no tags: name it without one" : `it has ${tags.slice(0, 5).join(", ")}`;
-  throw new KeystoreError("image", `no image ${tag ?? ""} in ${where}`, hint);
+  throw imageError(`no image ${tag ?? ""} in ${where}`, hint);
 }
 
 function makeLike(path: string, index: Stats): void {
@@ -72,5 +72,5 @@ function readFile(path: string): SmallFile {
   const file = readSmallFile(path, LIMITS.documentBytes);
   if (file !== undefined) return file;
   const hint = "check the path, and that it is a complete OCI layout";
-  throw new KeystoreError("image", `cannot read ${path}: ENOENT`, hint);
+  throw imageError(`cannot read ${path}: ENOENT`, hint);
 }

@@ -29,7 +29,7 @@ export const IMAGE = TRANSPORTS.map(({ prefix, form }) => prefix + form).join(",
 export async function openImage(text: string, tlsVerify: boolean): Promise<ImageSource> {
   const transport = TRANSPORTS.find(({ prefix }) => text.startsWith(prefix) && text.length > prefix.length);
   if (transport !== undefined) return await transport.open(text.slice(transport.prefix.length), tlsVerify);
-  throw new KeystoreError("usage", `"${printable(text, 128)}" is no image`, `use ${IMAGE}`);
+  throw usageError(`"${printable(text, 128)}" is no image`, `use ${IMAGE}`);
 }
 
 /** skopeo's rule: what follows the first colon is the tag. A path with a colon that is there is taken as it is. */

@@ -1,6 +1,6 @@
 // Requests to a registry: its answers are bounded in size and time, and credentials go only where they may.
 
-import { KeystoreError, printable } from "../../errors.ts";
+import { imageError, KeystoreError, printable } from "../../errors.ts";
 import { isObject, member, parseJson } from "../../json.ts";
 import { damaged, LIMITS } from "../documents.ts";
 import { credentialsFor, type Credentials } from "./credentials.ts";
@@ -28,9 +28,9 @@ export function expectStatus(response: Response, status: number, host: string): 
   if (response.status === status) return;
   if (response.status === 401 || response.status === 403) {
     const message = `${host} refuses these credentials (HTTP ${response.status})`;
-    throw new KeystoreError("image", message, `log in with skopeo login ${host}, or podman or docker login`);
+    throw imageError(message, `log in with skopeo login ${host}, or podman or docker login`);
   }
-  throw new KeystoreError("image", `${host} answered HTTP ${response.status}`, "see the registry's log");
+  throw imageError(`${host} answered HTTP ${response.status}`, "see the registry's log");
 }
 
 /** The body of a successful answer, at most 4 MiB. */
@@ -79,7 +79,7 @@ async function request(url: string, outgoing: Outgoing, host: string): Promise<R
   } catch (error) {
     throw unreachable(error, host);
   }
-  throw new KeystoreError("image", `${host} leads to an address without TLS`, "see the registry's configuration");
+  throw imageError(`${host} leads to an address without TLS`, "see the registry's configuration");
 }
 
 function unreachable(error: unknown, host: string): KeystoreError {
@@ -87,7 +87,7 @@ function unreachable(error: unknown, host: string): KeystoreError {
   const unfinished = name === "TimeoutError" ? `no whole answer within ${TIMEOUT / 1000} s` : "no whole answer";
   const why = cause instanceof Error && "code" in cause ? String(cause.code) : unfinished;
   const hint = "check the name, the network and its certificate; a registry on localhost may need --tls-verify=false";
-  return new KeystoreError("image", `cannot reach ${host}: ${printable(why, 64)}`, hint);
+  return imageError(`cannot reach ${host}: ${printable(why, 64)}`, hint);
 }
 
 async function answerChallenge(
@@ -106,7 +106,7 @@ async function answerChallenge(
   const url = new URL(realm);
   if (url.protocol !== "https:" && !(plain && url.protocol === "http:" && isThisMachine(url.host))) {
     const message = `${host} sends credentials to ${printable(url.origin, 128)}, which has no TLS`;
-    throw new KeystoreError("image", message, "nothing was sent there; see the registry's token realm");
+    throw imageError(message, "nothing was sent there; see the registry's token realm");
   }
   const service = parameter("service");
   if (service !== undefined) url.searchParams.set("service", service);

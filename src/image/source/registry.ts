@@ -1,7 +1,7 @@
 // An image in a registry: docker://HOST[:PORT]/PATH[:TAG|@DIGEST], by the OCI distribution API. Manifests only.
 
 import { getCACertificates, setDefaultCACertificates } from "node:tls";
-import { KeystoreError, printable } from "../../errors.ts";
+import { imageError, printable, usageError } from "../../errors.ts";
 import {
   changedMeanwhile, damaged, digestOf, isDigest, parseDocument, type Descriptor, type Document,
 } from "../documents.ts";
@@ -39,7 +39,7 @@ function parseReference(text: string): Reference {
   const valid = PATH.test(path) && HOST.test(host) && (digest === undefined || isDigest(digest));
   if (valid) return { host, path, reference: digest ?? tag ?? "latest" };
   const shown = printable(text.replace(/^[^/]*:[^/]*@/, "…@"), 128); // a user and a password do not belong into a log
-  throw new KeystoreError("usage", `"docker://${shown}" is no image reference`, "use docker://HOST[:PORT]/PATH[:TAG]");
+  throw usageError(`"docker://${shown}" is no image reference`, "use docker://HOST[:PORT]/PATH[:TAG]");
 }
 
 /**
@@ -51,7 +51,7 @@ export async function openRegistry(text: string, tlsVerify: boolean): Promise<Im
   const { host, path, reference } = parseReference(text);
   if (!tlsVerify && !isThisMachine(host)) {
     const hint = "--tls-verify=false is for a registry on localhost";
-    throw new KeystoreError("usage", `${host} is not this machine`, hint);
+    throw usageError(`${host} is not this machine`, hint);
   }
   // Node knows its own authorities; skopeo and docker trust the system's, where a company puts its own.
   if (tlsVerify) setDefaultCACertificates([...getCACertificates("default"), ...getCACertificates("system")]);
