@@ -7,10 +7,10 @@ import { storeLocation } from "../keystore/location.ts";
 import { print, printJson, tell, type Cli } from "./shared.ts";
 
 /** The clients that `--client` knows. */
-export const CLIENTS = ["skopeo", "podman", "buildah", "nerdctl", "containerd", "crio"] as const;
+const CLIENTS = ["skopeo", "podman", "buildah", "nerdctl", "containerd", "crio"] as const;
 
 /** One of them. */
-export type Client = (typeof CLIENTS)[number];
+type Client = (typeof CLIENTS)[number];
 
 /** Adds the command. Without --client it prints the file that $OCICRYPT_KEYPROVIDER_CONFIG is to name. */
 export function config(cli: Cli): void {

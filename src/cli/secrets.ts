@@ -11,7 +11,7 @@ import { askSecret } from "./prompt.ts";
 const HINT = "give the passphrase with --passphrase-file FILE";
 
 /** Takes a secret from where exec mode finds it, and asks for a passphrase where there is none. Once. */
-export function cliSecrets(given: SecretFiles): SecretSource {
+function cliSecrets(given: SecretFiles): SecretSource {
   const files = secretFiles(given);
   let asked: Buffer | undefined;
   return async (kind) => {
