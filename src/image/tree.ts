@@ -77,22 +77,22 @@ async function walk<T>(
   make: (document: Document, children: readonly Child<T>[], descriptor: Descriptor | undefined) => T,
 ): Promise<T> {
   const counter = scope === "image" ? limitCounter() : undefined;
-  const known = new Map<string, Made<T> | undefined>(); // by digest; undefined: it cannot be read
+  const known = new Map<string, Made<T> | undefined>(); // by digest and size; undefined: it cannot be read
 
   const visit = async (descriptor: Descriptor, depth: number): Promise<Made<T> | undefined> => {
-    const { digest } = descriptor;
-    const before = known.get(digest);
+    const key = `${descriptor.digest} ${descriptor.size}`;
+    const before = known.get(key);
     if (counter !== undefined && depth + (before?.height ?? 0) > LIMITS.nesting) {
-      throw damaged(`document ${digest}`, "is nested too deep");
+      throw damaged(`document ${descriptor.digest}`, "is nested too deep");
     }
-    if (before !== undefined || (known.has(digest) && !isIndex(descriptor))) return before;
+    if (before !== undefined || (known.has(key) && !isIndex(descriptor))) return before;
     counter?.document(descriptor);
     const document = await readDocument(source, descriptor).catch((error: unknown) => {
       if (scope === "image" || isIndex(descriptor)) throw error;
       return undefined;
     });
     const made = document && (await makeOf(document, descriptor, depth));
-    known.set(digest, made);
+    known.set(key, made);
     return made;
   };
 

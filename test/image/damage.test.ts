@@ -36,6 +36,8 @@ for (const [name, change, line] of [
     return entry(manifest);
   }, /is not what its digest sha256:\w+ says/],
   ["a wrong size", (_: HandMade, manifest: string) => entry(manifest.replace(/"size":\d+/, '"size":1')), /is not what its digest/],
+  ["a wrong size beside the right one", (_: HandMade, manifest: string) =>
+    entry(manifest).replace(/\{"mediaType[^}]*\}/, (right) => `${right},${right.replace(/"size":\d+/, '"size":1')}`), /is not what its digest/],
   ["a path in a digest", () => entry('"digest":"sha256:../../../../etc/passwd","size":10'), /descriptor without a valid digest/],
   ["a manifest of 100 MB", (image: HandMade) => entry(image.blob(" ".repeat(100_000_000))), /is larger than 4 MiB/],
   ["indexes nested 100 deep", nested, /is nested too deep/],
