@@ -7,7 +7,7 @@ import { delimiter, join } from "node:path";
 import * as assert from "uvu/assert";
 import { errorLine, KeystoreError } from "../src/errors.ts";
 import { open } from "../src/jwe/open.ts";
-import type { SecretSource } from "../src/at-rest/secret.ts";
+import type { SecretSource } from "../src/at-rest/locked-file.ts";
 import { seal } from "../src/jwe/seal.ts";
 import { openStore } from "../src/keystore/store.ts";
 import { secretFiles } from "../src/at-rest/secret-files.ts";

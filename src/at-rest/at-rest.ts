@@ -5,8 +5,8 @@
 //     locked-file.ts     the JWE that they have in common
 
 import { keyError } from "../errors.ts";
-import { parseLocked, type AtRest, type LockKind, type Way } from "./locked-file.ts";
-import { masterKey, passphrase, type SecretSource } from "./secret.ts";
+import { parseLocked, type AtRest, type LockKind, type SecretSource, type Way } from "./locked-file.ts";
+import { masterKey, passphrase } from "./secret.ts";
 import { byTang } from "./tang.ts";
 
 const WAYS: readonly Way[] = [passphrase, masterKey, byTang];

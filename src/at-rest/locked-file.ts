@@ -4,10 +4,15 @@
 import { keyError, KeystoreError } from "../errors.ts";
 import type { JsonObject } from "../json.ts";
 import { parseJwe, type ParsedJwe, type ParsedRecipient } from "../jwe/gate.ts";
-import type { SecretSource } from "./secret.ts";
+
+/** What a person or a file gives to unlock with. */
+export type SecretKind = "passphrase" | "master key";
+
+/** Gives the secret of a kind. @throws KeystoreError `unusable` if there is none or it cannot be used */
+export type SecretSource = (kind: SecretKind) => Promise<Buffer>;
 
 /** How a private key can be locked: with a secret of its owner, or so that a server must be asked. */
-export type LockKind = "passphrase" | "master key" | "Tang server";
+export type LockKind = SecretKind | "Tang server";
 
 /** A lock, with the secret or the server that belongs to it. */
 export interface AtRest {

@@ -2,7 +2,8 @@
 
 import { join } from "node:path";
 import { asUnusable, keyError, unusableError } from "../errors.ts";
-import { MASTER_KEY_BYTES, type SecretKind, type SecretSource } from "./secret.ts";
+import { MASTER_KEY_BYTES } from "./secret.ts";
+import type { SecretKind, SecretSource } from "./locked-file.ts";
 import { readSmallFile, refuseOpenMode } from "../fs/files.ts";
 
 /** What the command line says. */

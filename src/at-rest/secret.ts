@@ -7,13 +7,7 @@ import { member, type JsonObject } from "../json.ts";
 import { ENCRYPTIONS } from "../jwe/alg/algorithms.ts";
 import { aesKeyUnwrap, aesKeyWrap } from "../jwe/alg/key-wrap.ts";
 import { decryptContent, encryptContent } from "../jwe/engine.ts";
-import { damaged, parseLocked, type AtRest, type Way } from "./locked-file.ts";
-
-/** What a person or a file gives to unlock with. */
-export type SecretKind = "passphrase" | "master key";
-
-/** Gives the secret of a kind. @throws KeystoreError `key` (exit code 3) if there is none or it cannot be used */
-export type SecretSource = (kind: SecretKind) => Promise<Buffer>;
+import { damaged, parseLocked, type AtRest, type SecretKind, type SecretSource, type Way } from "./locked-file.ts";
 
 /** Bytes of a master key. */
 export const MASTER_KEY_BYTES = 32;

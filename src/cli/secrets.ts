@@ -1,8 +1,8 @@
 // The secret that unlocks private keys, for the commands: from a file, else asked for on the terminal.
 
 import { usageError } from "../errors.ts";
-import type { AtRest } from "../at-rest/locked-file.ts";
-import { secretLock, type SecretSource } from "../at-rest/secret.ts";
+import type { AtRest, SecretSource } from "../at-rest/locked-file.ts";
+import { secretLock } from "../at-rest/secret.ts";
 import { checkPassphrase, secretFile, secretFiles, type SecretFiles } from "../at-rest/secret-files.ts";
 import { storeLocation } from "../keystore/location.ts";
 import { openStore, type Store } from "../keystore/store.ts";

@@ -3,8 +3,7 @@
 import { existsSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import { lockOf } from "../at-rest/at-rest.ts";
-import type { AtRest, LockKind } from "../at-rest/locked-file.ts";
-import type { SecretKind } from "../at-rest/secret.ts";
+import type { AtRest, LockKind, SecretKind } from "../at-rest/locked-file.ts";
 import { readSmallFile, removeFile } from "../fs/files.ts";
 import { openKeyFile, parsePrivateFile, unlockKeyFile } from "../keystore/key-file.ts";
 import { inForm } from "../keystore/paths.ts";

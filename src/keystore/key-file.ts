@@ -1,8 +1,7 @@
 // The files of keys: what their bytes must be.
 
 import { lockKind, lockOf } from "../at-rest/at-rest.ts";
-import type { AtRest, LockKind } from "../at-rest/locked-file.ts";
-import type { SecretSource } from "../at-rest/secret.ts";
+import type { AtRest, LockKind, SecretSource } from "../at-rest/locked-file.ts";
 import { keyError, KeystoreError, storeError, unusableError } from "../errors.ts";
 import { readSmallFile, type SmallFile } from "../fs/files.ts";
 import { parseJson } from "../json.ts";

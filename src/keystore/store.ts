@@ -3,7 +3,7 @@
 
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
-import type { SecretSource } from "../at-rest/secret.ts";
+import type { SecretSource } from "../at-rest/locked-file.ts";
 import { asUnusable, keyError, KeystoreError, printable, recipientError, storeError } from "../errors.ts";
 import { listFolder, makeFolder, readSmallFile, refuseOpenMode, writeFileSafely, type SmallFile } from "../fs/files.ts";
 import { takeoverLock, withLock } from "../fs/lock.ts";

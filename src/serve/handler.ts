@@ -9,7 +9,7 @@ import { providerName, type ProviderHints } from "../protocol/recipients.ts";
 import { parseRequest, type Request } from "../protocol/request.ts";
 import { decodeMessage, encodeMessage } from "./service.ts";
 import { Allowance, shownTime, TIME_LIMITS, Turns, within, type TimeLimits } from "./limits.ts";
-import { logLine, MAX_NAME, type AuditFile } from "./log.ts";
+import { logLine, MAX_NAME, type AuditFile, type Entry } from "./log.ts";
 import { watched } from "./store.ts";
 
 /** An operation of the protocol. */
@@ -84,7 +84,7 @@ export class Handler {
       op,
       provider: seen.provider,
       kids: op === "keyunwrap" && answer !== undefined ? seen.kids.slice(-1) : [...new Set(seen.kids)].slice(0, LIMITS.recipients),
-      result: failure?.code ?? "ok",
+      result: resultOf(failure),
       ms: performance.now() - started,
       client,
     } as const;
@@ -95,7 +95,7 @@ export class Handler {
       failure = asKeystoreError(error);
     }
     this.#underWay--;
-    logLine({ ...entry, result: failure?.code ?? "ok" });
+    logLine({ ...entry, result: resultOf(failure) });
     if (failure !== undefined || answer === undefined) done(callError(failure));
     else done(null, encodeMessage(wireForm(answer, (bytes) => [...bytes]))); // the Rust client reads bytes as a list of integers only, the Go client both
   }
@@ -108,6 +108,11 @@ export class Handler {
     if (request.op === "keywrap") seen.provider = providerName([...request.parameters.keys()], this.#hints);
     return await answerRequest(request, watched(this.#store, seen.kids, this.#turns, allowance), this.#hints);
   }
+}
+
+/** How log and audit name an outcome: a key that cannot be used and one that is refused have the same word. */
+function resultOf(failure: KeystoreError | undefined): Entry["result"] {
+  return failure?.code === "unusable" ? "key" : (failure?.code ?? "ok");
 }
 
 /** An error as a call ends with it. @param error undefined is a defect of ours */

@@ -5,7 +5,8 @@ import { chmodSync, copyFileSync, existsSync, readdirSync, readFileSync, renameS
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { secretLock, type SecretKind } from "../../src/at-rest/secret.ts";
+import { secretLock } from "../../src/at-rest/secret.ts";
+import type { SecretKind } from "../../src/at-rest/locked-file.ts";
 import { secretFiles } from "../../src/at-rest/secret-files.ts";
 import { assertClosed, assertOpens, commands, masterKeyFile, readJson, secretFile, secretsOf, tool, tree, use, wrapHere, type Members } from "../store.ts";
 import { assertFailure, kidOf, makeStore, OPTSDATA, run, succeed, temporaryFolder, testWith, unwrapRequest, wrap } from "../support.ts";

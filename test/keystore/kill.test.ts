@@ -9,7 +9,7 @@ import { pathToFileURL } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { open } from "../../src/jwe/open.ts";
-import type { SecretSource } from "../../src/at-rest/secret.ts";
+import type { SecretSource } from "../../src/at-rest/locked-file.ts";
 import { addKey } from "../../src/keystore/add.ts";
 import { entries } from "../../src/keystore/listing.ts";
 import { setDefault } from "../../src/keystore/rotate.ts";
