@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { asUnusable, keyError, unusableError } from "../errors.ts";
 import { MASTER_KEY_BYTES } from "./secret.ts";
 import type { SecretKind, SecretSource } from "./locked-file.ts";
-import { readSmallFile, refuseOpenMode } from "../fs/files.ts";
+import { readSmallFile, refuseOpenMode } from "../fs/read.ts";
 
 /** What the command line says. */
 export interface SecretFiles {

@@ -4,7 +4,7 @@ import { lstatSync } from "node:fs";
 import { resolve } from "node:path";
 import { isatty } from "node:tty";
 import { ioError, keyError, usageError } from "../errors.ts";
-import { writeFileSafely } from "../fs/files.ts";
+import { writeFileSafely } from "../fs/write.ts";
 import { isPrivate, isSymmetric, publicJwk, toPrivateKey, toPublicKey, type Jwk } from "../jwk/jwk.ts";
 import { entriesOf } from "../keystore/listing.ts";
 import { writeAnswer } from "../exec/stdio.ts";

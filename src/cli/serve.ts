@@ -2,7 +2,7 @@
 
 import { availableParallelism } from "node:os";
 import { KeystoreError, usageError } from "../errors.ts";
-import { refuseOpenMode } from "../fs/files.ts";
+import { refuseOpenMode } from "../fs/read.ts";
 import type { ServeOptions } from "../serve/serve.ts";
 import { cliStore } from "./secrets.ts";
 import { mustReadFile, tell, type Cli } from "./shared.ts";

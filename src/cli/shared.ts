@@ -2,7 +2,7 @@
 
 import type { Argv } from "yargs";
 import { errorCode, ioError } from "../errors.ts";
-import { readSmallFile, type SmallFile } from "../fs/files.ts";
+import { readSmallFile, type SmallFile } from "../fs/read.ts";
 import { outputError, writeStandardError, writeStandardOutput } from "../exec/stdio.ts";
 
 /** The parser a command adds itself to, with the options every command has. */

@@ -2,7 +2,7 @@
 
 import { existsSync, realpathSync } from "node:fs";
 import { isObject, member, type JsonObject } from "../json.ts";
-import { readSmallFile } from "../fs/files.ts";
+import { readSmallFile } from "../fs/read.ts";
 import { parseExecOptions, type ExecOptions } from "../exec/exec.ts";
 import { CONTAINERD_CONF } from "./containerd-config.ts";
 import { findProgram } from "./programs.ts";

@@ -4,6 +4,7 @@ import { asKeystoreError } from "../errors.ts";
 import { removeLock } from "../fs/lock.ts";
 import { isLeftBehind, lockOwner } from "../fs/lock-owner.ts";
 import type { SecretFiles } from "../at-rest/secret-files.ts";
+import { changeStore, storeLocks } from "../keystore/change.ts";
 import type { Store } from "../keystore/store.ts";
 import { runCheck, type Check, type Finding } from "./check.ts";
 import { anyClient, CLIENTS, knowsProvider } from "./clients.ts";
@@ -81,13 +82,13 @@ export async function fix(looked: Store, given: SecretFiles, force: boolean): Pr
   const context = newContext(looked, given);
   const { store } = context;
   const lines = new Map<string, string>();
-  for (const path of store.locks()) await fixLock(path, force, lines);
+  for (const path of storeLocks(store)) await fixLock(path, force, lines);
   const find = async (): Promise<Finding[]> => {
     const findings = await runChecks(STORE_CHECKS, context);
     return findings.filter((finding) => finding.fix !== undefined && !lines.has(finding.message));
   };
   if ((await find()).length === 0) return [...lines.values()]; // do not write to a store that needs nothing
-  await store.change(async () => {
+  await changeStore(store, async () => {
     // A fix can reveal another problem, so repeat until none is left: a secret must be usable to open what is locked.
     for (let problems = await find(); problems.length > 0; problems = await find()) {
       for (const problem of problems) lines.set(problem.message, fixProblem(problem));

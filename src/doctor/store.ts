@@ -3,7 +3,9 @@
 import { accessSync, chmodSync, constants, existsSync, realpathSync, statSync, type Stats } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { errorCode } from "../errors.ts";
-import { listFolder, refuseOpenMode, removeFile, shownMode } from "../fs/files.ts";
+import { listFolder, refuseOpenMode, shownMode } from "../fs/read.ts";
+import { removeFile } from "../fs/write.ts";
+import { storeLocks } from "../keystore/change.ts";
 import { isKid, isName, parseKeyFileName, temporaryWriter } from "../keystore/paths.ts";
 import { isLeftBehind, isRunning, lockOwner } from "../fs/lock-owner.ts";
 import { secretFile } from "../at-rest/secret-files.ts";
@@ -110,7 +112,7 @@ export function storeLeftovers({ store }: Context, { warn }: Report): Outcome {
 /** No process that is gone holds the writers' lock. */
 export function storeLock({ store }: Context, { warn }: Report): Outcome {
   let writer = "no process is changing the store";
-  for (const path of store.locks()) {
+  for (const path of storeLocks(store)) {
     const owner = lockOwner(path);
     if (owner.state === "none") continue;
     const { who, where } = owner;

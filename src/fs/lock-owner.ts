@@ -4,7 +4,7 @@ import { lstatSync, readdirSync, readFileSync, readlinkSync, type Stats } from "
 import { hostname } from "node:os";
 import { errorCode, printable, storeError } from "../errors.ts";
 import { isObject, member, parseJson } from "../json.ts";
-import { readSmallFile } from "./files.ts";
+import { readSmallFile } from "./read.ts";
 
 const SILENCE = 10 * 60_000; // ms after which a lock that nobody touched is left behind, whoever its owner is
 const HOST_NAMESPACE = "pid:[4026531836]"; // PROC_PID_INIT_INO of the kernel: every process of the machine is seen from it

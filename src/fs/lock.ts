@@ -4,7 +4,8 @@ import { randomUUID } from "node:crypto";
 import { utimesSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { errorCode, KeystoreError, storeError } from "../errors.ts";
-import { readSmallFile, removeFile, writeFileSafely, writeGuard } from "./files.ts";
+import { readSmallFile } from "./read.ts";
+import { removeFile, writeFileSafely, writeGuard } from "./write.ts";
 import { isLeftBehind, lockOwner, thisProcess, type HeldLock, type LockOwner } from "./lock-owner.ts";
 
 const PATIENCE = 30_000; // ms to wait for another writer

@@ -2,7 +2,7 @@
 
 import { statSync, type Stats } from "node:fs";
 import { keyError, KeystoreError, printable, unusableError } from "../errors.ts";
-import { readSmallFile, refuseOpenMode, shownMode } from "../fs/files.ts";
+import { readSmallFile, refuseOpenMode, shownMode } from "../fs/read.ts";
 import { isObject, member, parseJson, type JsonObject } from "../json.ts";
 import { familyFor, HOLDER_OPERATIONS } from "../jwe/alg/algorithms.ts";
 import type { PrivateKey } from "../jwe/key.ts";

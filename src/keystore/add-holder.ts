@@ -3,7 +3,7 @@
 import { randomBytes } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { keyError, KeystoreError, storeError, usageError } from "../errors.ts";
-import { makeFolder, writeFileSafely } from "../fs/files.ts";
+import { makeFolder, writeFileSafely } from "../fs/write.ts";
 import { forbids, naturalAlgorithm } from "../jwe/alg/algorithms.ts";
 import { open } from "../jwe/open.ts";
 import { seal } from "../jwe/seal.ts";

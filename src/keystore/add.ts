@@ -1,8 +1,9 @@
 // Adds a key under a name. A crash at any instant leaves what the same command completes when it is repeated.
 
 import { KeystoreError, storeError } from "../errors.ts";
-import { makeFolder, writeFileSafely } from "../fs/files.ts";
+import { makeFolder, writeFileSafely } from "../fs/write.ts";
 import { isPrivate, isSameKey, kidOf, publicHalf, type Jwk, type PrivateJwk } from "../jwk/jwk.ts";
+import { changeStore, writeDefault, writeName } from "./change.ts";
 import { mustRead, parseKeyFile, unlockKeyFile } from "./key-file.ts";
 import { isKid, isName, mustBeName } from "./paths.ts";
 import { sealLikeTheOthers } from "./relock.ts";
@@ -33,7 +34,7 @@ export async function addNamed(
 ): Promise<void> {
   mustBeName(name);
   const { dir } = store;
-  await store.change(async () => {
+  await changeStore(store, async () => {
     if (name === kid || (isKid(name) && store.publicKey(name) !== undefined)) {
       throw storeError(`${name} is the kid of another key in ${dir}, or its own`, "choose another name");
     }
@@ -52,8 +53,8 @@ export async function addNamed(
     }
     await write();
     // The default first, if it is not set or a crash left one that leads nowhere.
-    if (formerDefault === undefined || store.kidsOf(formerDefault) === undefined) store.writeDefault(name);
-    store.writeName(name, [kid, ...(former ?? []).filter((one) => one !== kid)]);
+    if (formerDefault === undefined || store.kidsOf(formerDefault) === undefined) writeDefault(store, name);
+    writeName(store, name, [kid, ...(former ?? []).filter((one) => one !== kid)]);
   });
 }
 

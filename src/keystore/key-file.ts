@@ -3,7 +3,7 @@
 import { lockKind, lockOf } from "../at-rest/at-rest.ts";
 import type { AtRest, LockKind, SecretSource } from "../at-rest/locked-file.ts";
 import { keyError, KeystoreError, storeError, unusableError } from "../errors.ts";
-import { readSmallFile, type SmallFile } from "../fs/files.ts";
+import { readSmallFile, type SmallFile } from "../fs/read.ts";
 import { parseJson } from "../json.ts";
 import { checkJwk, isPrivate, kidOf, type Jwk, type PrivateJwk } from "../jwk/jwk.ts";
 

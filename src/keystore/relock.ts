@@ -4,8 +4,10 @@ import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import type { AtRest } from "../at-rest/locked-file.ts";
 import { storeError } from "../errors.ts";
-import { MAX_FILE, refuseOpenMode, removeFile, writeFileSafely } from "../fs/files.ts";
+import { MAX_FILE, refuseOpenMode } from "../fs/read.ts";
+import { removeFile, writeFileSafely } from "../fs/write.ts";
 import { isPrivate, isSameKey, type Jwk } from "../jwk/jwk.ts";
+import { changeStore } from "./change.ts";
 import { kindOfFile, lockOfFile, mustRead, mustReadFile, openKeyFile, parseKeyFile, unlockKeyFile } from "./key-file.ts";
 import { inForm } from "./paths.ts";
 import type { KeyFile, Store } from "./store.ts";
@@ -28,7 +30,7 @@ export async function sealLikeTheOthers(store: Store, jwk: Buffer): Promise<Buff
  */
 export async function lockKeys(store: Store, lock: AtRest): Promise<number> {
   store.mustExist();
-  return await store.change(async () => {
+  return await changeStore(store, async () => {
     const [sample] = store.keyFiles("jwe");
     if (sample !== undefined) await refuseOtherLock(store, sample, lock);
     const open = store.keyFiles("jwk").map((file) => ({ ...file, bytes: mustCheck(file) }));
@@ -64,7 +66,7 @@ async function refuseOtherLock({ dir }: Store, { path, kid }: KeyFile, lock: AtR
  */
 export async function unlockKeys(store: Store): Promise<number> {
   store.mustExist();
-  return await store.change(async () => {
+  return await changeStore(store, async () => {
     const opened = [];
     for (const { path, kid } of store.keyFiles("jwe")) {
       const jwk = await unlockKeyFile(path, kid, mustRead(path), store.secrets);

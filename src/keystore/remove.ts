@@ -3,7 +3,9 @@
 import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import { asKeystoreError, KeystoreError, storeError } from "../errors.ts";
-import { makeFolder, moveFile, readSmallFile, removeFile } from "../fs/files.ts";
+import { readSmallFile } from "../fs/read.ts";
+import { makeFolder, moveFile, removeFile } from "../fs/write.ts";
+import { changeStore, writeDefault, writeName } from "./change.ts";
 import { isKid, keyFileName, temporaryName } from "./paths.ts";
 import type { Located, Store } from "./store.ts";
 
@@ -31,7 +33,7 @@ export interface Removal {
  */
 export async function removeKey(store: Store, nameOrKid: string, options: { readonly force: boolean; readonly purge: boolean }): Promise<Removal> {
   const { paths } = store.mustExist();
-  return await store.change(() => {
+  return await changeStore(store, () => {
     const byName = store.kidsOf(nameOrKid);
     if (byName === undefined && (!isKid(nameOrKid) || store.publicKey(nameOrKid) === undefined)) throw store.noKey(nameOrKid);
     const names = byName === undefined ? store.namesOf(nameOrKid) : [nameOrKid];
@@ -51,17 +53,17 @@ export async function removeKey(store: Store, nameOrKid: string, options: { read
     const moved = allOrNothing(nameOrKid, (undo) => {
       if (wasDefault) {
         undo(() => {
-          if (store.defaultName() !== defaultName) store.writeDefault(defaultName);
+          if (store.defaultName() !== defaultName) writeDefault(store, defaultName);
         });
         removeFile(paths.default);
       }
       for (const [name, left] of remaining) {
         const former = store.kidsOf(name) ?? [];
         undo(() => {
-          if (store.kidsOf(name)?.join() !== former.join()) store.writeName(name, former);
+          if (store.kidsOf(name)?.join() !== former.join()) writeName(store, name, former);
         });
         if (left.length === 0) removeFile(paths.name(name));
-        else store.writeName(name, left);
+        else writeName(store, name, left);
       }
       makeFolder(paths.removed, 0o700);
       return kids.map((kid) => ({ kid, ...takeAway(store, kid, options.purge, undo) }));

@@ -2,6 +2,7 @@
 
 import { recipientError } from "../errors.ts";
 import { generateJwk, kidOf, kindOf } from "../jwk/jwk.ts";
+import { changeStore, writeDefault, writeName } from "./change.ts";
 import { writeKey } from "./add.ts";
 import { mustBeName } from "./paths.ts";
 import type { Store } from "./store.ts";
@@ -14,7 +15,7 @@ import type { Store } from "./store.ts";
  */
 export async function rotateKey(store: Store, name: string): Promise<string> {
   store.mustExist();
-  return await store.change(async () => {
+  return await changeStore(store, async () => {
     const kids = store.mustHaveName(name);
     const [current = ""] = kids;
     const jwk = await store.privateJwk(current);
@@ -29,7 +30,7 @@ export async function rotateKey(store: Store, name: string): Promise<string> {
     const fresh = generateJwk(kindOf(jwk));
     const kid = kidOf(fresh);
     await writeKey(store, kid, fresh);
-    store.writeName(name, [kid, ...kids]);
+    writeName(store, name, [kid, ...kids]);
     return kid;
   });
 }
@@ -38,8 +39,8 @@ export async function rotateKey(store: Store, name: string): Promise<string> {
 export async function setDefault(store: Store, name: string): Promise<void> {
   mustBeName(name);
   store.mustExist();
-  await store.change(() => {
+  await changeStore(store, () => {
     store.mustHaveName(name);
-    store.writeDefault(name);
+    writeDefault(store, name);
   });
 }

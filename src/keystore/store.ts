@@ -5,8 +5,7 @@ import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { SecretSource } from "../at-rest/locked-file.ts";
 import { asUnusable, keyError, KeystoreError, printable, recipientError, storeError } from "../errors.ts";
-import { listFolder, makeFolder, readSmallFile, refuseOpenMode, writeFileSafely, type SmallFile } from "../fs/files.ts";
-import { takeoverLock, withLock } from "../fs/lock.ts";
+import { listFolder, readSmallFile, refuseOpenMode, type SmallFile } from "../fs/read.ts";
 import type { PrivateKey, Recipient } from "../jwe/key.ts";
 import { isSymmetric, publicJwk, type PrivateJwk, type PublicJwk } from "../jwk/jwk.ts";
 import { holderKey, readHolder, type Holder } from "../keys/holder.ts";
@@ -55,17 +54,6 @@ export class Store implements KeyStore {
     throw storeError(`no key store at ${this.dir}`, hint);
   }
 
-  /** Runs a change while holding the writers' lock. @throws KeystoreError `store` if another writer keeps it for 30 s */
-  async change<T>(work: () => T | Promise<T>): Promise<T> {
-    makeFolder(this.dir, 0o755);
-    return await withLock(this.paths.lock, work);
-  }
-
-  /** The locks that can be there, in the order in which they are removed. */
-  locks(): readonly string[] {
-    return [takeoverLock(this.paths.lock), this.paths.lock];
-  }
-
   /** The names in the store, sorted. */
   names(): string[] {
     return listFolder(this.paths.names).filter(isName);
@@ -86,12 +74,6 @@ export class Store implements KeyStore {
     const kids = this.kidsOf(name);
     if (kids === undefined) throw this.noKey(name);
     return kids;
-  }
-
-  /** Sets the kids of a name. */
-  writeName(name: string, kids: readonly string[]): void {
-    makeFolder(this.paths.names, 0o755);
-    writeFileSafely(this.paths.name(name), `${kids.join("\n")}\n`, "shared", "replace");
   }
 
   /** The names that a kid has, current or retired. */
@@ -120,11 +102,6 @@ export class Store implements KeyStore {
     if (name !== undefined) return name;
     const hint = "set one with ocicrypt-keystore default NAME, or name a recipient: provider:PROVIDER:NAME";
     throw recipientError(`no default key in ${this.mustExist().dir}`, hint);
-  }
-
-  /** Makes a name the default key's. */
-  writeDefault(name: string): void {
-    writeFileSafely(this.paths.default, `${name}\n`, "shared", "replace");
   }
 
   /** A public key, checked; undefined if the store has none of that kid. @throws KeystoreError `key` if damaged */

@@ -7,7 +7,7 @@ import { BlockList, connect, isIP } from "node:net";
 import { networkInterfaces } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { errorCode, KeystoreError, printable, usageError } from "../errors.ts";
-import { removeFile, writeGuard } from "../fs/files.ts";
+import { removeFile, writeGuard } from "../fs/write.ts";
 import { withLock } from "../fs/lock.ts";
 
 /** An address to listen on. */

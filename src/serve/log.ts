@@ -4,7 +4,7 @@ import { constants } from "node:fs";
 import { open, type FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
 import { errorCode, ioError, KeystoreError, printable, type ErrorCode } from "../errors.ts";
-import { syncFolder } from "../fs/files.ts";
+import { syncFolder } from "../fs/write.ts";
 
 /** What there is to say of a request. */
 export interface Entry {

@@ -2,7 +2,7 @@
 
 import { setImmediate as giveWay } from "node:timers/promises";
 import { asKeystoreError, errorLine, KeystoreError, unusableError } from "../errors.ts";
-import { readSmallFile } from "../fs/files.ts";
+import { readSmallFile } from "../fs/read.ts";
 import type { PrivateKey } from "../jwe/key.ts";
 import type { PrivateJwk } from "../jwk/jwk.ts";
 import { Store } from "../keystore/store.ts";

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { moveFile, removeFile, writeFileSafely } from "../../src/fs/files.ts";
+import { moveFile, removeFile, writeFileSafely } from "../../src/fs/write.ts";
 import { withLock } from "../../src/fs/lock.ts";
 import { lockOwner } from "../../src/fs/lock-owner.ts";
 import { masterKeyFile, tool, tree } from "../store.ts";

@@ -9,7 +9,7 @@ import { dirname } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { pack } from "tar-stream";
 import { imageError, KeystoreError } from "../../errors.ts";
-import { syncFolder } from "../../fs/files.ts";
+import { syncFolder } from "../../fs/write.ts";
 import { changedMeanwhile, damaged, LIMITS } from "../documents.ts";
 import type { ImageSource } from "./source.ts";
 import { layoutRoot } from "./layout.ts";

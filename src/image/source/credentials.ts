@@ -3,7 +3,7 @@
 import { spawnSync } from "node:child_process";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { readSmallFile } from "../../fs/files.ts";
+import { readSmallFile } from "../../fs/read.ts";
 import { isObject, member, parseJson, type JsonObject } from "../../json.ts";
 import { imageError } from "../../errors.ts";
 

@@ -3,7 +3,8 @@
 import { closeSync, openSync, realpathSync, type Stats } from "node:fs";
 import { join } from "node:path";
 import { imageError } from "../../errors.ts";
-import { readSmallFile, removeFile, writeFileSafely, type SmallFile } from "../../fs/files.ts";
+import { readSmallFile, type SmallFile } from "../../fs/read.ts";
+import { removeFile, writeFileSafely } from "../../fs/write.ts";
 import { withLock } from "../../fs/lock.ts";
 import { changedMeanwhile, damaged, LIMITS, parseDocument } from "../documents.ts";
 import type { ImageSource, Root } from "./source.ts";

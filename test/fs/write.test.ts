@@ -4,7 +4,7 @@ import { chmodSync, chownSync, existsSync, lstatSync, mkdirSync, readdirSync, st
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { writeFileSafely } from "../../src/fs/files.ts";
+import { writeFileSafely } from "../../src/fs/write.ts";
 import { tool } from "../store.ts";
 import { kidOf, makeStore, run, succeed, temporaryFolder, testWith, BINARY } from "../support.ts";
 
