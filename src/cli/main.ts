@@ -71,7 +71,9 @@ async function runCommand(args: readonly string[]): Promise<void> {
     tell(await parser.getHelp());
     process.exitCode = 2;
   } else {
-    await parser.parseAsync(marked(own));
+    await parser.parseAsync(marked(own)).catch((error: unknown) => {
+      if (!own.includes("--get-yargs-completions")) throw error; // a shell that asks for completions gets none
+    });
   }
 }
 

@@ -28,7 +28,7 @@ export type LockOwner = HeldLock | { readonly state: "none" };
 /** A process as its lock file names it. */
 export interface Process {
   readonly pid: number;
-  /** When it started, in clock ticks since boot: a pid is used again. */
+  /** When it started, in clock ticks since boot, and the time namespace that counts them: a pid is used again. */
   readonly start: string;
   /** The boot id and the pid namespace: only within both does a pid say anything. */
   readonly system: string;
@@ -41,7 +41,7 @@ export interface Process {
 export function thisProcess(): Process {
   const boot = read("/proc/sys/kernel/random/boot_id").trim();
   const namespace = link("/proc/self/ns/pid");
-  const start = processState("self")?.start ?? "";
+  const start = startOf(processState("self"));
   return { pid: process.pid, start, system: `${boot} ${namespace ?? ""}`.trim(), machine: read("/etc/machine-id").trim(), host: hostname() };
 }
 
@@ -79,7 +79,24 @@ export function isRunning(pid: number, start?: string): boolean {
   }
   if (link("/proc/self") !== String(process.pid)) return true; // /proc is of another pid namespace, or not mounted
   const state = processState(pid);
-  return state === undefined || (!state.ended && (start === undefined || state.start === start));
+  return state === undefined || (!state.ended && mayBe(start, state));
+}
+
+/** A start time as a lock has it: with the time namespace that it is counted in (time_namespaces(7)). */
+function startOf(state: ProcessState | undefined): string {
+  return `${state?.start ?? ""} ${link("/proc/self/ns/time") ?? ""}`.trim();
+}
+
+/** Whether a process can be the one that started then. What another time namespace counts cannot be compared. */
+function mayBe(start: string | undefined, state: ProcessState): boolean {
+  const [ticks, clock = ""] = (start ?? "").split(" ");
+  const [, here = ""] = startOf(state).split(" ");
+  return start === undefined || (clock !== "" && clock !== here) || ticks === state.start;
+}
+
+interface ProcessState {
+  readonly start: string;
+  readonly ended: boolean;
 }
 
 type Owner = Partial<Process> & { readonly pid: number; readonly since?: string };
@@ -104,7 +121,7 @@ function searched(namespace: string, { pid, start }: Owner): "alive" | "dead" | 
     const status = read(`/proc/${other}/status`);
     const state = processState(other);
     if (state === undefined && lstatSync(`/proc/${other}`, { throwIfNoEntry: false }) !== undefined) complete = false;
-    if (state === undefined || state.ended || (start !== undefined && state.start !== start)) continue;
+    if (state === undefined || state.ended || !mayBe(start, state)) continue;
     const [, inside] = /^NSpid:.*\s\d+\s+(\d+)$/m.exec(status) ?? []; // proc(5): the innermost is the last
     if (inside !== String(pid)) continue;
     const there = link(`/proc/${other}/ns/pid`);
@@ -143,7 +160,7 @@ function parseOwner(content: string): Owner | undefined {
 }
 
 /** proc(5), /proc/PID/stat: field 3 is the state, field 22 the start time; field 2 may hold spaces and brackets. */
-function processState(pid: number | string): { start: string; ended: boolean } | undefined {
+function processState(pid: number | string): ProcessState | undefined {
   const stat = read(`/proc/${pid}/stat`);
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   return stat === "" ? undefined : { start: fields[19] ?? "", ended: fields[0] === "Z" || fields[0] === "X" };

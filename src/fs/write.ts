@@ -34,7 +34,8 @@ export function writeFileSafely(path: string, data: string | Buffer, access: Acc
   const temporary = join(dirname(path), `.tmp-${process.pid}-${randomBytes(8).toString("hex")}`);
   const former = mode === "replace" ? lstatSync(path, { throwIfNoEntry: false }) : undefined;
   try {
-    const fd = openSync(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, typeof access === "number" ? access : 0o600);
+    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
+    const fd = naming(path, () => openSync(temporary, flags, typeof access === "number" ? access : 0o600));
     try {
       naming(path, () => {
         for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
@@ -45,12 +46,11 @@ export function writeFileSafely(path: string, data: string | Buffer, access: Acc
       closeSync(fd);
     }
     writeGuard.getStore()?.();
-    if (mode === "replace") {
-      renameSync(temporary, path);
-    } else {
+    naming(path, () => {
+      if (mode === "replace") return renameSync(temporary, path);
       linkSync(temporary, path);
-      unlinkSync(temporary);
-    }
+      return unlinkSync(temporary);
+    });
   } catch (error) {
     quietly(() => unlinkSync(temporary)); // it was not made, or is in place
     throw error;
@@ -136,12 +136,12 @@ export function syncFolder(path: string): void {
   }
 }
 
-/** A system call on a descriptor does not say in its error which file it was. */
-function naming(path: string, work: () => void): void {
+/** The error of a system call on a descriptor or on a temporary file does not say which file was to be written. */
+function naming<T>(path: string, work: () => T): T {
   try {
-    work();
+    return work();
   } catch (error) {
-    throw error instanceof Error && errorCode(error) !== undefined && !("path" in error) ? Object.assign(error, { path }) : error;
+    throw error instanceof Error && errorCode(error) !== undefined ? Object.assign(error, { path }) : error;
   }
 }
 

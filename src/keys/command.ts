@@ -90,8 +90,13 @@ function failureOf(code: number | null, signal: NodeJS.Signals | null): string |
 
 /** Ends what runs, and this process as the signal would have. */
 function endAll(signal: NodeJS.Signals): void {
-  for (const pid of running) killGroup(pid);
+  endCommands();
   process.kill(process.pid, signal);
+}
+
+/** Kills every command that still runs, for whoever ends without waiting for them. */
+export function endCommands(): void {
+  for (const pid of running) killGroup(pid);
 }
 
 function killGroup(pid: number | undefined): void {

@@ -43,7 +43,7 @@ export async function addHolder(store: Store, name: string, jwk: Jwk, op: string
     }
     const known = readHolder(store.paths.privateKey(kid, "holder"), kid);
     // An import that was interrupted before the name was there is repeated as it was.
-    const repeated = store.namesOf(kid).length === 0 && isDeepStrictEqual(known?.ops, added);
+    const repeated = store.kidsOf(name) === undefined && isDeepStrictEqual(known?.ops, added);
     if (known !== undefined && !force && !repeated) throw storeError(`the key ${kid} has a holder under another name`, "add --force to give it this operation too, or import the public key alone for a second name");
     const holder = { ...known, kid, ops: new Map([...(known?.ops ?? []), ...added]) };
     write(store, jwk, holder);

@@ -1,7 +1,7 @@
 // Adds a key under a name. A crash at any instant leaves what the same command completes when it is repeated.
 
 import { KeystoreError, storeError } from "../errors.ts";
-import { makeFolder, writeFileSafely } from "../fs/write.ts";
+import { makeFolder, removeFile, writeFileSafely } from "../fs/write.ts";
 import { isPrivate, isSameKey, kidOf, publicHalf, type Jwk, type PrivateJwk } from "../jwk/jwk.ts";
 import { changeStore, writeDefault, writeName } from "./change.ts";
 import { mustRead, parseKeyFile, unlockKeyFile } from "./key-file.ts";
@@ -53,8 +53,14 @@ export async function addNamed(
     }
     await write();
     // The default first, if it is not set or a crash left one that leads nowhere.
-    if (formerDefault === undefined || store.kidsOf(formerDefault) === undefined) writeDefault(store, name);
-    writeName(store, name, [kid, ...(former ?? []).filter((one) => one !== kid)]);
+    const first = formerDefault === undefined || store.kidsOf(formerDefault) === undefined;
+    if (first) writeDefault(store, name);
+    try {
+      writeName(store, name, [kid, ...(former ?? []).filter((one) => one !== kid)]);
+    } catch (error) {
+      if (first) removeFile(store.paths.default); // it would lead to no name
+      throw error;
+    }
   });
 }
 

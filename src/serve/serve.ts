@@ -6,6 +6,7 @@ import { logVerbosity, Server, ServerCredentials, ServerInterceptingCall, setLog
 import { busyError, ioError, usageError } from "../errors.ts";
 import type { Store } from "../keystore/store.ts";
 import { MAX_MESSAGE, SERVICE } from "./service.ts";
+import { endCommands } from "../keys/command.ts";
 import { bindSocket, loopbackHosts, shownAddress, type Address } from "./address.ts";
 import { callError, Handler, type Call, type Done, type HandlerOptions } from "./handler.ts";
 import { shownTime, TIME_LIMITS } from "./limits.ts";
@@ -64,13 +65,19 @@ export async function serve(options: ServeOptions, tell: (line: string) => void)
   });
   const { actual, withdraw } = await listen(server, address, hosts, socketMode, credentials);
   const stopped = new Promise<void>((stop) => {
-    process.once("SIGTERM", stop);
-    process.once("SIGINT", stop);
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, stop);
   });
   tell(`listening on ${shownAddress(actual)}`); // who reads this may send a signal
   await stopped;
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.once(signal, () => {
+      endCommands();
+      process.kill(process.pid, signal); // a second signal does not wait
+    });
+  }
   await withdraw();
   await drain(server);
+  endCommands(); // of requests that are no longer waited for
 }
 
 function mutualTls({ cert, key, clientCa }: NonNullable<ServeOptions["tls"]>): ServerCredentials {
@@ -86,7 +93,7 @@ function mutualTls({ cert, key, clientCa }: NonNullable<ServeOptions["tls"]>): S
 
 /** TLS skips what it cannot read in a file of authorities, and would let nobody in, or not everybody. @throws KeystoreError `usage` */
 function requireCertificates(clientCa: Buffer): void {
-  const certificates = clientCa.toString("latin1").split(/(?=-----BEGIN )/).filter((block) => /^-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----/.test(block));
+  const certificates = clientCa.toString("latin1").split(/^(?=-----BEGIN )/m).filter((block) => /^-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----/.test(block));
   if (certificates.length === 0) throw usageError("the file of --tls-client-ca has no certificate in PEM", "name the certificate of the CA that signs the clients' certificates");
   const damaged = certificates.findIndex((certificate) => !isCertificate(certificate));
   if (damaged !== -1) throw usageError(`certificate ${damaged + 1} in the file of --tls-client-ca is damaged`, "replace it, or take it out");
