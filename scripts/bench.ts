@@ -6,13 +6,13 @@ import { randomBytes } from "node:crypto";
 import { copyFileSync, cpSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { join } from "node:path";
-import { startServer } from "../test/serve/support.ts";
 import { baseNode, binary } from "./build.ts";
-import { makeImage } from "./image.ts";
 import { heldElsewhere } from "./holder-bench.ts";
 import { at, compare, dir, median, rows, run, type Command } from "./measure.ts";
 import { load } from "./serve-bench.ts";
-import { findSkopeo } from "./skopeo.ts";
+import { makeImage } from "../test/support/images.ts";
+import { startServer } from "../test/support/server.ts";
+import { findSkopeo } from "../test/support/skopeo.ts";
 
 const ROUNDS = 40;
 const IMAGE_ROUNDS = 20;

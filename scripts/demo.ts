@@ -7,8 +7,8 @@ import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { binary } from "./build.ts";
-import { layerDigests, makeImage, manifestLayers } from "./image.ts";
-import { findSkopeo, type Skopeo } from "./skopeo.ts";
+import { layerDigests, makeImage, manifestLayers } from "../test/support/images.ts";
+import { findSkopeo, type Skopeo } from "../test/support/skopeo.ts";
 
 const ROOT = join(import.meta.dirname, "..");
 const WIDTH = 160; // characters of an output line that are shown

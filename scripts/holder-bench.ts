@@ -2,10 +2,10 @@
 
 import { createPublicKey } from "node:crypto";
 import { cpSync, readFileSync, writeFileSync } from "node:fs";
-import { KINDS } from "../test/holders/parts.ts";
-import { Tang, tangParts } from "../test/tang.ts";
 import { binary } from "./build.ts";
 import { at, compare, run } from "./measure.ts";
+import { KINDS } from "../test/support/hardware.ts";
+import { Tang, tangParts } from "../test/support/tang.ts";
 
 const ROUNDS = 20;
 

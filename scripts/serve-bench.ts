@@ -4,9 +4,9 @@ import { spawn } from "node:child_process";
 import { openSync, closeSync, readFileSync } from "node:fs";
 import { Client, credentials } from "@grpc/grpc-js";
 import { encodeMessage, SERVICE } from "../src/serve/service.ts";
-import { startServer } from "../test/serve/support.ts";
 import { binary } from "./build.ts";
 import { DISCARD, median, rows } from "./measure.ts";
+import { startServer } from "../test/support/server.ts";
 
 const CONNECTIONS = 64;
 const TURNS = 10;

@@ -6,13 +6,15 @@ import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { findSkopeo, type Skopeo } from "../scripts/skopeo.ts";
-import { ROOT, temporaryFolder, testWith } from "./support.ts";
+import { temporaryFolder } from "./support/folders.ts";
+import { testWith } from "./support/parts.ts";
+import { ROOT } from "./support/program.ts";
+import { findSkopeo, type Skopeo } from "./support/skopeo.ts";
 
 const DEMO = join(ROOT, "scripts/demo.ts");
 const SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin";
 const found = findSkopeo({ download: false, say: () => {} });
-const withSkopeo = (name: string, body: (skopeo: Skopeo) => void): void => testWith(found, "a skopeo with ocicrypt 1.1 or later: run scripts/skopeo.ts", name, body);
+const withSkopeo = (name: string, body: (skopeo: Skopeo) => void): void => testWith(found, "a skopeo with ocicrypt 1.1 or later: run test/support/skopeo.ts", name, body);
 
 function folderWithSpace(): string {
   const dir = join(temporaryFolder(), "a space");

@@ -16,7 +16,8 @@ import { checkJwk, generateJwk, publicJwk, toPrivateKey, type PrivateJwk } from 
 import { memoryKey } from "../src/keys/memory.ts";
 import { parseKey } from "../src/keys/import.ts";
 import { parseRequest } from "../src/protocol/request.ts";
-import { endurance, OPTSDATA, recorded } from "./support.ts";
+import { endurance } from "./support/parts.ts";
+import { OPTSDATA, recorded } from "./support/requests.ts";
 
 const sealAtRest = async (jwk: Buffer, kind: SecretKind, secret: Buffer): Promise<Buffer> => await secretLock(kind, () => Promise.resolve(secret)).seal(jwk);
 

@@ -4,7 +4,9 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { assertFailure, BINARY, kidOf, makeStore, ROOT, run, succeed, temporaryFolder } from "../support.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { assertFailure, BINARY, ROOT, run, succeed } from "../support/program.ts";
+import { kidOf, makeStore } from "../support/stores.ts";
 
 const dir = makeStore("alice", "bob:--type rsa --bits 2048", "carol:--type oct --bits 128");
 const cli = (...args: readonly string[]): string => succeed([...args, "--keystore", dir]);

@@ -5,8 +5,20 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, symlinkSync }
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { assertOpens, commands, masterKeyFile, readJson, secretFile, secretsOf, tool, use, wrapHere, type Members } from "../store.ts";
-import { assertFailure, BINARY, kidOf, makeStore, shellLine, temporaryFolder, testWith, withUmask } from "../support.ts";
+import { secretFile, temporaryFolder, withUmask } from "../support/folders.ts";
+import { tool, use, testWith } from "../support/parts.ts";
+import { assertFailure, BINARY, shellLine } from "../support/program.ts";
+import {
+  assertOpens,
+  commands,
+  masterKeyFile,
+  readJson,
+  secretsOf,
+  wrapHere,
+  type Members,
+  kidOf,
+  makeStore,
+} from "../support/stores.ts";
 
 const KINDS = ["", "--curve P-384", "--curve P-521", "--type rsa --bits 2048"] as const;
 const mode = (path: string): string => (statSync(path).mode & 0o777).toString(8);

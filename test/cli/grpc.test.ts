@@ -3,10 +3,13 @@
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { makeAuthority, openssl } from "../serve/certificates.ts";
-import { startServer } from "../serve/support.ts";
-import { assertFailure, makeStore, run, succeed, temporaryFolder, testWith } from "../support.ts";
-import { assertCheck, configFile, examine } from "../doctor/support.ts";
+import { makeAuthority, openssl } from "../support/certificates.ts";
+import { assertCheck, configFile, examine } from "../support/checks.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { testWith } from "../support/parts.ts";
+import { assertFailure, run, succeed } from "../support/program.ts";
+import { startServer } from "../support/server.ts";
+import { makeStore } from "../support/stores.ts";
 
 const store = makeStore("alice");
 

@@ -5,10 +5,13 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { generateJwk } from "../../src/jwk/jwk.ts";
-import { assertCheck, examine, problems } from "../doctor/support.ts";
-import { exec, holds, linesOf, newEc, newRsa, openssl, script, writeHolder, type Outside } from "../holders.ts";
-import { commands, masterKeyFile, readJson, secretFile, secretsOf, tree, use } from "../store.ts";
-import { assertFailure, kidOf, makeStore, OPTSDATA, run, temporaryFolder, testWith, unwrap, wrap, wrapRequest } from "../support.ts";
+import { assertCheck, examine, problems } from "../support/checks.ts";
+import { secretFile, tree, temporaryFolder } from "../support/folders.ts";
+import { exec, holds, linesOf, newEc, newRsa, openssl, script, writeHolder, type Outside } from "../support/holders.ts";
+import { use, testWith } from "../support/parts.ts";
+import { assertFailure, run } from "../support/program.ts";
+import { OPTSDATA, unwrap, wrap, wrapRequest } from "../support/requests.ts";
+import { commands, masterKeyFile, readJson, secretsOf, kidOf, makeStore } from "../support/stores.ts";
 
 const RSA = newRsa();
 const EC = newEc();

@@ -7,8 +7,21 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { generateJwk, type KeyKind } from "../../src/jwk/jwk.ts";
-import { assertClosed, assertOpens, commands, readJson, secretFile, secretsOf, tool, use, wrapHere, type Members } from "../store.ts";
-import { assertFailure, kidOf, makeStore, temporaryFolder, testWith, unwrap, wrap, OPTSDATA } from "../support.ts";
+import { secretFile, temporaryFolder } from "../support/folders.ts";
+import { tool, use, testWith } from "../support/parts.ts";
+import { assertFailure } from "../support/program.ts";
+import { unwrap, wrap, OPTSDATA } from "../support/requests.ts";
+import {
+  assertClosed,
+  assertOpens,
+  commands,
+  readJson,
+  secretsOf,
+  wrapHere,
+  type Members,
+  kidOf,
+  makeStore,
+} from "../support/stores.ts";
 
 const HINT = "nothing was imported; give a JWK or PEM of one EC, RSA or symmetric key";
 const newStore = (): string => join(temporaryFolder(), "store");

@@ -2,7 +2,10 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { assertFailure, kidOf, makeStore, OPTSDATA, run, succeed, temporaryFolder, unwrap, wrap } from "../support.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { assertFailure, run, succeed } from "../support/program.ts";
+import { OPTSDATA, unwrap, wrap } from "../support/requests.ts";
+import { kidOf, makeStore } from "../support/stores.ts";
 
 const json = (path: string): Record<string, string> => JSON.parse(readFileSync(path, "utf8")) as Record<string, string>;
 const mode = (path: string): string => (statSync(path).mode & 0o777).toString(8);

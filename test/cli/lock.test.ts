@@ -8,8 +8,22 @@ import * as assert from "uvu/assert";
 import { secretLock } from "../../src/at-rest/secret.ts";
 import type { SecretKind } from "../../src/at-rest/locked-file.ts";
 import { secretFiles } from "../../src/at-rest/secret-files.ts";
-import { assertClosed, assertOpens, commands, masterKeyFile, readJson, secretFile, secretsOf, tool, tree, use, wrapHere, type Members } from "../store.ts";
-import { assertFailure, kidOf, makeStore, OPTSDATA, run, succeed, temporaryFolder, testWith, unwrapRequest, wrap } from "../support.ts";
+import { secretFile, tree, temporaryFolder } from "../support/folders.ts";
+import { tool, use, testWith } from "../support/parts.ts";
+import { assertFailure, run, succeed } from "../support/program.ts";
+import { OPTSDATA, unwrapRequest, wrap } from "../support/requests.ts";
+import {
+  assertClosed,
+  assertOpens,
+  commands,
+  masterKeyFile,
+  readJson,
+  secretsOf,
+  wrapHere,
+  type Members,
+  kidOf,
+  makeStore,
+} from "../support/stores.ts";
 
 const sealAtRest = async (jwk: Buffer, kind: SecretKind, secret: Buffer): Promise<Buffer> => await secretLock(kind, () => Promise.resolve(secret)).seal(jwk);
 

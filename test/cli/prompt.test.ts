@@ -7,9 +7,11 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { secretFiles } from "../../src/at-rest/secret-files.ts";
-import { assertOpens, commands, masterKeyFile, secretFile, tool, tree, use, wrapHere } from "../store.ts";
-import { assertFailure, BINARY, kidOf, makeStore, run, shellLine, temporaryFolder, testWith } from "../support.ts";
-import { LyingTang } from "../tang.ts";
+import { secretFile, tree, temporaryFolder } from "../support/folders.ts";
+import { tool, use, testWith } from "../support/parts.ts";
+import { assertFailure, BINARY, run, shellLine } from "../support/program.ts";
+import { assertOpens, commands, masterKeyFile, wrapHere, kidOf, makeStore } from "../support/stores.ts";
+import { LyingTang } from "../support/tang.ts";
 
 const PASSPHRASE = "kein Öl, 7 Ave";
 const NEW = "New passphrase for the key store: ";

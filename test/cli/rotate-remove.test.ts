@@ -5,8 +5,19 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { secretFiles } from "../../src/at-rest/secret-files.ts";
-import { assertClosed, assertOpens, commands, masterKeyFile, readJson, secretFile, tree, wrapHere } from "../store.ts";
-import { assertFailure, kidOf, makeStore, run, succeed, temporaryFolder, wrap, wrapRequest } from "../support.ts";
+import { secretFile, tree, temporaryFolder } from "../support/folders.ts";
+import { assertFailure, run, succeed } from "../support/program.ts";
+import { wrap, wrapRequest } from "../support/requests.ts";
+import {
+  assertClosed,
+  assertOpens,
+  commands,
+  masterKeyFile,
+  readJson,
+  wrapHere,
+  kidOf,
+  makeStore,
+} from "../support/stores.ts";
 
 const NO_DEFAULT = "there is no default key any more: set one with ocicrypt-keystore default NAME\n";
 const kidsOf = (dir: string, name: string): string[] => readFileSync(join(dir, "names", name), "utf8").trimEnd().split("\n");

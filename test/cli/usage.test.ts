@@ -3,8 +3,9 @@
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { commands, tree } from "../store.ts";
-import { assertFailure, makeStore, run, temporaryFolder } from "../support.ts";
+import { tree, temporaryFolder } from "../support/folders.ts";
+import { assertFailure, run } from "../support/program.ts";
+import { commands, makeStore } from "../support/stores.ts";
 
 const store = makeStore("alice");
 const before = tree(store);

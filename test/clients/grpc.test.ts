@@ -6,16 +6,20 @@ import { join } from "node:path";
 import { credentials, status, type ServiceError } from "@grpc/grpc-js";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { layerDigests, makeImage, manifestLayers } from "../../scripts/image.ts";
-import { findSkopeo } from "../../scripts/skopeo.ts";
-import { makeAuthority, openssl } from "../serve/certificates.ts";
-import { grpcUnwrap, grpcWrap, startServer } from "../serve/support.ts";
-import { kidOf, makeStore, OPTSDATA, succeed, temporaryFolder, testWith, unwrap, wrap, type Result } from "../support.ts";
-import { findGoClient } from "./go.ts";
+import { makeAuthority, openssl } from "../support/certificates.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { findGoClient } from "../support/go-client.ts";
+import { layerDigests, makeImage, manifestLayers } from "../support/images.ts";
+import { testWith } from "../support/parts.ts";
+import { succeed, type Result } from "../support/program.ts";
+import { OPTSDATA, unwrap, wrap } from "../support/requests.ts";
+import { grpcUnwrap, grpcWrap, startServer } from "../support/server.ts";
+import { findSkopeo } from "../support/skopeo.ts";
+import { kidOf, makeStore } from "../support/stores.ts";
 
 const skopeo = findSkopeo({ download: false, say: () => {} });
 const go = findGoClient();
-const GO = "the Go client: run test/clients/go.ts";
+const GO = "the Go client: run test/support/go-client.ts";
 
 /** The file that `config` prints for an address. */
 function configFile(address: string, ...args: readonly string[]): string {
@@ -25,7 +29,7 @@ function configFile(address: string, ...args: readonly string[]): string {
 }
 
 for (const listen of [undefined, "localhost:0"]) {
-  testWith(skopeo, "a skopeo with ocicrypt 1.1 or later: run scripts/skopeo.ts", `skopeo encrypts and decrypts through ${listen === undefined ? "a unix socket" : "localhost"}`, async ({ command }) => {
+  testWith(skopeo, "a skopeo with ocicrypt 1.1 or later: run test/support/skopeo.ts", `skopeo encrypts and decrypts through ${listen === undefined ? "a unix socket" : "localhost"}`, async ({ command }) => {
     const store = makeStore("alice");
     const server = await startServer(store, { ...(listen && { listen }) });
     const dir = temporaryFolder();

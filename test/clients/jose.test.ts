@@ -5,8 +5,12 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { assertFailure, endurance, makeStore, OPTSDATA, run, temporaryFolder, testWith, unwrap, unwrapRequest, wrap } from "../support.ts";
-import { placeKey, privateKeyFile, type PrivateJwk } from "./keys.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { placeKey, privateKeyFile, type PrivateJwk } from "../support/foreign-keys.ts";
+import { endurance, testWith } from "../support/parts.ts";
+import { assertFailure, run } from "../support/program.ts";
+import { OPTSDATA, unwrap, unwrapRequest, wrap } from "../support/requests.ts";
+import { makeStore } from "../support/stores.ts";
 
 const listed = spawnSync("jose", ["alg"], { encoding: "utf8" });
 const found = listed.status === 0 ? listed.stdout.split("\n") : undefined;

@@ -6,14 +6,17 @@ import { constants, copyFileSync, cpSync, rmSync, symlinkSync, writeFileSync } f
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { layerDigests, makeImage, manifestLayers } from "../../scripts/image.ts";
-import { findSkopeo, type Skopeo } from "../../scripts/skopeo.ts";
-import { BINARY, kidOf, makeStore, succeed, temporaryFolder, testWith, type Result } from "../support.ts";
-import { moveAnnotations, recipients, schemes } from "./annotations.ts";
-import { placeKey, privateKeyPem, storeWithOnly, type PrivateJwk } from "./keys.ts";
+import { moveAnnotations, recipients, schemes } from "../support/annotations.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { placeKey, privateKeyPem, storeWithOnly, type PrivateJwk } from "../support/foreign-keys.ts";
+import { layerDigests, makeImage, manifestLayers } from "../support/images.ts";
+import { testWith } from "../support/parts.ts";
+import { BINARY, succeed, type Result } from "../support/program.ts";
+import { findSkopeo, type Skopeo } from "../support/skopeo.ts";
+import { kidOf, makeStore } from "../support/stores.ts";
 
 const found = findSkopeo({ download: false, say: () => {} });
-const withSkopeo = (name: string, body: (skopeo: Skopeo) => void): void => testWith(found, "a skopeo with ocicrypt 1.1 or later: run scripts/skopeo.ts", name, body);
+const withSkopeo = (name: string, body: (skopeo: Skopeo) => void): void => testWith(found, "a skopeo with ocicrypt 1.1 or later: run test/support/skopeo.ts", name, body);
 
 /** What stands below a provider's `cmd` in ocicrypt.conf. */
 interface Command {

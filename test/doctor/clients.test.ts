@@ -5,9 +5,12 @@ import { chmodSync, copyFileSync, existsSync, mkdirSync, rmSync, symlinkSync, wr
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { findSkopeo } from "../../scripts/skopeo.ts";
-import { BINARY, makeStore, mountNamespace, succeed, temporaryFolder, testWith } from "../support.ts";
-import { assertCheck, checksIn, examine, problems, skipped, type Check } from "./support.ts";
+import { assertCheck, checksIn, examine, problems, skipped, type Check } from "../support/checks.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { mountNamespace, testWith } from "../support/parts.ts";
+import { BINARY, succeed } from "../support/program.ts";
+import { findSkopeo } from "../support/skopeo.ts";
+import { makeStore } from "../support/stores.ts";
 
 const dir = makeStore("alice");
 const skopeo = findSkopeo({ download: false, say: () => undefined })?.command.at(-2);

@@ -4,8 +4,20 @@ import { copyFileSync, existsSync, mkdirSync, rmSync, symlinkSync, writeFileSync
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { BINARY, makeStore, run, succeed, temporaryFolder } from "../support.ts";
-import { assertCheck, checksIn, configFile, entry, examine, only, problems, skipped, type Check } from "./support.ts";
+import {
+  assertCheck,
+  checksIn,
+  configFile,
+  entry,
+  examine,
+  only,
+  problems,
+  skipped,
+  type Check,
+} from "../support/checks.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { BINARY, run, succeed } from "../support/program.ts";
+import { makeStore } from "../support/stores.ts";
 
 const dir = makeStore("alice");
 const other = makeStore("bob");

@@ -6,9 +6,12 @@ import { chmodSync, chownSync, copyFileSync, existsSync, mkdirSync, readdirSync,
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { masterKeyFile, secretFile } from "../store.ts";
-import { assertFailure, kidOf, makeSharedStore, makeStore, run, sharedBinary, succeed, temporaryFolder, testWith, unwrap, wrap } from "../support.ts";
-import { assertCheck, configFile, entry, examine, problems, skipped } from "./support.ts";
+import { assertCheck, configFile, entry, examine, problems, skipped } from "../support/checks.ts";
+import { secretFile, temporaryFolder } from "../support/folders.ts";
+import { testWith } from "../support/parts.ts";
+import { assertFailure, run, sharedBinary, succeed } from "../support/program.ts";
+import { unwrap, wrap } from "../support/requests.ts";
+import { masterKeyFile, kidOf, makeSharedStore, makeStore } from "../support/stores.ts";
 
 const IDS = [
   ..."store store.modes store.owners store.leftovers store.lock store.names store.default store.keys store.unnamed store.twice store.locked store.holders".split(" "),

@@ -4,8 +4,10 @@ import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { masterKeyFile } from "../store.ts";
-import { assertFailure, BINARY, kidOf, makeStore, run, temporaryFolder, unwrapRequest, wrap, type Result } from "../support.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { assertFailure, BINARY, run, type Result } from "../support/program.ts";
+import { unwrapRequest, wrap } from "../support/requests.ts";
+import { masterKeyFile, kidOf, makeStore } from "../support/stores.ts";
 
 const origin = makeStore("alice");
 const request = unwrapRequest(wrap(origin, ["alice"]));

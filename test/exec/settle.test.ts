@@ -5,9 +5,11 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { wrapHere } from "../store.ts";
-import { assertFailure, makeStore, ROOT, temporaryFolder, unwrapRequest, type Result } from "../support.ts";
-import { LyingTang, runBeside, serverOf } from "../tang.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { assertFailure, ROOT, type Result, runBeside } from "../support/program.ts";
+import { unwrapRequest } from "../support/requests.ts";
+import { wrapHere, makeStore } from "../support/stores.ts";
+import { LyingTang, serverOf } from "../support/tang.ts";
 
 const EARLY = /the program ended before its work was done; /;
 

@@ -5,7 +5,11 @@ import { chmodSync, chownSync, copyFileSync, mkdirSync, readdirSync, rmSync, sym
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { assertFailure, BINARY, kidOf, makeSharedStore, makeStore, OPTSDATA, recorded, ROOT, run, sharedBinary, sharedFolder, shellLine, temporaryFolder, testWith, unwrap, unwrapRequest, wrap, wrapRequest, type Result } from "../support.ts";
+import { sharedFolder, temporaryFolder } from "../support/folders.ts";
+import { testWith } from "../support/parts.ts";
+import { assertFailure, BINARY, ROOT, run, sharedBinary, shellLine, type Result } from "../support/program.ts";
+import { OPTSDATA, recorded, unwrap, unwrapRequest, wrap, wrapRequest } from "../support/requests.ts";
+import { kidOf, makeSharedStore, makeStore } from "../support/stores.ts";
 
 const store = makeStore("alice", "bob:--type rsa --bits 2048", "carol:--type oct");
 const exec = (input: string | Buffer, args = ["--keystore", store]): Result => run(args, { input, timeout: 5000 });

@@ -10,8 +10,10 @@ import * as assert from "uvu/assert";
 import { moveFile, removeFile, writeFileSafely } from "../../src/fs/write.ts";
 import { withLock } from "../../src/fs/lock.ts";
 import { lockOwner } from "../../src/fs/lock-owner.ts";
-import { masterKeyFile, tool, tree } from "../store.ts";
-import { assertFailure, BINARY, endurance, makeStore, ROOT, run, succeed, temporaryFolder, testWith } from "../support.ts";
+import { tree, temporaryFolder } from "../support/folders.ts";
+import { tool, endurance, testWith } from "../support/parts.ts";
+import { assertFailure, BINARY, ROOT, run, succeed } from "../support/program.ts";
+import { masterKeyFile, makeStore } from "../support/stores.ts";
 
 /** The lock record of this process, changed. */
 const owner = (changes: object): string => {

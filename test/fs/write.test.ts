@@ -4,9 +4,11 @@ import { chmodSync, chownSync, existsSync, lstatSync, mkdirSync, readdirSync, st
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { writeFileSafely } from "../../src/fs/write.ts";
-import { tool } from "../store.ts";
-import { kidOf, makeStore, run, succeed, temporaryFolder, testWith, BINARY } from "../support.ts";
+import { writeFileSafely } from "../../src/fs/files.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { tool, testWith } from "../support/parts.ts";
+import { run, succeed, BINARY } from "../support/program.ts";
+import { kidOf, makeStore } from "../support/stores.ts";
 
 const root = process.geteuid?.() === 0 ? true : undefined;
 const mode = (...path: readonly string[]): string => (lstatSync(join(...path)).mode & 0o7777).toString(8);

@@ -9,11 +9,13 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { newRsa } from "../holders.ts";
-import { readJson, tool } from "../store.ts";
-import { runBeside } from "../tang.ts";
-import { kidOf, OPTSDATA, temporaryFolder, testWith, unwrapRequest, wrap } from "../support.ts";
-import { install } from "./recipe.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { newRsa } from "../support/holders.ts";
+import { tool, testWith } from "../support/parts.ts";
+import { runBeside } from "../support/program.ts";
+import { install } from "../support/recipes.ts";
+import { OPTSDATA, unwrapRequest, wrap } from "../support/requests.ts";
+import { readJson, kidOf } from "../support/stores.ts";
 
 const KEY = newRsa();
 const TOKEN = "Bearer abc+/=";

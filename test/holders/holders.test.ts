@@ -6,10 +6,13 @@ import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { dirname, join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { layerDigests, makeImage } from "../../scripts/image.ts";
-import { findSkopeo } from "../../scripts/skopeo.ts";
-import { assertFailure, BINARY, endurance, OPTSDATA, run, succeed, temporaryFolder, testWith, unwrapRequest, wrap, type Result } from "../support.ts";
-import { KINDS, type Part } from "./parts.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { KINDS, type Part } from "../support/hardware.ts";
+import { layerDigests, makeImage } from "../support/images.ts";
+import { endurance, testWith } from "../support/parts.ts";
+import { assertFailure, BINARY, run, succeed, type Result } from "../support/program.ts";
+import { OPTSDATA, unwrapRequest, wrap } from "../support/requests.ts";
+import { findSkopeo } from "../support/skopeo.ts";
 
 const AT_ONCE = 6;
 const skopeo = findSkopeo({ download: false, say: () => {} });
@@ -85,7 +88,7 @@ for (const { name, needs, isThere, start } of KINDS) {
     assert.is(opened(run(["--keystore", dir], { input: unwrapRequest(wrap(dir, ["hsm"])), env: holder.env })), OPTSDATA);
   });
 
-  testWith(part && skopeo && { holder: part, skopeo }, `a skopeo (scripts/skopeo.ts), ${needs}`, `${name}: skopeo decrypts an image that was encrypted with the public key alone`, ({ holder, skopeo: { command: [file = "", ...options] } }) => {
+  testWith(part && skopeo && { holder: part, skopeo }, `a skopeo (test/support/skopeo.ts), ${needs}`, `${name}: skopeo decrypts an image that was encrypted with the public key alone`, ({ holder, skopeo: { command: [file = "", ...options] } }) => {
     const dir = temporaryFolder();
     const copy = (store: string, env: NodeJS.ProcessEnv, ...args: readonly string[]): void => {
       const paths = { OCICRYPT_KEYPROVIDER_CONFIG: join(dir, "ocicrypt.conf"), OCICRYPT_KEYSTORE: store };

@@ -7,8 +7,11 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { assertFailure, BINARY, endurance, kidOf, makeStore, run, succeed, temporaryFolder } from "../support.ts";
-import { encryptedLayer, HandMade } from "./fixtures.ts";
+import { encryptedLayer, HandMade } from "../support/encrypted-images.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { endurance } from "../support/parts.ts";
+import { assertFailure, BINARY, run, succeed } from "../support/program.ts";
+import { kidOf, makeStore } from "../support/stores.ts";
 
 const store = makeStore("alice", "bob");
 const rewrap = (reference: string, ...args: readonly string[]): string => assertFailure(run(["rewrap", reference, "--to", "bob", ...args, "--keystore", store], { timeout: 5000 }), 1);

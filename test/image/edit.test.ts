@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { editJson } from "../../src/image/edit.ts";
-import { endurance } from "../support.ts";
+import { endurance } from "../support/parts.ts";
 
 test("replaces, adds and removes, and leaves every other byte", () => {
   const text = '{ "a" : [ 1.0, {"b":"\\u0041" , "c":-0} ],\n "2":1e2,"1":[] }';

@@ -6,8 +6,12 @@ import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync,
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { assertFailure, BINARY, kidOf, makeStore, run, succeed, temporaryFolder, testWith, wrap } from "../support.ts";
-import { encryptedLayer, HandMade } from "./fixtures.ts";
+import { encryptedLayer, HandMade } from "../support/encrypted-images.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { testWith } from "../support/parts.ts";
+import { assertFailure, BINARY, run, succeed } from "../support/program.ts";
+import { wrap } from "../support/requests.ts";
+import { kidOf, makeStore } from "../support/stores.ts";
 
 const store = makeStore("alice", "bob");
 const MANIFEST = "application/vnd.oci.image.manifest.v1+json";

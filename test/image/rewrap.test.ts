@@ -4,9 +4,12 @@ import { cpSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { makeImage, manifestLayers } from "../../scripts/image.ts";
-import { assertFailure, kidOf, makeStore, run, succeed, temporaryFolder, testWith } from "../support.ts";
-import { assertDecrypts, copy, encryptedLayer, HandMade, onlyPrivate, skopeo } from "./fixtures.ts";
+import { assertDecrypts, copy, encryptedLayer, HandMade, onlyPrivate, skopeo } from "../support/encrypted-images.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { makeImage, manifestLayers } from "../support/images.ts";
+import { testWith } from "../support/parts.ts";
+import { assertFailure, run, succeed } from "../support/program.ts";
+import { kidOf, makeStore } from "../support/stores.ts";
 
 const NONE = "a skopeo that knows provider:";
 const store = makeStore("alice", "bob:--type rsa --bits 2048", "carol:--type oct", "dave:--curve P-384");

@@ -1,8 +1,8 @@
 // The gate's limits: annotations that a store's own key would open, but for their size. Small cases are in test/vectors.
 
 import { test } from "uvu";
-import { assertOpens, assertRefused, keys, type Annotation } from "./attack.ts";
-import { b64u, forge, newKey, type Forged } from "./forge.ts";
+import { assertOpens, assertRefused, keys, type Annotation } from "../support/attacks.ts";
+import { b64u, forge, newKey, type Forged } from "../support/second-jwe.ts";
 
 const ours = { jwk: keys.p256 };
 const good = forge([ours]);

@@ -6,9 +6,9 @@ import * as assert from "uvu/assert";
 import { KeystoreError } from "../../src/errors.ts";
 import type { PrivateKeys } from "../../src/jwe/key.ts";
 import { open } from "../../src/jwe/open.ts";
-import { OPTSDATA } from "../support.ts";
-import { assertForeign, assertSkipped, keys, privateKeys, storeOf } from "./attack.ts";
-import { forge, newKey, type Forged, type Header } from "./forge.ts";
+import { assertForeign, assertSkipped, keys, privateKeys, storeOf } from "../support/attacks.ts";
+import { OPTSDATA } from "../support/requests.ts";
+import { forge, newKey, type Forged, type Header } from "../support/second-jwe.ts";
 
 // Rule 10 of src/jwe/README.md
 

@@ -9,9 +9,11 @@ import type { Recipient } from "../../src/jwe/key.ts";
 import { open } from "../../src/jwe/open.ts";
 import { seal } from "../../src/jwe/seal.ts";
 import { checkJwk, publicJwk } from "../../src/jwk/jwk.ts";
-import { assertFailure, endurance, OPTSDATA, run, wrap, wrapRequest } from "../support.ts";
-import { assertOpens, keys, privateKeys, store, storeOf } from "./attack.ts";
-import { newKey, thumbprintOf, unforge, type Forged, type PlainJwk } from "./forge.ts";
+import { assertOpens, keys, privateKeys, store, storeOf } from "../support/attacks.ts";
+import { endurance } from "../support/parts.ts";
+import { assertFailure, run } from "../support/program.ts";
+import { OPTSDATA, wrap, wrapRequest } from "../support/requests.ts";
+import { newKey, thumbprintOf, unforge, type Forged, type PlainJwk } from "../support/second-jwe.ts";
 
 const data = Buffer.from(OPTSDATA);
 const checked = (jwk: object): Recipient["jwk"] => checkJwk(jwk, (reason) => new Error(reason));

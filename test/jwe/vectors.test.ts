@@ -6,9 +6,9 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { KeystoreError } from "../../src/errors.ts";
 import { open } from "../../src/jwe/open.ts";
-import { ROOT } from "../support.ts";
-import { assertOpens, assertRefused, assertUnopened, privateKeys, storeOf } from "./attack.ts";
-import { unforge, type Forged, type PlainJwk } from "./forge.ts";
+import { assertOpens, assertRefused, assertUnopened, privateKeys, storeOf } from "../support/attacks.ts";
+import { ROOT } from "../support/program.ts";
+import { unforge, type Forged, type PlainJwk } from "../support/second-jwe.ts";
 
 /** A case, as test/vectors/README.md describes it. */
 interface Vector {

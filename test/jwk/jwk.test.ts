@@ -8,10 +8,12 @@ import * as assert from "uvu/assert";
 import { point } from "../../src/jwk/ec.ts";
 import { bytesOf, checkJwk, isPrivate, publicJwk, thumbprint, toPrivateKey, toPublicKey } from "../../src/jwk/jwk.ts";
 import type { RsaJwk } from "../../src/jwk/rsa.ts";
-import { placeKey } from "../clients/keys.ts";
-import { assertOpens, attack, each, keys } from "../jwe/attack.ts";
-import { b64u, forge, newKey, thumbprintOf, type Header, type PlainJwk } from "../jwe/forge.ts";
-import { assertFailure, OPTSDATA, run, succeed, temporaryFolder, unwrap, wrap, wrapRequest } from "../support.ts";
+import { assertOpens, attack, each, keys } from "../support/attacks.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { placeKey } from "../support/foreign-keys.ts";
+import { assertFailure, run, succeed } from "../support/program.ts";
+import { OPTSDATA, unwrap, wrap, wrapRequest } from "../support/requests.ts";
+import { b64u, forge, newKey, thumbprintOf, type Header, type PlainJwk } from "../support/second-jwe.ts";
 
 const fail = (reason: string): Error => new Error(reason);
 const big = (text = ""): bigint => BigInt(`0x${Buffer.from(text, "base64url").toString("hex")}`);

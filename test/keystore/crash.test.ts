@@ -7,9 +7,19 @@ import * as assert from "uvu/assert";
 import { entries, entriesOf } from "../../src/keystore/listing.ts";
 import { setDefault } from "../../src/keystore/rotate.ts";
 import { openStore } from "../../src/keystore/store.ts";
-import { noSecrets } from "../store.ts";
-import { endurance, temporaryFolder, testWith } from "../support.ts";
-import { assertNothingLost, assertTidy, copyOf, record, runWriter, STRACE, strace, WRITERS } from "./writers.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { endurance, testWith } from "../support/parts.ts";
+import { noSecrets } from "../support/stores.ts";
+import {
+  assertNothingLost,
+  assertTidy,
+  copyOf,
+  record,
+  runWriter,
+  STRACE,
+  strace,
+  WRITERS,
+} from "../support/writers.ts";
 
 /** A file or folder, as processes see it and as the disk has it: a file's content after its fsync, a folder's names after its own. */
 interface Node {

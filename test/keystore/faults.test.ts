@@ -5,9 +5,23 @@ import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { tool, tree } from "../store.ts";
-import { assertFailure, endurance, kidOf, makeStore, run, succeed, temporaryFolder, testWith, unwrap, wrap } from "../support.ts";
-import { assertNothingLost, assertTidy, callsOn, copyOf, record, runWriter, STRACE, strace, WRITERS, type Writer } from "./writers.ts";
+import { tree, temporaryFolder } from "../support/folders.ts";
+import { tool, endurance, testWith } from "../support/parts.ts";
+import { assertFailure, run, succeed } from "../support/program.ts";
+import { unwrap, wrap } from "../support/requests.ts";
+import { kidOf, makeStore } from "../support/stores.ts";
+import {
+  assertNothingLost,
+  assertTidy,
+  callsOn,
+  copyOf,
+  record,
+  runWriter,
+  STRACE,
+  strace,
+  WRITERS,
+  type Writer,
+} from "../support/writers.ts";
 
 const ERRORS = ["EIO", "ENOSPC", "EROFS"] as const;
 

@@ -10,9 +10,23 @@ import * as assert from "uvu/assert";
 import { open } from "../../src/jwe/open.ts";
 import { runCommand } from "../../src/keys/command.ts";
 import { openStore } from "../../src/keystore/store.ts";
-import { exec, holds, isRunning, linesOf, newEc, newRsa, openssl, script, writeHolder, type Outside } from "../holders.ts";
-import { commands, noSecrets, readJson, wrapHere } from "../store.ts";
-import { assertFailure, BINARY, kidOf, OPTSDATA, sharedBinary, sharedFolder, temporaryFolder, testWith, unwrap, unwrapRequest, wrap } from "../support.ts";
+import { sharedFolder, temporaryFolder } from "../support/folders.ts";
+import {
+  exec,
+  holds,
+  isRunning,
+  linesOf,
+  newEc,
+  newRsa,
+  openssl,
+  script,
+  writeHolder,
+  type Outside,
+} from "../support/holders.ts";
+import { testWith } from "../support/parts.ts";
+import { assertFailure, BINARY, sharedBinary } from "../support/program.ts";
+import { OPTSDATA, unwrap, unwrapRequest, wrap } from "../support/requests.ts";
+import { commands, noSecrets, readJson, wrapHere, kidOf } from "../support/stores.ts";
 
 const root = process.geteuid?.() === 0 ? true : undefined;
 const RSA = newRsa();

@@ -16,9 +16,12 @@ import { setDefault } from "../../src/keystore/rotate.ts";
 import { openStore } from "../../src/keystore/store.ts";
 import { generateJwk } from "../../src/jwk/jwk.ts";
 import { secretFiles } from "../../src/at-rest/secret-files.ts";
-import { assertOpens, masterKeyFile, noSecrets, secretFile, tool, tree, wrapHere } from "../store.ts";
-import { BINARY, endurance, makeSharedStore, OPTSDATA, ROOT, run, sharedBinary, succeed, temporaryFolder, testWith, unwrap } from "../support.ts";
-import { serverOf, Tang, TANG_PARTS, tangParts } from "../tang.ts";
+import { secretFile, tree, temporaryFolder } from "../support/folders.ts";
+import { tool, endurance, testWith } from "../support/parts.ts";
+import { BINARY, ROOT, run, sharedBinary, succeed } from "../support/program.ts";
+import { OPTSDATA, unwrap } from "../support/requests.ts";
+import { assertOpens, masterKeyFile, noSecrets, wrapHere, makeSharedStore } from "../support/stores.ts";
+import { serverOf, Tang, TANG_PARTS, tangParts } from "../support/tang.ts";
 
 const MAX_NAMES = 12;
 const KID = /^[\w-]{22,43}\n$/;

@@ -5,7 +5,9 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { assertFailure, BINARY, run, sharedBinary, temporaryFolder, testWith, type Result } from "../support.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { testWith } from "../support/parts.ts";
+import { assertFailure, BINARY, run, sharedBinary, type Result } from "../support/program.ts";
 
 const root = process.getuid?.() === 0 ? true : undefined;
 const asNobody = (env: readonly string[], uid = "65534"): Result => {

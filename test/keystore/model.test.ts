@@ -17,8 +17,9 @@ import { parseKey } from "../../src/keys/import.ts";
 import { secretLock } from "../../src/at-rest/secret.ts";
 import { lockKeys, unlockKeys } from "../../src/keystore/relock.ts";
 import { secretFiles } from "../../src/at-rest/secret-files.ts";
-import { assertClosed, assertOpens, masterKeyFile, noSecrets, tree, wrapHere } from "../store.ts";
-import { endurance, temporaryFolder } from "../support.ts";
+import { tree, temporaryFolder } from "../support/folders.ts";
+import { endurance } from "../support/parts.ts";
+import { assertClosed, assertOpens, masterKeyFile, noSecrets, wrapHere } from "../support/stores.ts";
 
 // The store's model.
 

@@ -8,7 +8,7 @@ import { CURVES, type Curve, type EcPrivateJwk } from "../../src/jwk/ec.ts";
 import { generateJwk, publicJwk, toPrivateKey, toPublicKey, type Jwk } from "../../src/jwk/jwk.ts";
 import type { RsaPrivateJwk } from "../../src/jwk/rsa.ts";
 import { parseKey } from "../../src/keys/import.ts";
-import { endurance } from "../support.ts";
+import { endurance } from "../support/parts.ts";
 
 const noPassphrase = (): Promise<Buffer> => Promise.reject(new Error("nobody asked for one"));
 const parse = async (content: string): Promise<Jwk> => await parseKey(Buffer.from(content), noPassphrase);

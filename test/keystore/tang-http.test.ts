@@ -9,11 +9,14 @@ import * as assert from "uvu/assert";
 import { KeystoreError } from "../../src/errors.ts";
 import { ask } from "../../src/at-rest/http.ts";
 import { meetServer } from "../../src/at-rest/tang.ts";
-import { BROKEN, honest, WHOLE, type Behaviour } from "../http.ts";
-import { encryptedLayer, HandMade } from "../image/fixtures.ts";
-import { secretFile, tree } from "../store.ts";
-import { assertFailure, endurance, makeStore, succeed, temporaryFolder, unwrapRequest, wrap, type Result } from "../support.ts";
-import { LyingTang, runBeside, serverOf, type Lie } from "../tang.ts";
+import { encryptedLayer, HandMade } from "../support/encrypted-images.ts";
+import { secretFile, tree, temporaryFolder } from "../support/folders.ts";
+import { BROKEN, honest, WHOLE, type Behaviour } from "../support/http.ts";
+import { endurance } from "../support/parts.ts";
+import { assertFailure, succeed, type Result, runBeside } from "../support/program.ts";
+import { unwrapRequest, wrap } from "../support/requests.ts";
+import { makeStore } from "../support/stores.ts";
+import { LyingTang, serverOf, type Lie } from "../support/tang.ts";
 
 const IN_TIME = 13_000; // ms: the 10 s that a server has, and a start of the program
 const lieOf = (behave: Behaviour): Lie => (_request, response, right) => response.socket && behave(response.socket, right);

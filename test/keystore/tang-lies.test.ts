@@ -11,10 +11,23 @@ import { lockKind } from "../../src/at-rest/at-rest.ts";
 import { generateJwk } from "../../src/jwk/jwk.ts";
 import { verifyAdvertisement } from "../../src/at-rest/advertisement.ts";
 import { meetServer, tangServer } from "../../src/at-rest/tang.ts";
-import { SLOW } from "../http.ts";
-import { assertClosed, assertOpens, commands, tree, wrapHere, type Members } from "../store.ts";
-import { assertFailure, endurance, makeStore, unwrapRequest } from "../support.ts";
-import { advertisement, encoded, freshPoint, header, lockedFile, LyingTang, pointOf, runBeside, serverOf, type Lie } from "../tang.ts";
+import { tree } from "../support/folders.ts";
+import { SLOW } from "../support/http.ts";
+import { endurance } from "../support/parts.ts";
+import { assertFailure, runBeside } from "../support/program.ts";
+import { unwrapRequest } from "../support/requests.ts";
+import { assertClosed, assertOpens, commands, wrapHere, type Members, makeStore } from "../support/stores.ts";
+import {
+  advertisement,
+  encoded,
+  freshPoint,
+  header,
+  lockedFile,
+  LyingTang,
+  pointOf,
+  serverOf,
+  type Lie,
+} from "../support/tang.ts";
 
 // Advertisements that lie.
 

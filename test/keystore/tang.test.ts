@@ -9,10 +9,24 @@ import { entries } from "../../src/keystore/listing.ts";
 import { openStore } from "../../src/keystore/store.ts";
 import { generateJwk, thumbprint } from "../../src/jwk/jwk.ts";
 import { tangServer, tangLock } from "../../src/at-rest/tang.ts";
-import { assertCheck, examine, problems } from "../doctor/support.ts";
-import { assertOpens, commands, masterKeyFile, noSecrets, readJson, secretFile, secretsOf, tool, tree, use, wrapHere, type Members } from "../store.ts";
-import { assertFailure, kidOf, makeStore, OPTSDATA, run, temporaryFolder, testWith, unwrap, unwrapRequest, wrap } from "../support.ts";
-import { header, lockedFile, LyingTang, runBeside, serverOf, Tang, TANG_PARTS, tangParts } from "../tang.ts";
+import { assertCheck, examine, problems } from "../support/checks.ts";
+import { secretFile, tree, temporaryFolder } from "../support/folders.ts";
+import { tool, use, testWith } from "../support/parts.ts";
+import { assertFailure, run, runBeside } from "../support/program.ts";
+import { OPTSDATA, unwrap, unwrapRequest, wrap } from "../support/requests.ts";
+import {
+  assertOpens,
+  commands,
+  masterKeyFile,
+  noSecrets,
+  readJson,
+  secretsOf,
+  wrapHere,
+  type Members,
+  kidOf,
+  makeStore,
+} from "../support/stores.ts";
+import { header, lockedFile, LyingTang, serverOf, Tang, TANG_PARTS, tangParts } from "../support/tang.ts";
 
 const withTang = (name: string, body: (parts: NonNullable<typeof tangParts>) => Promise<void>): void => testWith(tangParts, TANG_PARTS, name, body);
 

@@ -4,7 +4,9 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { KeystoreError } from "../../src/errors.ts";
 import { requestedRecipients, type ProviderHints } from "../../src/protocol/recipients.ts";
-import { assertFailure, kidOf, makeStore, run, succeed, wrap, wrapRequest } from "../support.ts";
+import { assertFailure, run, succeed } from "../support/program.ts";
+import { wrap, wrapRequest } from "../support/requests.ts";
+import { kidOf, makeStore } from "../support/stores.ts";
 
 const map = (parameters: Readonly<Record<string, readonly (string | Buffer)[]>>): Map<string, Buffer[]> =>
   new Map(Object.entries(parameters).map(([name, values]) => [name, values.map((value) => Buffer.from(value))]));

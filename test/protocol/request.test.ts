@@ -4,7 +4,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { KeystoreError } from "../../src/errors.ts";
 import { parseRequest, type Request } from "../../src/protocol/request.ts";
-import { OPTSDATA, recorded, unwrapRequest, wrapRequest } from "../support.ts";
+import { OPTSDATA, recorded, unwrapRequest, wrapRequest } from "../support/requests.ts";
 
 const parse = (request: unknown): Request => parseRequest(Buffer.from(typeof request === "string" ? request : JSON.stringify(request)));
 const base64 = (text: string): string => Buffer.from(text).toString("base64");

@@ -5,7 +5,7 @@ import { build } from "esbuild";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { assertTrimmed, trim } from "../../scripts/trim.ts";
-import { ROOT } from "../support.ts";
+import { ROOT } from "../support/program.ts";
 
 test("fails a build that has nothing to leave out for an entry, and names the entry", async () => {
   const contents = 'import "node-jose/lib/algorithms/sha.js"; import "node-jose/lib/algorithms/dir.js";';

@@ -9,9 +9,13 @@ import { dirname, join } from "node:path";
 import { credentials } from "@grpc/grpc-js";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { assertFailure, makeStore, mountNamespace, OPTSDATA, run, succeed, temporaryFolder, testWith } from "../support.ts";
-import { makeAuthority, openssl } from "./certificates.ts";
-import { grpcUnwrap, grpcWrap, startServer } from "./support.ts";
+import { makeAuthority, openssl } from "../support/certificates.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { mountNamespace, testWith } from "../support/parts.ts";
+import { assertFailure, run, succeed } from "../support/program.ts";
+import { OPTSDATA } from "../support/requests.ts";
+import { grpcUnwrap, grpcWrap, startServer } from "../support/server.ts";
+import { makeStore } from "../support/stores.ts";
 
 const store = makeStore("alice");
 const refuse = (listen: string, ...args: readonly string[]): string => assertFailure(run(["serve", "--keystore", store, "--listen", listen, ...args]), 2);

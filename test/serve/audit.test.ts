@@ -8,8 +8,12 @@ import { status } from "@grpc/grpc-js";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { encodeMessage } from "../../src/serve/service.ts";
-import { assertFailure, endurance, kidOf, makeStore, OPTSDATA, run, temporaryFolder, testWith, wrapRequest } from "../support.ts";
-import { callRaw, grpcUnwrap, grpcWrap, refused, startServer } from "./support.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { endurance, testWith } from "../support/parts.ts";
+import { assertFailure, run } from "../support/program.ts";
+import { OPTSDATA, wrapRequest } from "../support/requests.ts";
+import { callRaw, grpcUnwrap, grpcWrap, refused, startServer } from "../support/server.ts";
+import { kidOf, makeStore } from "../support/stores.ts";
 
 const store = makeStore("alice");
 const kid = kidOf(store, "alice");

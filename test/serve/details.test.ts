@@ -6,8 +6,10 @@ import { status } from "@grpc/grpc-js";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { encodeMessage } from "../../src/serve/service.ts";
-import { makeStore, temporaryFolder, unwrapRequest, wrapRequest } from "../support.ts";
-import { callRaw, grpcUnwrap, grpcWrap, refused, startServer } from "./support.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { unwrapRequest, wrapRequest } from "../support/requests.ts";
+import { callRaw, grpcUnwrap, grpcWrap, refused, startServer } from "../support/server.ts";
+import { makeStore } from "../support/stores.ts";
 
 const MOST = 8 * 1024; // bytes of headers that the strictest clients take
 const TEXTS = [

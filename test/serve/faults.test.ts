@@ -11,9 +11,13 @@ import { credentials, status } from "@grpc/grpc-js";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { encodeMessage, MAX_MESSAGE } from "../../src/serve/service.ts";
-import { endurance, makeStore, OPTSDATA, recorded, ROOT, succeed, temporaryFolder, testWith, unwrapRequest, wrap, wrapRequest } from "../support.ts";
-import { makeAuthority, openssl } from "./certificates.ts";
-import { callRaw, grpcUnwrap, grpcWrap, refused, startServer, type TestServer } from "./support.ts";
+import { makeAuthority, openssl } from "../support/certificates.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { endurance, testWith } from "../support/parts.ts";
+import { ROOT, succeed } from "../support/program.ts";
+import { OPTSDATA, recorded, unwrapRequest, wrap, wrapRequest } from "../support/requests.ts";
+import { callRaw, grpcUnwrap, grpcWrap, refused, startServer, type TestServer } from "../support/server.ts";
+import { makeStore } from "../support/stores.ts";
 
 const FULL = process.env["ENDURANCE"] !== undefined; // what takes a minute of waiting
 const store = makeStore("alice");
@@ -175,7 +179,7 @@ test("an annotation that costs hundreds of private operations keeps the others w
 test("a client killed in the middle of its requests, and then the server: both come back", async () => {
   const listen = `unix:${join(temporaryFolder(), "socket")}`;
   let server = await startServer(store, { listen });
-  const client = `import { callRaw } from ${JSON.stringify(join(ROOT, "test/serve/support.ts"))}; import { encodeMessage } from ${JSON.stringify(join(ROOT, "src/serve/service.ts"))};
+  const client = `import { callRaw } from ${JSON.stringify(join(ROOT, "test/support/server.ts"))}; import { encodeMessage } from ${JSON.stringify(join(ROOT, "src/serve/service.ts"))};
     for (;;) await Promise.all(Array.from({ length: 8 }, () => callRaw(process.argv[1], "UnWrapKey", encodeMessage(process.argv[2]))));`;
   for (let rounds = endurance(50); rounds > 0; rounds--) {
     const child = spawn(process.execPath, ["--input-type=module", "-e", client, server.address, unwrapRequest(annotation)], { cwd: ROOT, stdio: "ignore" });

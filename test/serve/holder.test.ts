@@ -7,10 +7,13 @@ import { status } from "@grpc/grpc-js";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { encodeMessage } from "../../src/serve/service.ts";
-import { holds, linesOf, newRsa, openssl, script, writeHolder } from "../holders.ts";
-import { commands } from "../store.ts";
-import { assertFailure, kidOf, makeStore, OPTSDATA, run, succeed, temporaryFolder, testWith, unwrapRequest } from "../support.ts";
-import { callRaw, grpcUnwrap, grpcWrap, refused, startServer } from "./support.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { holds, linesOf, newRsa, openssl, script, writeHolder } from "../support/holders.ts";
+import { testWith } from "../support/parts.ts";
+import { assertFailure, run, succeed } from "../support/program.ts";
+import { OPTSDATA, unwrapRequest } from "../support/requests.ts";
+import { callRaw, grpcUnwrap, grpcWrap, refused, startServer } from "../support/server.ts";
+import { commands, kidOf, makeStore } from "../support/stores.ts";
 
 /** A store with a key of its own, `alice`, and one that openssl holds, `hsm`; what its command does can be watched and stopped. */
 interface Held {

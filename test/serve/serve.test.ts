@@ -7,8 +7,11 @@ import { Client, credentials, status } from "@grpc/grpc-js";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { encodeMessage, SERVICE } from "../../src/serve/service.ts";
-import { assertFailure, kidOf, makeStore, OPTSDATA, recorded, run, succeed, temporaryFolder, unwrap, unwrapRequest, wrap, wrapRequest } from "../support.ts";
-import { callRaw, grpcUnwrap, grpcWrap, refused, startServer } from "./support.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { assertFailure, run, succeed } from "../support/program.ts";
+import { OPTSDATA, recorded, unwrap, unwrapRequest, wrap, wrapRequest } from "../support/requests.ts";
+import { callRaw, grpcUnwrap, grpcWrap, refused, startServer } from "../support/server.ts";
+import { kidOf, makeStore } from "../support/stores.ts";
 
 test("what exec mode wraps the server opens, and the other way round, for every kind of key", async () => {
   const store = makeStore("ec", "rsa:--type rsa", "oct:--type oct");

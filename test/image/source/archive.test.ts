@@ -9,8 +9,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { pack, type Header } from "tar-stream";
-import { assertFailure, BINARY, makeStore, run, succeed, temporaryFolder, testWith } from "../../support.ts";
-import { encryptedLayer, HandMade } from "../fixtures.ts";
+import { encryptedLayer, HandMade } from "../../support/encrypted-images.ts";
+import { temporaryFolder } from "../../support/folders.ts";
+import { testWith } from "../../support/parts.ts";
+import { assertFailure, BINARY, run, succeed } from "../../support/program.ts";
+import { makeStore } from "../../support/stores.ts";
 
 const store = makeStore("alice", "bob");
 const cli = (...args: readonly string[]): string => succeed([...args, "--keystore", store]);

@@ -6,7 +6,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { KeystoreError } from "../../../src/errors.ts";
 import { credentialsFor } from "../../../src/image/source/credentials.ts";
-import { temporaryFolder } from "../../support.ts";
+import { temporaryFolder } from "../../support/folders.ts";
 
 /** An auth.json with the credentials of `example.org` after those of `count` other hosts; its size in bytes. */
 function authFile(count: number): number {

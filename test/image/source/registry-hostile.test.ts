@@ -8,8 +8,11 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { assertFailure, BINARY, endurance, makeStore, temporaryFolder, type Result } from "../../support.ts";
-import { encryptedLayer } from "../fixtures.ts";
+import { encryptedLayer } from "../../support/encrypted-images.ts";
+import { temporaryFolder } from "../../support/folders.ts";
+import { endurance } from "../../support/parts.ts";
+import { assertFailure, BINARY, type Result } from "../../support/program.ts";
+import { makeStore } from "../../support/stores.ts";
 
 const store = makeStore("alice", "bob");
 const MANIFEST = "application/vnd.oci.image.manifest.v1+json";

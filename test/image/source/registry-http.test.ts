@@ -5,10 +5,11 @@ import { once } from "node:events";
 import { createServer, type AddressInfo, type Socket } from "node:net";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { BROKEN, honest, SLOW, WHOLE, type Behaviour } from "../../http.ts";
-import { assertFailure, endurance, makeStore, type Result } from "../../support.ts";
-import { runBeside } from "../../tang.ts";
-import { encryptedLayer } from "../fixtures.ts";
+import { encryptedLayer } from "../../support/encrypted-images.ts";
+import { BROKEN, honest, SLOW, WHOLE, type Behaviour } from "../../support/http.ts";
+import { endurance } from "../../support/parts.ts";
+import { assertFailure, type Result, runBeside } from "../../support/program.ts";
+import { makeStore } from "../../support/stores.ts";
 
 const store = makeStore("alice", "bob");
 const manifest = Buffer.from(`{"layers":[${encryptedLayer(store, ["alice"])}]}`);

@@ -11,9 +11,12 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { layerDigests, makeImage } from "../../../scripts/image.ts";
-import { assertFailure, BINARY, kidOf, makeStore, temporaryFolder, testWith, type Result } from "../../support.ts";
-import { onlyPrivate, skopeo } from "../fixtures.ts";
+import { onlyPrivate, skopeo } from "../../support/encrypted-images.ts";
+import { temporaryFolder } from "../../support/folders.ts";
+import { layerDigests, makeImage } from "../../support/images.ts";
+import { testWith } from "../../support/parts.ts";
+import { assertFailure, BINARY, type Result } from "../../support/program.ts";
+import { kidOf, makeStore } from "../../support/stores.ts";
 
 const tool = existsSync("/usr/bin/docker-registry") && spawnSync("openssl", ["version"]).status === 0 ? skopeo : undefined;
 const NONE = "docker-registry, openssl and a skopeo that knows provider:";

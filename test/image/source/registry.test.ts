@@ -7,9 +7,12 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { makeImage } from "../../../scripts/image.ts";
-import { assertFailure, kidOf, makeStore, run, temporaryFolder, testWith, type Result } from "../../support.ts";
-import { assertDecrypts, copy, onlyPrivate, skopeo } from "../fixtures.ts";
+import { assertDecrypts, copy, onlyPrivate, skopeo } from "../../support/encrypted-images.ts";
+import { temporaryFolder } from "../../support/folders.ts";
+import { makeImage } from "../../support/images.ts";
+import { testWith } from "../../support/parts.ts";
+import { assertFailure, run, type Result } from "../../support/program.ts";
+import { kidOf, makeStore } from "../../support/stores.ts";
 
 const registry = existsSync("/usr/bin/docker-registry") && spawnSync("htpasswd", ["-nbB", "a", "b"]).status === 0 && skopeo !== undefined ? skopeo : undefined;
 const NONE = "docker-registry, htpasswd and a skopeo that knows provider:";

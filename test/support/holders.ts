@@ -3,8 +3,10 @@
 import { generateKeyPairSync, type KeyObject } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { secretFile, tool } from "./store.ts";
-import { run, temporaryFolder, unwrapRequest, type Result } from "./support.ts";
+import { secretFile, temporaryFolder } from "./folders.ts";
+import { tool } from "./parts.ts";
+import { run, type Result } from "./program.ts";
+import { unwrapRequest } from "./requests.ts";
 
 export const openssl = tool("openssl");
 

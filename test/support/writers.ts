@@ -6,9 +6,11 @@ import * as assert from "uvu/assert";
 import { generateJwk } from "../../src/jwk/jwk.ts";
 import { openStore } from "../../src/keystore/store.ts";
 import { secretFiles } from "../../src/at-rest/secret-files.ts";
-import { holds, newEc, openssl } from "../holders.ts";
-import { assertOpens, masterKeyFile, noSecrets, secretFile, tool, wrapHere } from "../store.ts";
-import { BINARY, kidOf, makeStore, run, succeed, temporaryFolder, type Result } from "../support.ts";
+import { secretFile, temporaryFolder } from "./folders.ts";
+import { holds, newEc, openssl } from "./holders.ts";
+import { tool } from "./parts.ts";
+import { BINARY, run, succeed, type Result } from "./program.ts";
+import { assertOpens, masterKeyFile, noSecrets, wrapHere, kidOf, makeStore } from "./stores.ts";
 
 /** What these tests need. */
 export const strace = openssl === undefined ? undefined : tool("strace");

@@ -1,40 +1,44 @@
-// What the tests of commands and of the store share: looking into a store, its keys used in this process, real tools.
+// Key stores: made by the binary, looked into, and their keys used in this process.
 
-import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { chmodSync, existsSync, lstatSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
-import { delimiter, join } from "node:path";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import * as assert from "uvu/assert";
-import { errorLine, KeystoreError } from "../src/errors.ts";
-import { open } from "../src/jwe/open.ts";
-import type { SecretSource } from "../src/at-rest/locked-file.ts";
-import { seal } from "../src/jwe/seal.ts";
-import { openStore } from "../src/keystore/store.ts";
-import { secretFiles } from "../src/at-rest/secret-files.ts";
-import { assertFailure, OPTSDATA, run, succeed, temporaryFolder, type Result, type RunOptions } from "./support.ts";
+import { secretFiles } from "../../src/at-rest/secret-files.ts";
+import type { SecretSource } from "../../src/at-rest/secret.ts";
+import { errorLine, KeystoreError } from "../../src/errors.ts";
+import { open } from "../../src/jwe/open.ts";
+import { seal } from "../../src/jwe/seal.ts";
+import { openStore } from "../../src/keystore/store.ts";
+import { secretFile, sharedFolder, temporaryFolder, tree, withUmask } from "./folders.ts";
+import { assertFailure, run, succeed, type Result, type RunOptions } from "./program.ts";
+import { OPTSDATA } from "./requests.ts";
+
+/** A key store with a key of each name, made by the binary. `NAME:ARGS` gives keygen's options. */
+export function makeStore(...keys: readonly string[]): string {
+  return fillStore(join(temporaryFolder(), "store"), keys);
+}
+
+/** The same where every user can read what keygen leaves readable under the usual umask. */
+export function makeSharedStore(...keys: readonly string[]): string {
+  return withUmask(0o022, () => fillStore(join(sharedFolder(), "store"), keys));
+}
+
+function fillStore(dir: string, keys: readonly string[]): string {
+  for (const key of keys) {
+    const [name = "", options = ""] = key.split(":");
+    succeed(["keygen", name, ...options.split(" ").filter((word) => word !== ""), "--keystore", dir]);
+  }
+  return dir;
+}
+
+/** The kid of a name. */
+export function kidOf(dir: string, name: string): string {
+  return readFileSync(join(dir, "names", name), "utf8").split("\n")[0] ?? "";
+}
 
 /** What to give where no secret is needed. */
 export const noSecrets: SecretSource = secretFiles({});
-
-/** Everything below a folder: each path with its mode and content. The times are left out. */
-export function tree(dir: string): Record<string, string> {
-  const found: Record<string, string> = {};
-  if (!existsSync(dir)) return found;
-  for (const path of readdirSync(dir, { recursive: true, encoding: "utf8" }).toSorted()) {
-    const stat = lstatSync(join(dir, path));
-    const content = stat.isFile() ? readFileSync(join(dir, path), "latin1") : stat.isSymbolicLink() ? readlinkSync(join(dir, path)) : "";
-    found[path] = `${stat.mode.toString(8)} ${content}`;
-  }
-  return found;
-}
-
-/** A file for its owner alone, or of another mode whatever the umask is, in a folder of its own. */
-export function secretFile(content: string | Buffer, mode = 0o600): string {
-  const path = join(temporaryFolder(), "file");
-  writeFileSync(path, content, { mode });
-  chmodSync(path, mode);
-  return path;
-}
 
 /** A file with a new master key. */
 export function masterKeyFile(): string {
@@ -95,16 +99,4 @@ export function readJson(path: string): Members {
 /** Everything in a JWK that must never be shown. */
 export function secretsOf(jwk: Members): string[] {
   return ["d", "p", "q", "dp", "dq", "qi", "k"].map((name) => jwk[name]).filter((value) => typeof value === "string" && value.length > 8) as string[];
-}
-
-/** A tool's path, undefined where this machine has none. */
-export function tool(name: string): string | undefined {
-  return (process.env["PATH"] ?? "").split(delimiter).map((folder) => join(folder, name)).find((path) => existsSync(path));
-}
-
-/** Runs a tool that must succeed: its standard output. */
-export function use(command: string, args: readonly string[], input: string | Buffer = ""): string {
-  const { status, stdout, stderr } = spawnSync(command, args, { input, cwd: temporaryFolder(), timeout: 60_000 });
-  assert.is(status, 0, `${command} ${args.join(" ")}: ${String(stderr)}`);
-  return stdout.toString();
 }

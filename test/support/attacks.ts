@@ -5,9 +5,11 @@ import * as assert from "uvu/assert";
 import type { PrivateKeys } from "../../src/jwe/key.ts";
 import { checkJwk, type PrivateJwk } from "../../src/jwk/jwk.ts";
 import { memoryKey } from "../../src/keys/memory.ts";
-import { placeKey } from "../clients/keys.ts";
-import { assertFailure, OPTSDATA, run, temporaryFolder, unwrapRequest, type Result } from "../support.ts";
-import { newKey, type PlainJwk } from "./forge.ts";
+import { temporaryFolder } from "./folders.ts";
+import { placeKey } from "./foreign-keys.ts";
+import { assertFailure, run, type Result } from "./program.ts";
+import { OPTSDATA, unwrapRequest } from "./requests.ts";
+import { newKey, type PlainJwk } from "./second-jwe.ts";
 
 /** The keys of {@link store}, one a kind. */
 export const keys = {

@@ -4,7 +4,7 @@ import { spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
-import { temporaryFolder } from "../support.ts";
+import { temporaryFolder } from "./folders.ts";
 
 /** PEM files of an authority and of what it signed. */
 export interface Authority {

@@ -1,11 +1,11 @@
-// The client in go/, ocicrypt's own key wrapper for exec and gRPC providers, built into the cache folder by running this file.
+// The client in go-client/, ocicrypt's own key wrapper for exec and gRPC providers, built into the cache folder by running this file.
 
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, renameSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { ROOT } from "../support.ts";
+import { ROOT } from "./program.ts";
 
-const SOURCES = join(import.meta.dirname, "go");
+const SOURCES = join(import.meta.dirname, "go-client");
 const CLIENT = join(ROOT, "node_modules/.cache/ocicrypt-keystore/go-client");
 const TIME_LIMIT = 600_000; // ms; with nothing downloaded yet it takes one or two minutes
 

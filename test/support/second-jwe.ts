@@ -17,7 +17,7 @@ import {
   randomBytes,
   type KeyObject,
 } from "node:crypto";
-import { OPTSDATA } from "../support.ts";
+import { OPTSDATA } from "./requests.ts";
 
 export type Header = Readonly<Record<string, unknown>>;
 

@@ -9,10 +9,11 @@ import type { AddressInfo, Socket } from "node:net";
 import { join } from "node:path";
 import { p521 } from "@noble/curves/nist.js";
 import * as assert from "uvu/assert";
-import { CURVES, pointJwk, type Curve, type EcJwk } from "../src/jwk/ec.ts";
-import { checkJwk, thumbprint } from "../src/jwk/jwk.ts";
-import { readJson, tool, type Members } from "./store.ts";
-import { BINARY, kidOf, temporaryFolder, type Result, type RunOptions } from "./support.ts";
+import { CURVES, pointJwk, type Curve, type EcJwk } from "../../src/jwk/ec.ts";
+import { checkJwk, thumbprint } from "../../src/jwk/jwk.ts";
+import { temporaryFolder } from "./folders.ts";
+import { tool } from "./parts.ts";
+import { kidOf, readJson, type Members } from "./stores.ts";
 
 const LIBEXEC = "/usr/libexec";
 
@@ -179,17 +180,6 @@ export function encoded(value: unknown): string {
 /** A fresh public key on a curve. */
 export function freshPoint(crv: Curve): EcJwk {
   return pointJwk(crv, createECDH(CURVES[crv].openssl).generateKeys());
-}
-
-/** Runs the binary to its end while this process goes on, for a server that is in it. It has no terminal. */
-export async function runBeside(args: readonly string[], { input = "", env = {}, timeout = 30_000 }: RunOptions = {}): Promise<Result> {
-  const child = spawn(BINARY, args, { env, cwd: "/", detached: true, timeout, killSignal: "SIGKILL" });
-  let [stdout, stderr] = ["", ""];
-  child.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
-  child.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
-  child.stdin.end(input);
-  const [code] = (await once(child, "close")) as [number | null];
-  return { code, stdout, stderr };
 }
 
 /** What lock is told of a server. */

@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Layer } from "../../scripts/image.ts";
+import type { Layer } from "./images.ts";
 
 const KEYS = "org.opencontainers.image.enc.keys.";
 

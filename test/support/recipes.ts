@@ -3,7 +3,7 @@
 import { spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
-import { ROOT } from "../support.ts";
+import { ROOT } from "./program.ts";
 
 const README = join(ROOT, "README.md");
 const SCRIPTS = "/usr/local/bin/"; // where the README puts its scripts

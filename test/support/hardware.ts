@@ -4,9 +4,9 @@ import { spawn, spawnSync } from "node:child_process";
 import { existsSync, globSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { CACHE } from "../../scripts/skopeo.ts";
-import { temporaryFolder } from "../support.ts";
-import { follow, type Recipe } from "./recipe.ts";
+import { temporaryFolder } from "./folders.ts";
+import { follow, type Recipe } from "./recipes.ts";
+import { CACHE } from "./skopeo.ts";
 
 /** A part that runs, with one key in it. What was started ends with this process. */
 export interface Part extends Recipe {
@@ -74,7 +74,7 @@ const [PROVIDER] = [...globSync("/usr/lib/*/ossl-modules/pkcs11.so"), ...globSyn
 
 const OPENSSL: Kind = {
   name: "openssl",
-  needs: `pkcs11-provider or the one that scripts/skopeo.ts unpacks; ${OPENCRYPTOKI.needs}`,
+  needs: `pkcs11-provider or the one that test/support/skopeo.ts unpacks; ${OPENCRYPTOKI.needs}`,
   isThere: () => PROVIDER !== undefined && OPENCRYPTOKI.isThere(),
   start: async () => {
     const { folder } = (openCryptoki ??= startOpenCryptoki());

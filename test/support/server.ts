@@ -6,7 +6,9 @@ import { join } from "node:path";
 import { Client, credentials, type ChannelCredentials, type ServiceError } from "@grpc/grpc-js";
 import * as assert from "uvu/assert";
 import { decodeMessage, encodeMessage, SERVICE } from "../../src/serve/service.ts";
-import { BINARY, temporaryFolder, unwrapRequest, wrapRequest } from "../support.ts";
+import { temporaryFolder } from "./folders.ts";
+import { BINARY } from "./program.ts";
+import { unwrapRequest, wrapRequest } from "./requests.ts";
 
 const running = new Set<ChildProcess>();
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));

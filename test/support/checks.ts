@@ -3,7 +3,8 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
-import { BINARY, run, temporaryFolder, type Result } from "../support.ts";
+import { temporaryFolder } from "./folders.ts";
+import { BINARY, run, type Result } from "./program.ts";
 
 /** A check as `doctor --json` prints it. */
 export interface Check {

@@ -20,7 +20,7 @@ export interface SkopeoOptions {
 }
 
 /** The folder that it is unpacked into. */
-export const CACHE = resolve(process.env["OCICRYPT_KEYSTORE_SKOPEO"] || join(import.meta.dirname, "../node_modules/.cache/ocicrypt-keystore/skopeo"));
+export const CACHE = resolve(process.env["OCICRYPT_KEYSTORE_SKOPEO"] || join(import.meta.dirname, "../../node_modules/.cache/ocicrypt-keystore/skopeo"));
 const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
 // What skopeo and its libraries name as NEEDED. Its package also depends on gnupg, iptables and CNI plugins, by way of podman's settings.
 const LIBRARIES = ["libc6", "libgpgme11t64", "libassuan9", "libgpg-error0", "libsqlite3-0"];

@@ -3,7 +3,8 @@
 import { createHash, createPrivateKey, randomBytes } from "node:crypto";
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { kidOf, temporaryFolder } from "../support.ts";
+import { temporaryFolder } from "./folders.ts";
+import { kidOf } from "./stores.ts";
 
 /** A parsed JSON Web Key, private part included. */
 export type PrivateJwk = Readonly<Record<string, unknown>>;

@@ -5,9 +5,11 @@ import { spawnSync } from "node:child_process";
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
-import { layerDigests } from "../../scripts/image.ts";
-import { findSkopeo, type Skopeo } from "../../scripts/skopeo.ts";
-import { OPTSDATA, succeed, temporaryFolder, wrap } from "../support.ts";
+import { temporaryFolder } from "./folders.ts";
+import { layerDigests } from "./images.ts";
+import { succeed } from "./program.ts";
+import { OPTSDATA, wrap } from "./requests.ts";
+import { findSkopeo, type Skopeo } from "./skopeo.ts";
 
 /** The real skopeo, where there is one. */
 export const skopeo = findSkopeo({ download: false, say: () => undefined });
