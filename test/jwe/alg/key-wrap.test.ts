@@ -3,13 +3,13 @@
 import { createPublicKey, diffieHellman, randomBytes } from "node:crypto";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { aesKeyUnwrap, aesKeyWrap, concatKdf } from "../../src/jwe/alg/key-wrap.ts";
-import { open } from "../../src/jwe/open.ts";
-import type { EcJwk } from "../../src/jwk/ec.ts";
-import { checkJwk } from "../../src/jwk/jwk.ts";
-import { privateKeys } from "../support/attacks.ts";
-import { OPTSDATA } from "../support/requests.ts";
-import * as second from "../support/second-jwe.ts";
+import { aesKeyUnwrap, aesKeyWrap, concatKdf } from "../../../src/jwe/alg/key-wrap.ts";
+import { open } from "../../../src/jwe/open.ts";
+import type { EcJwk } from "../../../src/jwk/ec.ts";
+import { checkJwk } from "../../../src/jwk/jwk.ts";
+import { privateKeys } from "../../support/attacks.ts";
+import { OPTSDATA } from "../../support/requests.ts";
+import * as second from "../../support/second-jwe.ts";
 
 const hex = (text: string): Buffer => Buffer.from(text.replaceAll(" ", ""), "hex");
 const KEK = "000102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1E1F";

@@ -5,8 +5,8 @@ import { copyFileSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { temporaryFolder } from "./support/folders.ts";
-import { ROOT } from "./support/program.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { ROOT } from "../support/program.ts";
 
 const FIRST = 'import { test } from "uvu"; test("one", () => {});';
 const SLEEP = '["60"], { stdio: "inherit"';

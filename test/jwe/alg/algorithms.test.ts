@@ -3,10 +3,10 @@
 
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { assertForeign, assertOpens, keys, storeOf } from "../support/attacks.ts";
-import { assertFailure, run } from "../support/program.ts";
-import { OPTSDATA, unwrap, wrap, wrapRequest } from "../support/requests.ts";
-import { forge, newKey, type Header, type PlainJwk } from "../support/second-jwe.ts";
+import { assertForeign, assertOpens, keys, storeOf } from "../../support/attacks.ts";
+import { assertFailure, run } from "../../support/program.ts";
+import { OPTSDATA, unwrap, wrap, wrapRequest } from "../../support/requests.ts";
+import { forge, newKey, type Header, type PlainJwk } from "../../support/second-jwe.ts";
 
 /** The alg of what the binary wraps for a key that says this of itself. */
 function wraps(own: Header, jwk: PlainJwk): string {

@@ -6,10 +6,10 @@ import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { temporaryFolder } from "./support/folders.ts";
-import { testWith } from "./support/parts.ts";
-import { ROOT } from "./support/program.ts";
-import { findSkopeo, type Skopeo } from "./support/skopeo.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { testWith } from "../support/parts.ts";
+import { ROOT } from "../support/program.ts";
+import { findSkopeo, type Skopeo } from "../support/skopeo.ts";
 
 const DEMO = join(ROOT, "scripts/demo.ts");
 const SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin";
