@@ -1,22 +1,23 @@
-// Tang servers that lie, hang and flood, and locked files that were changed: one line each, and nothing is lost.
+// Answers of Tang servers that lie, hang and flood, and locked files that were changed: one line each, nothing is lost.
 
+import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { once } from "node:events";
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { errorLine, KeystoreError } from "../../src/errors.ts";
-import { lockKind } from "../../src/at-rest/at-rest.ts";
-import { generateJwk } from "../../src/jwk/jwk.ts";
 import { verifyAdvertisement } from "../../src/at-rest/advertisement.ts";
+import { lockKind } from "../../src/at-rest/at-rest.ts";
 import { meetServer, tangServer } from "../../src/at-rest/tang.ts";
+import { errorLine, KeystoreError } from "../../src/errors.ts";
+import { generateJwk } from "../../src/jwk/jwk.ts";
 import { tree } from "../support/folders.ts";
 import { SLOW } from "../support/http.ts";
+import { changed, send, TRANSPORT } from "../support/lies.ts";
 import { endurance } from "../support/parts.ts";
 import { assertFailure, runBeside } from "../support/program.ts";
 import { unwrapRequest } from "../support/requests.ts";
-import { assertClosed, assertOpens, commands, wrapHere, type Members, makeStore } from "../support/stores.ts";
+import { assertClosed, assertOpens, commands, makeStore, wrapHere, type Members } from "../support/stores.ts";
 import {
   advertisement,
   encoded,
@@ -30,70 +31,6 @@ import {
 } from "../support/tang.ts";
 
 // Advertisements that lie.
-
-const send = (value: unknown): Lie => (_request, response) => void response.end(typeof value === "string" ? value : JSON.stringify(value));
-const changed = (change: (jws: Members) => Members): Lie => (_request, response, right) => void response.end(JSON.stringify(change(JSON.parse(right.toString()) as Members)));
-const flipped = (text: unknown): string => Buffer.from(Buffer.from(String(text), "base64url").map((byte, at) => (at === 9 ? byte ^ 1 : byte))).toString("base64url");
-
-/** Lies that both ways of asking must withstand, with what the line says. */
-const TRANSPORT: readonly (readonly [name: string, lie: Lie, line: RegExp])[] = [
-  ["is huge", (_request, response) => void response.end(Buffer.alloc(65 * 1024, 0x20)), /answers with more than 64 KiB/],
-  ["never ends", (_request, response) => void setInterval(() => response.write(Buffer.alloc(60_000)), 1).unref(), /answers with more than 64 KiB/],
-  ["is a redirect", (_request, response) => void response.writeHead(302, { location: "http://127.0.0.1:1/" }).end(), /answers HTTP 302/],
-  ["is an error", (_request, response) => void response.writeHead(500).end("{}"), /answers HTTP 500/],
-  ["is cut off", (_request, response) => void response.writeHead(200, { "content-length": "1000" }).write("{", () => response.destroy()), /does not answer: ECONNRESET/],
-  ["is none", (_request, response) => void response.destroy(), /does not answer: ECONNRESET/],
-  ["is not HTTP", (_request, response) => void response.socket?.end("hello\r\n\r\n"), /does not answer: HPE_/],
-  ["has an endless head", (_request, response) => void response.socket?.write(`HTTP/1.1 200 OK\r\nx: ${"x".repeat(100_000)}`), /does not answer: HPE_/],
-  ["is empty", send(""), /that is not JSON/],
-  ["is not JSON", send("hello"), /that is not JSON/],
-  ["is a list", send([]), /that is no(t a JSON object|t an? object| JWS)/],
-  ["is deep", send("[".repeat(5000) + "]".repeat(5000)), /nested too deep/],
-];
-
-/** Lies about a server's keys. */
-const ADVERTISEMENTS: readonly (readonly [name: string, lie: (tang: LyingTang) => Lie, line: RegExp])[] = [
-  ...TRANSPORT.map(([name, lie, line]) => [name, () => lie, line] as const),
-  ["has no payload", () => changed(({ payload: _, ...jws }) => jws), /is no JWS with a payload/],
-  ["has another payload", (tang) => changed((jws) => ({ ...jws, payload: encoded({ keys: [...tang.keys, ...tang.keys] }) })), /is not signed by each of its signing keys/],
-  ["has a payload that is no set", () => changed((jws) => ({ ...jws, payload: encoded([]) })), /payload that is no JWK set/],
-  ["has a bad signature", () => changed((jws) => ({ ...jws, signature: flipped(jws["signature"]) })), /is not signed by each/],
-  ["has an empty signature", () => changed((jws) => ({ ...jws, signature: "" })), /is not signed by each/],
-  ["has no signature", () => changed(({ payload }) => ({ payload, signatures: [] })), /is not signed by each/],
-  ["has its alg outside of the protected header", () => changed(({ payload, signature }) => ({ payload, signature, protected: "", header: { alg: "ES512" } })), /is not signed by each/],
-  ["is signed by another key", (tang) => send(advertisement(tang.keys, [new LyingTang().signer.privateKey])), /is not signed by each/],
-  ["lacks the signature of one key", (tang) => send(advertisement([...tang.keys, { alg: "ES512", key_ops: ["verify"], ...freshPoint("P-521") }], [tang.signer.privateKey])), /is not signed by each/],
-  ["says none of its algorithm", (tang) => send(advertisement(tang.keys, [tang.signer.privateKey], { alg: "none" })), /is not signed by each/],
-  ["says another algorithm", (tang) => send(advertisement(tang.keys, [tang.signer.privateKey], { alg: "ES256" })), /is not signed by each/],
-  ["has a critical extension", (tang) => send(advertisement(tang.keys, [tang.signer.privateKey], { alg: "ES512", crit: ["b64"], b64: false })), /is not signed by each/],
-  ["has no signing key", (tang) => send(advertisement(tang.keys.slice(0, 1), [tang.signer.privateKey])), /has no signing key/],
-  ["has no exchange key", (tang) => send(advertisement(tang.keys.slice(1), [tang.signer.privateKey])), /has no exchange key/],
-  ["has no keys", (tang) => send(advertisement("keys", [tang.signer.privateKey])), /keys that are not a short list/],
-  ["has too many keys", (tang) => send(advertisement(Array.from({ length: 40 }, () => tang.keys[1]), [tang.signer.privateKey])), /keys that are not a short list/],
-  ["has an exchange key that is off the curve", (tang) => send(advertisement([{ ...tang.keys[0], y: tang.keys[1]?.["y"] }, tang.keys[1]], [tang.signer.privateKey])), /has a point that is not on its curve/],
-  ["has a key of another kind", (tang) => send(advertisement([...tang.keys, { kty: "OKP", crv: "Ed25519", x: "AA" }], [tang.signer.privateKey])), /a key that has a kty other/],
-  ["shows a private key", (tang) => send(advertisement([...tang.keys, generateJwk({ type: "ec" })], [tang.signer.privateKey])), /a key that is not a public EC key/],
-  ["has an exchange key that is another's", (tang) => send(advertisement([{ ...tang.keys[0], ...freshPoint("P-521") }, tang.keys[1]], [tang.signer.privateKey])), /gives an answer that does not open it/],
-];
-
-{
-  const tang = await LyingTang.started();
-  const dir = makeStore("alice");
-  const before = tree(dir);
-  for (const [name, lie, line] of ADVERTISEMENTS) {
-    test(`refuses an advertisement that ${name}: one line, and nothing is locked`, async () => {
-      tang.adv = lie(tang);
-      const shown = assertFailure(await runBeside(["lock", ...serverOf(tang), "--keystore", dir]), 3);
-      assert.match(shown, line);
-      assert.match(shown, `the Tang server ${tang.url} `);
-      assert.equal(tree(dir), before);
-    });
-  }
-  test("takes it when it lies no more", async () => {
-    tang.adv = undefined;
-    assert.match((await runBeside(["lock", ...serverOf(tang), "--keystore", dir])).stderr, "locked 1 private keys");
-  });
-}
 
 // Answers that lie.
 

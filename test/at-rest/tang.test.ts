@@ -1,30 +1,30 @@
 // Private keys locked for a Tang server: real tangd and clevis, whether the server is the one that is meant, and TLS.
 
-import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { once } from "node:events";
+import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { tangLock, tangServer } from "../../src/at-rest/tang.ts";
+import { generateJwk, thumbprint } from "../../src/jwk/jwk.ts";
 import { entries } from "../../src/keystore/listing.ts";
 import { openStore } from "../../src/keystore/store.ts";
-import { generateJwk, thumbprint } from "../../src/jwk/jwk.ts";
-import { tangServer, tangLock } from "../../src/at-rest/tang.ts";
 import { assertCheck, examine, problems } from "../support/checks.ts";
-import { secretFile, tree, temporaryFolder } from "../support/folders.ts";
-import { tool, use, testWith } from "../support/parts.ts";
-import { assertFailure, run, runBeside } from "../support/program.ts";
-import { OPTSDATA, unwrap, unwrapRequest, wrap } from "../support/requests.ts";
+import { secretFile, temporaryFolder, tree } from "../support/folders.ts";
+import { testWith, tool, use } from "../support/parts.ts";
+import { assertFailure, runBeside } from "../support/program.ts";
+import { exec, OPTSDATA, unwrap, unwrapRequest, wrap } from "../support/requests.ts";
 import {
   assertOpens,
   commands,
+  kidOf,
+  makeStore,
   masterKeyFile,
   noSecrets,
   readJson,
   secretsOf,
   wrapHere,
   type Members,
-  kidOf,
-  makeStore,
 } from "../support/stores.ts";
 import { header, lockedFile, LyingTang, serverOf, Tang, TANG_PARTS, tangParts } from "../support/tang.ts";
 
@@ -33,11 +33,6 @@ const withTang = (name: string, body: (parts: NonNullable<typeof tangParts>) => 
 let shared: Promise<Tang> | undefined;
 /** A server for the tests that leave it as it is. */
 const steady = async (): Promise<Tang> => await (shared ??= Tang.started());
-
-/** Exec mode's answer to an unwrap request. */
-function exec(dir: string, annotation: Buffer): ReturnType<typeof run> {
-  return run(["--keystore", dir], { input: unwrapRequest(annotation) });
-}
 
 /** A store locked for a real server, and an annotation that it opens. */
 async function lockedStore(tang: Tang, ...names: readonly string[]): Promise<{ dir: string; annotation: Buffer; jwk: Members }> {

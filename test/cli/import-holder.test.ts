@@ -1,17 +1,28 @@
 // import --holder, and every other command on a key that a command holds.
 
-import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { generateJwk } from "../../src/jwk/jwk.ts";
 import { assertCheck, examine, problems } from "../support/checks.ts";
-import { secretFile, tree, temporaryFolder } from "../support/folders.ts";
-import { exec, holds, linesOf, newEc, newRsa, openssl, script, writeHolder, type Outside } from "../support/holders.ts";
-import { use, testWith } from "../support/parts.ts";
+import { secretFile, temporaryFolder, tree } from "../support/folders.ts";
+import {
+  held,
+  heldStore,
+  holds,
+  linesOf,
+  newEc,
+  newRsa,
+  openssl,
+  script,
+  writeHolder,
+  type Outside,
+} from "../support/holders.ts";
+import { testWith, use } from "../support/parts.ts";
 import { assertFailure, run } from "../support/program.ts";
 import { OPTSDATA, unwrap, wrap, wrapRequest } from "../support/requests.ts";
-import { commands, masterKeyFile, readJson, secretsOf, kidOf, makeStore } from "../support/stores.ts";
+import { commands, kidOf, makeStore, masterKeyFile, readJson, secretsOf } from "../support/stores.ts";
 
 const RSA = newRsa();
 const EC = newEc();
@@ -20,14 +31,7 @@ const newStore = (): string => join(temporaryFolder(), "store");
 const algOf = (annotation: Buffer): unknown => (JSON.parse(annotation.toString()) as { recipients: { header: { alg: string } }[] }).recipients[0]?.header.alg;
 const holderOf = (dir: string, name = "hsm"): string => join(dir, "private", `${kidOf(dir, name)}.holder`);
 const publicOf = (dir: string, name = "hsm"): string => join(dir, "public", `${kidOf(dir, name)}.jwk`);
-const held = (op: "rsa-oaep-256" | "rsa-oaep" | "ecdh", key: Outside): string[] => ["import", "hsm", key.publicFile, "--holder", op, "--", ...holds(op, key)];
 const forced = (op: "rsa-oaep-256" | "rsa-oaep" | "ecdh", key: Outside): string[] => ["import", "--force", ...held(op, key).slice(1)];
-/** A store whose only key, hsm, is held by a command. */
-const heldStore = (op: "rsa-oaep-256" | "rsa-oaep" | "ecdh" = "rsa-oaep-256", key = RSA): string => {
-  const dir = newStore();
-  commands(dir)(...held(op, key));
-  return dir;
-};
 /** What holds a symmetric key: OpenSSL's AES key wrap. */
 const heldOct = (): { file: string; command: string } => ({
   file: secretFile(JSON.stringify(OCT)),
@@ -74,7 +78,7 @@ testWith(openssl, "openssl", "import --holder that was killed between its files 
 });
 
 test("a further operation comes with --force: the key is wrapped for with OAEP-256 from then on, and still opens what was SHA-1's", () => {
-  const dir = heldStore("rsa-oaep");
+  const dir = heldStore("rsa-oaep", RSA);
   const cli = commands(dir);
   assert.is(readJson(publicOf(dir))["alg"], "RSA-OAEP");
   const former = wrap(dir, ["hsm"]);
@@ -109,7 +113,7 @@ test("a recipient becomes a key with a holder, and another key with --force reti
 });
 
 test("a held key gets a second name by its public key; its holder is changed under another name only with --force", () => {
-  const dir = heldStore();
+  const dir = heldStore("rsa-oaep-256", RSA);
   const cli = commands(dir);
   cli("import", "other", RSA.publicFile);
   assert.is(unwrap(dir, wrap(dir, ["other"])), OPTSDATA);
@@ -220,7 +224,7 @@ test("neither of a private key and its holder takes the other's place: remove --
 });
 
 test("remove --purge deletes a holder", () => {
-  const dir = heldStore();
+  const dir = heldStore("rsa-oaep-256", RSA);
   const file = holderOf(dir);
   commands(dir)("remove", "hsm", "--force", "--purge");
   assert.not.ok(existsSync(file) || existsSync(file.replace("/private/", "/removed/")));
@@ -241,7 +245,7 @@ test("show and list say who holds a key, and no argument of a command", () => {
 });
 
 test("rotate and export --private say where the key is", () => {
-  const { refuses } = commands(heldStore());
+  const { refuses } = commands(heldStore("rsa-oaep-256", RSA));
   assert.match(refuses(1, ["rotate", "hsm"]), "the key of hsm is held by a command, and only its holder can make a new one; make it there, then ocicrypt-keystore import hsm PUBLIC --force --holder");
   assert.match(refuses(1, ["export", "hsm", "--private"]), "the private key of hsm is held by a command and never comes here");
 });
@@ -258,71 +262,6 @@ test("lock and unlock leave holders alone, and a locked store needs no secret fo
   cli("import", "second", ...held("ecdh", EC).slice(2));
   assert.match(cli.run(["unlock", "--master-key-file", secret]).stderr, "unlocked 1 private keys");
   assert.equal(readFileSync(holderOf(dir)), before);
-});
-
-test("doctor asks every holder, and does its round trip with one where that is the default key", () => {
-  const dir = heldStore("rsa-oaep");
-  const cli = commands(dir);
-  cli("import", "ec", ...held("ecdh", EC).slice(2));
-  const checks = examine(dir);
-  assert.equal(problems(checks), []);
-  assertCheck(checks, "store.holders", "ok", /2 keys are held by commands, 2 operations of which were tried/);
-  assertCheck(checks, "round-trip", "ok", /wrapped for hsm and unwrapped/);
-});
-
-test("doctor gives a holder the environment and the time that it needs", () => {
-  const dir = newStore();
-  const program = script(`test "$TOKEN" = here && exec ${holds("rsa-oaep-256", RSA).join(" ")}`);
-  const { code, stderr } = run(["import", "hsm", RSA.publicFile, "--holder", "rsa-oaep-256", "--keystore", dir, "--", program], { env: { TOKEN: "here" } });
-  assert.is(code, 0, stderr);
-  assert.equal(problems(examine(dir, [], { TOKEN: "here" })), []);
-  assert.equal(problems(examine(dir)), ["fail store.holders"]);
-});
-
-test("doctor asks a holder that has failed for nothing more: its token may count wrong PINs", () => {
-  const dir = heldStore();
-  const log = join(temporaryFolder(), "log");
-  const program = script(`echo asked >> ${log}; exit 1`);
-  writeHolder(dir, kidOf(dir, "hsm"), { "rsa-oaep-256": [program], "rsa-oaep": [program] });
-  assert.equal(problems(examine(dir)), ["fail store.holders"]);
-  assert.is(linesOf(log).length, 1);
-});
-
-for (const [what, damage, expected, line] of [
-  ["a command that is not there", (dir: string) => writeHolder(dir, kidOf(dir, "hsm"), { "rsa-oaep-256": ["/nowhere/holder"] }), ["fail store.holders"], /\/nowhere\/holder, is not there; install it/],
-  ["a command that holds another key", (dir: string) => writeHolder(dir, kidOf(dir, "hsm"), { "rsa-oaep-256": holds("rsa-oaep-256", OTHER) }), ["fail store.holders"], /failed \(exit code 1\)/],
-  ["a second operation that fails", (dir: string) => writeHolder(dir, kidOf(dir, "hsm"), { "rsa-oaep-256": holds("rsa-oaep-256", RSA), "rsa-oaep": ["/bin/false"] }), ["fail store.holders"], /\/bin\/false, failed \(exit code 1\)/],
-  ["a damaged holder file", (dir: string) => writeFileSync(holderOf(dir), "{}"), ["fail store.holders"], /is damaged: it has another kid than its name says; mend it/],
-  ["the private key beside its holder", (dir: string) => writeFileSync(holderOf(dir).replace(/holder$/, "jwk"), commands(newStoreWith(RSA.privateFile))("export", "hsm", "--private"), { mode: 0o600 }), ["warn store.holders"], /is never asked: the key itself is .*\.jwk; move one of the two/],
-] as const) {
-  test(`doctor finds ${what}`, () => {
-    const dir = heldStore();
-    damage(dir);
-    const checks = examine(dir);
-    assert.equal(problems(checks), expected);
-    assertCheck(checks, "store.holders", expected[0].startsWith("warn") ? "warn" : "fail", line);
-    const [status, said] = expected[0].startsWith("warn")
-      ? ["ok", /wrapped for hsm/] as const
-      : ["skip", /only commands hold the current keys of \S+, and not all of them work: see store\.holders/] as const;
-    assertCheck(checks, "round-trip", status, said);
-  });
-}
-
-function newStoreWith(file: string): string {
-  const dir = newStore();
-  commands(dir)("import", "hsm", file);
-  return dir;
-}
-
-test("doctor --fix closes a holder file that others can read", () => {
-  const dir = heldStore();
-  const annotation = wrap(dir, ["hsm"]);
-  chmodSync(holderOf(dir), 0o644);
-  assertFailure(exec(dir, annotation), 3);
-  assert.equal(problems(examine(dir)), ["fail store.modes", "fail store.holders"]);
-  assert.is(run(["doctor", "--fix", "--keystore", dir], { env: { PATH: "" } }).code, 0);
-  assert.is(statSync(holderOf(dir)).mode & 0o7777, 0o600);
-  assert.is(unwrap(dir, annotation), OPTSDATA);
 });
 
 test.run();

@@ -1,34 +1,29 @@
-// lock and unlock: private keys at rest, with a passphrase or a master key, and who finds the secret where.
+// lock and unlock: private keys at rest, with a passphrase or a master key.
 
-import { randomBytes } from "node:crypto";
 import { chmodSync, copyFileSync, existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { secretLock } from "../../src/at-rest/secret.ts";
-import type { SecretKind } from "../../src/at-rest/locked-file.ts";
 import { secretFiles } from "../../src/at-rest/secret-files.ts";
-import { secretFile, tree, temporaryFolder } from "../support/folders.ts";
-import { tool, use, testWith } from "../support/parts.ts";
-import { assertFailure, run, succeed } from "../support/program.ts";
-import { OPTSDATA, unwrapRequest, wrap } from "../support/requests.ts";
+import { secretLock, type SecretKind } from "../../src/at-rest/secret.ts";
+import { secretFile, temporaryFolder, tree } from "../support/folders.ts";
+import { assertFailure } from "../support/program.ts";
+import { exec, OPTSDATA, wrap } from "../support/requests.ts";
 import {
   assertClosed,
   assertOpens,
   commands,
+  kidOf,
+  lockedStore,
+  makeStore,
   masterKeyFile,
   readJson,
   secretsOf,
   wrapHere,
-  type Members,
-  kidOf,
-  makeStore,
 } from "../support/stores.ts";
 
 const sealAtRest = async (jwk: Buffer, kind: SecretKind, secret: Buffer): Promise<Buffer> => await secretLock(kind, () => Promise.resolve(secret)).seal(jwk);
 
-const PASSPHRASE_FILE = "OCICRYPT_KEYSTORE_PASSPHRASE_FILE";
-const MASTER_KEY_FILE = "OCICRYPT_KEYSTORE_MASTER_KEY_FILE";
 const masterKey = masterKeyFile();
 const withMasterKey = ["--master-key-file", masterKey] as const;
 const masterKeySecrets = secretFiles({ masterKeyFile: masterKey });
@@ -37,19 +32,6 @@ const passphrase = secretFile("correct horse battery staple\n");
 /** The kind of each private file of a store: its folder and ending. */
 function kinds(dir: string): string[] {
   return ["private", "removed"].flatMap((folder) => (existsSync(join(dir, folder)) ? readdirSync(join(dir, folder)) : []).filter((file) => !file.includes(".public.")).map((file) => `${folder} ${file.replace(/^.*\./, ".")}`)).toSorted();
-}
-
-/** Exec mode's answer to an unwrap request. */
-function exec(dir: string, annotation: Buffer, options: readonly string[] = [], env: NodeJS.ProcessEnv = {}): ReturnType<typeof run> {
-  return run(["--keystore", dir, ...options], { input: unwrapRequest(annotation), env });
-}
-
-/** A store locked with a secret file, and an annotation that it opens. */
-async function lockedStore(...options: readonly string[]): Promise<{ dir: string; annotation: Buffer; kid: string }> {
-  const dir = makeStore("alice");
-  const annotation = await wrapHere(dir, "alice");
-  commands(dir)("lock", ...options);
-  return { dir, annotation, kid: kidOf(dir, "alice") };
 }
 
 for (const [kind, option, path] of [
@@ -134,68 +116,6 @@ test("a recipient needs no secret in a locked store, and a symmetric key does", 
 
 // Where the secret is looked for.
 
-for (const [kind, right, wrong, variable, credential, option] of [
-  ["master key", masterKey, masterKeyFile(), MASTER_KEY_FILE, "ocicrypt-keystore.master-key", "--master-key-file"],
-  ["passphrase", passphrase, secretFile("another"), PASSPHRASE_FILE, "ocicrypt-keystore.passphrase", "--passphrase-file"],
-] as const) {
-  test(`finds a ${kind}: the option before the environment before systemd's credential`, async () => {
-    const { dir, annotation } = await lockedStore(option, right);
-    const credentials = (path: string): string => {
-      const folder = temporaryFolder();
-      copyFileSync(path, join(folder, credential));
-      return folder;
-    };
-    const opens = (options: readonly string[], env: NodeJS.ProcessEnv): boolean => {
-      const result = exec(dir, annotation, options, env);
-      if (result.code !== 0) assertFailure(result, 3);
-      return result.code === 0;
-    };
-    assert.ok(opens([option, right], { [variable]: wrong, CREDENTIALS_DIRECTORY: credentials(wrong) }), "the option counts first");
-    assert.not.ok(opens([option, wrong], { [variable]: right, CREDENTIALS_DIRECTORY: credentials(right) }));
-    assert.ok(opens([], { [variable]: right, CREDENTIALS_DIRECTORY: credentials(wrong) }), "then the environment");
-    assert.not.ok(opens([], { [variable]: wrong, CREDENTIALS_DIRECTORY: credentials(right) }));
-    assert.ok(opens([], { CREDENTIALS_DIRECTORY: credentials(right) }), "then the credential");
-    assert.not.ok(opens([], { CREDENTIALS_DIRECTORY: temporaryFolder() }), "which may be missing");
-    succeed(["unlock", "--keystore", dir], { env: { CREDENTIALS_DIRECTORY: credentials(right) } });
-    assert.match(run(["lock", "--keystore", dir], { env: { [variable]: right } }).stderr, `with a ${kind}`);
-  });
-}
-
-test("lock takes what the command line names before what the environment names, and not both at once", () => {
-  const dir = makeStore("alice");
-  assert.match(commands(dir).run(["lock", ...withMasterKey], { env: { [PASSPHRASE_FILE]: passphrase } }).stderr, "with a master key");
-  commands(dir)("unlock", ...withMasterKey);
-  assert.match(commands(dir).refuses(2, ["lock", ...withMasterKey, "--passphrase-file", passphrase]), "both a passphrase and a master key");
-});
-
-test("a passphrase file loses exactly one final newline", async () => {
-  const { dir, annotation } = await lockedStore("--passphrase-file", secretFile("secret\n\n"));
-  for (const [text, code] of [["secret\n\n", 0], ["secret\n", 3], ["secret", 3], ["secret\n\n\n", 3], ["secret\n\r", 3]] as const) {
-    assert.is(exec(dir, annotation, ["--passphrase-file", secretFile(text)]).code, code, JSON.stringify(text));
-  }
-  const plain = await lockedStore("--passphrase-file", secretFile("secret\n"));
-  assert.is(exec(plain.dir, plain.annotation, ["--passphrase-file", secretFile("secret")]).code, 0);
-});
-
-const folder = temporaryFolder();
-for (const [name, option, path, line] of [
-  ["an empty passphrase", "--passphrase-file", secretFile(""), /the passphrase is empty; give one that is not/],
-  ["a passphrase that is a newline", "--passphrase-file", secretFile("\n"), /the passphrase is empty/],
-  ["a passphrase that others can read", "--passphrase-file", secretFile("secret", 0o644), /passphrase .* can be read by others \(mode 0644\); run chmod 600 /],
-  ["a missing passphrase file", "--passphrase-file", join(folder, "none"), /the passphrase file .*none is missing; name it with --passphrase-file FILE or OCICRYPT_KEYSTORE_PASSPHRASE_FILE/],
-  ["a short master key", "--master-key-file", secretFile(randomBytes(31)), /has 31 bytes; it must hold 32 random bytes/],
-  ["a master key with a newline", "--master-key-file", secretFile(Buffer.concat([randomBytes(32), Buffer.from("\n")])), /has 33 bytes/],
-  ["an empty master key", "--master-key-file", secretFile(""), /has 0 bytes/],
-  ["a master key that its group can read", "--master-key-file", secretFile(randomBytes(32), 0o640), /master key .* can be read by others \(mode 0640\); run chmod 600 /],
-  ["a missing master key file", "--master-key-file", join(folder, "none"), /the master key file .*none is missing; name it with --master-key-file FILE/],
-  ["a master key that is a folder", "--master-key-file", folder, /is not a regular file/],
-] as const) {
-  test(`refuses ${name}, exit code 3, and locks nothing`, () => {
-    const dir = makeStore("alice");
-    assert.match(commands(dir).refuses(3, ["lock", option, path]), line);
-  });
-}
-
 // What lies in the store.
 
 test("the locked file counts where a key is there twice", async () => {
@@ -250,29 +170,6 @@ for (const [name, change] of [
   });
 }
 
-for (const p2c of [0, 1, 999, -1000, 1000.5, 10_000_001, 1e9, "x", "600000", null, undefined]) {
-  test(`refuses a locked file with p2c ${JSON.stringify(p2c)} at once`, async () => {
-    const { dir, annotation, kid } = await lockedStore(...withMasterKey);
-    const path = join(dir, "private", `${kid}.jwe`);
-    const jwe = JSON.parse((await sealAtRest(Buffer.from("{}"), "passphrase", Buffer.from("secret"))).toString()) as { recipients: { header: Members }[] };
-    for (const { header } of jwe.recipients) header["p2c"] = p2c;
-    writeFileSync(path, JSON.stringify(jwe));
-    const started = Date.now();
-    assert.match(assertFailure(exec(dir, annotation, ["--passphrase-file", secretFile("secret")]), 3), /parameters out of bounds/);
-    assert.ok(Date.now() - started < 1000);
-  });
-}
-
-for (const p2s of ["", "AAAAAAAA", "!", 7, Buffer.alloc(1025).toString("base64url")]) {
-  test(`refuses a locked file with a p2s of ${JSON.stringify(p2s).length} characters`, async () => {
-    const { dir, annotation, kid } = await lockedStore(...withMasterKey);
-    const jwe = JSON.parse((await sealAtRest(Buffer.from("{}"), "passphrase", Buffer.from("secret"))).toString()) as { recipients: { header: Members }[] };
-    for (const { header } of jwe.recipients) header["p2s"] = p2s;
-    writeFileSync(join(dir, "private", `${kid}.jwe`), JSON.stringify(jwe));
-    assert.match(assertFailure(exec(dir, annotation, ["--passphrase-file", secretFile("secret")]), 3), /parameters out of bounds/);
-  });
-}
-
 test("never takes PBES2 in an annotation, not even one whose secret it knows", async () => {
   const { dir } = await lockedStore("--passphrase-file", passphrase);
   const annotation = await sealAtRest(Buffer.from(OPTSDATA), "passphrase", Buffer.from("correct horse battery staple"));
@@ -292,14 +189,6 @@ test("a locked key is another's under another name: swapped files are told", asy
   const path = (name: string): string => join(dir, "private", `${kidOf(dir, name)}.jwe`);
   copyFileSync(path("bob"), path("alice"));
   assert.match(await assertClosed(dir, annotation, masterKeySecrets), "holds another key than its name says");
-});
-
-testWith(tool("jose"), "jose", "jose opens a file locked with a master key: the same JWK", (jose) => {
-  const dir = makeStore("alice");
-  const jwk = readJson(join(dir, "private", `${kidOf(dir, "alice")}.jwk`));
-  commands(dir)("lock", ...withMasterKey);
-  const key = secretFile(JSON.stringify({ kty: "oct", alg: "A256KW", k: readFileSync(masterKey).toString("base64url") }));
-  assert.equal(JSON.parse(use(jose, ["jwe", "dec", "-i", join(dir, "private", `${kidOf(dir, "alice")}.jwe`), "-k", key])), jwk);
 });
 
 test("there must be a store", () => {

@@ -1,4 +1,4 @@
-// config --grpc prints the entry for a server, and doctor calls the servers that a configuration names.
+// doctor calls the gRPC servers that a configuration names, as a client would.
 
 import { join } from "node:path";
 import { test } from "uvu";
@@ -7,30 +7,11 @@ import { makeAuthority, openssl } from "../support/certificates.ts";
 import { assertCheck, configFile, examine } from "../support/checks.ts";
 import { temporaryFolder } from "../support/folders.ts";
 import { testWith } from "../support/parts.ts";
-import { assertFailure, run, succeed } from "../support/program.ts";
+import { succeed } from "../support/program.ts";
 import { startServer } from "../support/server.ts";
 import { makeStore } from "../support/stores.ts";
 
 const store = makeStore("alice");
-
-test("config --grpc prints an address as clients take it, without TLS for every version, with it for 1.3 on", () => {
-  for (const [given, printed] of [["unix:/run/ks/socket", "unix:///run/ks/socket"], ["unix:///run/ks/socket", "unix:///run/ks/socket"], ["unix:socket", "unix:///socket"], ["localhost:50051", "localhost:50051"], ["[::1]:50051", "[::1]:50051"]]) {
-    assert.equal(JSON.parse(succeed(["config", "--grpc", given ?? "", "--provider", "kv"])), { "key-providers": { kv: { grpc: printed } } });
-  }
-  const { code, stdout, stderr } = run(["config", "--grpc", "keys.example:50051", "--tls-ca", "/ca", "--tls-cert", "cert", "--tls-key", "/key"]);
-  assert.is(code, 0);
-  assert.equal(JSON.parse(stdout), { "key-providers": { keystore: { grpc: "keys.example:50051", "grpc-tls": { "root-ca-file": "/ca", "cert-file": "/cert", "key-file": "/key" } } } });
-  assert.match(stderr, /^clients with ocicrypt before 1\.3\.0 do not know grpc-tls/);
-  assert.match(succeed(["config", "--grpc", "unix:/s", "--client", "skopeo"]), /"grpc": "unix:\/\/\/s"[^]*provider:keystore/);
-});
-
-test("config --grpc refuses what no client could use", () => {
-  const refuse = (...args: readonly string[]): string => assertFailure(run(["config", ...args]), 2);
-  assert.match(refuse("--grpc", "localhost"), /cannot listen on|write unix:PATH or HOST:PORT/);
-  assert.match(refuse("--tls-ca", "/ca"), /TLS is for --grpc/);
-  assert.match(refuse("--grpc", "h:1", "--tls-ca", "/ca"), /TLS without all of CA, certificate and key/);
-  assert.match(refuse("--grpc", "unix:/s", "--tls-ca", "/a", "--tls-cert", "/b", "--tls-key", "/c"), /TLS is not for a unix socket/);
-});
 
 test("doctor calls a server as a client would, and says what clients would get", async () => {
   const server = await startServer(store);

@@ -3,8 +3,8 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { setTimeout as sleep } from "node:timers/promises";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { open } from "../../src/jwe/open.ts";
@@ -12,7 +12,6 @@ import { runCommand } from "../../src/keys/command.ts";
 import { openStore } from "../../src/keystore/store.ts";
 import { sharedFolder, temporaryFolder } from "../support/folders.ts";
 import {
-  exec,
   holds,
   isRunning,
   linesOf,
@@ -25,8 +24,8 @@ import {
 } from "../support/holders.ts";
 import { testWith } from "../support/parts.ts";
 import { assertFailure, BINARY, sharedBinary } from "../support/program.ts";
-import { OPTSDATA, unwrap, unwrapRequest, wrap } from "../support/requests.ts";
-import { commands, noSecrets, readJson, wrapHere, kidOf } from "../support/stores.ts";
+import { exec, OPTSDATA, unwrap, unwrapRequest, wrap } from "../support/requests.ts";
+import { commands, kidOf, noSecrets, readJson, wrapHere } from "../support/stores.ts";
 
 const root = process.geteuid?.() === 0 ? true : undefined;
 const RSA = newRsa();
@@ -66,7 +65,7 @@ test("{kid} is replaced wherever it stands, arguments arrive as they are, and th
   const log = join(temporaryFolder(), "log");
   const program = script(`printf '%s|' "$@" "$SECRET" > ${log}; exec ${OPENS.join(" ")}`);
   writeHolder(hsm.dir, hsm.kid, { "rsa-oaep-256": [program, "{kid}", "a{kid}b{kid}", "", "--pin", "$HOME; *", '"q"'] });
-  assert.is(opened(exec(hsm.dir, annotation, { SECRET: "from the environment", HOME: "/h" })), OPTSDATA);
+  assert.is(opened(exec(hsm.dir, annotation, [], { SECRET: "from the environment", HOME: "/h" })), OPTSDATA);
   assert.is(readFileSync(log, "utf8"), `${hsm.kid}|a${hsm.kid}b${hsm.kid}||--pin|$HOME; *|"q"|from the environment|`);
 });
 

@@ -4,10 +4,11 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { status } from "@grpc/grpc-js";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Client, credentials, status } from "@grpc/grpc-js";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { encodeMessage } from "../../src/serve/service.ts";
+import { encodeMessage, SERVICE } from "../../src/serve/service.ts";
 import { temporaryFolder } from "../support/folders.ts";
 import { endurance, testWith } from "../support/parts.ts";
 import { assertFailure, run } from "../support/program.ts";
@@ -144,6 +145,50 @@ testWith(strace, "strace", "the record is on the disk before the answer leaves",
   const calls = readFileSync(trace, "utf8");
   const [recorded, synced, answered] = [calls.indexOf('"{\\"time\\"'), calls.indexOf("fsync(", calls.indexOf('"{\\"time\\"')), calls.indexOf("keywrapresults")];
   assert.ok(recorded > 0 && synced > recorded && answered > synced, `write ${recorded}, fsync ${synced}, answer ${answered}`);
+});
+
+test("the log has a line for each request, and nothing of what was in it", async () => {
+  const dir = makeStore("alice");
+  const server = await startServer(dir);
+  const annotation = await grpcWrap(server.address, ["alice"]);
+  await grpcUnwrap(server.address, annotation);
+  await refused(callRaw(server.address, "WrapKey", encodeMessage(recorded("wrap-skopeo-two"))), status.NOT_FOUND);
+  const secretive = JSON.stringify({ op: "keywrap", keywrapparams: { ec: { Parameters: { keystore: ["c2VjcmV0LW5hbWU="], privkeys: ["UFJJVkFURQ=="] } }, optsdata: "VE9QLVNFQ1JFVA==" } });
+  await refused(callRaw(server.address, "WrapKey", encodeMessage(secretive)), status.NOT_FOUND);
+  await server.stop();
+  const alice = kidOf(dir, "alice");
+  const [listening, ...lines] = server.log().trimEnd().split("\n");
+  assert.match(listening ?? "", /^listening on unix:\/\/\//);
+  assert.equal(lines.map((line) => line.replace(/\d+\.\d ms/, "N ms")), [`keywrap keystore ${alice} ok N ms`, `keyunwrap - ${alice} ok N ms`, `keywrap keystore ${alice} recipient N ms`, "keywrap keystore - recipient N ms"]);
+  assert.not.match(server.log(), /secret-name|c2VjcmV0|PRIVATE|UFJJVk|TOP-SECRET|VE9QL|symkey|ciphertext/);
+});
+
+test("no name that a client gives itself can look like another word or line of the log, or fill it", async () => {
+  const server = await startServer(makeStore("alice"));
+  for (const name of ["keystore KID ok 0.1 ms", "a\u009b2J\u202eb", "x".repeat(100_000)]) await callRaw(server.address, "WrapKey", encodeMessage(wrapRequest(["alice"], name)));
+  await server.stop();
+  assert.equal(server.log().match(/(?<=^keywrap )\S+(?= \S{43} ok \d+\.\d ms$)/gm), ["keystore\\u0020KID\\u0020ok\\u00200.1\\u0020ms", "a\\u009b2J\\u202eb", `${"x".repeat(63)}…`]);
+});
+
+test("a log that nobody reads neither stalls the answers nor piles up", async () => {
+  const dir = makeStore("alice");
+  const server = await startServer(dir);
+  server.child.stderr?.pause();
+  const name = "x".repeat(64);
+  const count = 5000;
+  const client = new Client(server.address, credentials.createInsecure());
+  const { path, requestSerialize, responseDeserialize } = SERVICE.WrapKey;
+  const message = encodeMessage(wrapRequest(["nobody"], name));
+  for (let left = count; left > 0; left -= 50) {
+    await Promise.all(Array.from({ length: 50 }, async () => await new Promise<void>((done) => client.makeUnaryRequest(path, requestSerialize, responseDeserialize, message, () => done()))));
+  }
+  client.close();
+  server.child.stderr?.resume();
+  for (let length = -1; length < server.log().length; await sleep(300)) length = server.log().length;
+  await server.stop();
+  const lines = server.log().match(new RegExp(`^keywrap ${name} - recipient \\d+\\.\\d ms$`, "gm"))?.length ?? 0;
+  assert.ok(lines > 500 && lines < count - 100, `${lines} lines`);
+  assert.is(server.log().trimEnd().split("\n").length, lines + 1, "a line that is torn");
 });
 
 test.run();

@@ -68,3 +68,10 @@ export function configFile(providers: unknown): string {
 export function entry(args: readonly string[], path = BINARY): object {
   return { cmd: { path, args } };
 }
+
+/** A folder for PATH with a program of these bytes. */
+export function programs(name: string, content: string): string {
+  const folder = temporaryFolder();
+  writeFileSync(join(folder, name), content, { mode: 0o755 });
+  return folder;
+}

@@ -5,8 +5,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { secretFile, temporaryFolder } from "./folders.ts";
 import { tool } from "./parts.ts";
-import { run, type Result } from "./program.ts";
-import { unwrapRequest } from "./requests.ts";
+import { commands } from "./stores.ts";
 
 export const openssl = tool("openssl");
 
@@ -46,11 +45,6 @@ export function writeHolder(dir: string, kid: string, ops: Readonly<Record<strin
   writeFileSync(join(dir, "private", `${kid}.holder`), JSON.stringify({ kid, ops, ...more }), { mode: 0o600 });
 }
 
-/** Starts the binary as a client does, to unwrap. */
-export function exec(dir: string, annotation: string | Buffer, env: NodeJS.ProcessEnv = {}): Result {
-  return run(["--keystore", dir], { input: unwrapRequest(annotation), env });
-}
-
 /** The lines of a file that a script writes to; none if it never did. */
 export function linesOf(path: string): string[] {
   return existsSync(path) ? readFileSync(path, "utf8").split("\n").slice(0, -1) : [];
@@ -63,4 +57,18 @@ export function isRunning(pid: string): boolean {
   } catch {
     return false;
   }
+}
+
+type Operation = "rsa-oaep-256" | "rsa-oaep" | "ecdh";
+
+/** The arguments that import a key with openssl as its holder, under the name hsm. */
+export function held(op: Operation, key: Outside): string[] {
+  return ["import", "hsm", key.publicFile, "--holder", op, "--", ...holds(op, key)];
+}
+
+/** A store whose only key, hsm, is held by a command. */
+export function heldStore(op: Operation, key: Outside): string {
+  const dir = join(temporaryFolder(), "store");
+  commands(dir)(...held(op, key));
+  return dir;
 }

@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { ROOT, succeed } from "./program.ts";
+import { ROOT, run, succeed, type Result } from "./program.ts";
 
 /** A request that a real client sent, from test/protocol. */
 export function recorded(name: string): string {
@@ -45,4 +45,20 @@ export function unwrap(dir: string, annotation: string | Buffer): string {
     keyunwrapresults: { optsdata: string };
   };
   return Buffer.from(keyunwrapresults.optsdata, "base64").toString();
+}
+
+/** Exec mode's answer to an unwrap request, whatever it is. */
+export function exec(
+  dir: string,
+  annotation: string | Buffer,
+  options: readonly string[] = [],
+  env: NodeJS.ProcessEnv = {},
+): Result {
+  return run(["--keystore", dir, ...options], { input: unwrapRequest(annotation), env });
+}
+
+/** The kids in an annotation. */
+export function headerKids(annotation: Buffer): string[] {
+  const { recipients } = JSON.parse(annotation.toString()) as { recipients: { header: { kid: string } }[] };
+  return recipients.map(({ header }) => header.kid);
 }

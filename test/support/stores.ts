@@ -100,3 +100,22 @@ export function readJson(path: string): Members {
 export function secretsOf(jwk: Members): string[] {
   return ["d", "p", "q", "dp", "dq", "qi", "k"].map((name) => jwk[name]).filter((value) => typeof value === "string" && value.length > 8) as string[];
 }
+
+/** The kids of a name, the current one first. */
+export function kidsOf(dir: string, name: string): string[] {
+  return readFileSync(join(dir, "names", name), "utf8").trimEnd().split("\n");
+}
+
+/** The rows of `list`: name, kid, state, and where the private key is. */
+export function rows(dir: string): string[] {
+  const listed = JSON.parse(commands(dir)("list", "--json")) as Record<"name" | "kid" | "state" | "private", string>[];
+  return listed.map((row) => `${row.name} ${row.kid} ${row.state} ${row.private}`);
+}
+
+/** A store whose one key is locked with a secret file, and an annotation that it opens. */
+export async function lockedStore(...options: readonly string[]): Promise<{ dir: string; annotation: Buffer; kid: string }> {
+  const dir = makeStore("alice");
+  const annotation = await wrapHere(dir, "alice");
+  commands(dir)("lock", ...options);
+  return { dir, annotation, kid: kidOf(dir, "alice") };
+}
