@@ -4,7 +4,7 @@ import { chmodSync, chownSync, existsSync, lstatSync, mkdirSync, readdirSync, st
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { writeFileSafely } from "../../src/fs/files.ts";
+import { writeFileSafely } from "../../src/fs/write.ts";
 import { temporaryFolder } from "../support/folders.ts";
 import { tool, testWith } from "../support/parts.ts";
 import { run, succeed, BINARY } from "../support/program.ts";

@@ -12,7 +12,7 @@ import { encodeMessage, SERVICE } from "../../src/serve/service.ts";
 import { temporaryFolder } from "../support/folders.ts";
 import { endurance, testWith } from "../support/parts.ts";
 import { assertFailure, run } from "../support/program.ts";
-import { OPTSDATA, wrapRequest } from "../support/requests.ts";
+import { OPTSDATA, recorded, wrapRequest } from "../support/requests.ts";
 import { callRaw, grpcUnwrap, grpcWrap, refused, startServer } from "../support/server.ts";
 import { kidOf, makeStore } from "../support/stores.ts";
 
@@ -143,8 +143,8 @@ testWith(strace, "strace", "the record is on the disk before the answer leaves",
   await grpcWrap(server.address, ["alice"]);
   await server.stop();
   const calls = readFileSync(trace, "utf8");
-  const [recorded, synced, answered] = [calls.indexOf('"{\\"time\\"'), calls.indexOf("fsync(", calls.indexOf('"{\\"time\\"')), calls.indexOf("keywrapresults")];
-  assert.ok(recorded > 0 && synced > recorded && answered > synced, `write ${recorded}, fsync ${synced}, answer ${answered}`);
+  const [written, synced, answered] = [calls.indexOf('"{\\"time\\"'), calls.indexOf("fsync(", calls.indexOf('"{\\"time\\"')), calls.indexOf("keywrapresults")];
+  assert.ok(written > 0 && synced > written && answered > synced, `write ${written}, fsync ${synced}, answer ${answered}`);
 });
 
 test("the log has a line for each request, and nothing of what was in it", async () => {

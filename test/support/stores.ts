@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
 import { secretFiles } from "../../src/at-rest/secret-files.ts";
-import type { SecretSource } from "../../src/at-rest/secret.ts";
+import type { SecretSource } from "../../src/at-rest/locked-file.ts";
 import { errorLine, KeystoreError } from "../../src/errors.ts";
 import { open } from "../../src/jwe/open.ts";
 import { seal } from "../../src/jwe/seal.ts";
