@@ -5,6 +5,7 @@ import type { Duplex } from "node:stream";
 import { errorCode, KeystoreError, printable, unusableError } from "../errors.ts";
 
 const TIME_LIMIT = 10_000; // ms for one answer, from the look-up of its name to the last byte
+const SLOW = 1_000; // ms after which a failure is remembered
 const MAX_ANSWER = 64 * 1024; // bytes
 
 // A store may have many keys for one server: after it was waited for in vain, it is not waited for again at once.
@@ -36,13 +37,18 @@ export async function ask(server: string, path: string, jwk?: object): Promise<B
   const options = { ...(url.protocol === "https:" && { ca: authorities() }), ...(jwk && posted), agent: false };
   // Whatever comes over the wire must settle this. Events alone do not promise it: Node drops an upgrade that nobody listens for without one.
   return await new Promise((resolve, reject) => {
+    const started = Date.now();
     const end = (settle: () => void): void => {
       clearTimeout(limit);
       settle();
       outgoing.destroy();
     };
-    const failed = (error?: Error): void => end(() => reject(noAnswer(server, errorCode(error) ?? "no whole answer")));
-    const refuse = (what: string, hint: string): void => end(() => reject(serverError(server, what, hint)));
+    const give = (error: KeystoreError): void => {
+      if (Date.now() - started > SLOW) silent.set(server, { error, until: Date.now() + TIME_LIMIT });
+      end(() => reject(error));
+    };
+    const failed = (error?: Error): void => give(noAnswer(server, errorCode(error) ?? "no whole answer"));
+    const refuse = (what: string, hint: string): void => give(serverError(server, what, hint));
     const refuseStatus = ({ statusCode }: IncomingMessage): void => refuse(`answers HTTP ${statusCode}`, "check that URL, and the server's log");
     const switched = (answer: IncomingMessage, socket: Duplex): void => {
       socket.destroy(); // which the request no longer has
@@ -62,11 +68,7 @@ export async function ask(server: string, path: string, jwk?: object): Promise<B
       else if (answer.statusCode !== 200) refuseStatus(answer);
     });
     // Not AbortSignal.timeout, which does not keep the process alive: it would end before this is settled.
-    const limit = setTimeout(() => {
-      const error = noAnswer(server, `nothing whole within ${TIME_LIMIT / 1000} s`);
-      silent.set(server, { error, until: Date.now() + TIME_LIMIT });
-      end(() => reject(error));
-    }, TIME_LIMIT);
+    const limit = setTimeout(() => give(noAnswer(server, `nothing whole within ${TIME_LIMIT / 1000} s`)), TIME_LIMIT);
     outgoing.on("error", failed);
     outgoing.on("upgrade", switched);
     outgoing.on("connect", switched);

@@ -1,7 +1,7 @@
 // The program's standard input and output, and how it ends. No streams, no timers: only system calls.
 
 import { constants, fstatSync, readFileSync, readSync, writeSync } from "node:fs";
-import { asKeystoreError, errorCode, errorLine, ioError, KeystoreError, requestError } from "../errors.ts";
+import { asKeystoreError, errorCode, errorLine, ioError, KeystoreError, requestError, usageError } from "../errors.ts";
 
 const MAX_REQUEST = 8 * 1024 * 1024; // bytes
 const FULL_PIPE_PAUSE = 5; // ms
@@ -18,11 +18,20 @@ export async function settle(work: () => Promise<void>): Promise<void> {
   process.once("exit", endedEarly);
   process.on("uncaughtException", fail); // also of a promise that nobody awaits
   try {
+    refuseOtherBytes();
     await work();
   } catch (error) {
     fail(error);
   }
   process.off("exit", endedEarly);
+}
+
+/** Node reads bytes that are not UTF-8 as U+FFFD: with a path of those, another file would be read or written. */
+function refuseOtherBytes(): void {
+  const paths = Object.entries(process.env).filter(([name]) => /^(OCICRYPT_|HOME$|XDG_CONFIG_HOME$|CREDENTIALS_DIRECTORY$)/.test(name));
+  const odd = paths.find(([, value]) => value?.includes("\ufffd"))?.[0];
+  if (process.argv.slice(2).some((arg) => arg.includes("\ufffd"))) throw usageError("an argument is not UTF-8", "rename the file or folder that it names");
+  if (odd !== undefined) throw usageError(`the environment variable ${odd} is not UTF-8`, "rename the file or folder that it names");
 }
 
 /** Shows an error as its one line and ends the process with its exit code. */

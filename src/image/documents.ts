@@ -62,7 +62,7 @@ export function parseDocument(bytes: Buffer, what: string): Document {
   const fail: Fail = (reason) => damaged(what, reason);
   const document = parseJson(bytes, LIMITS.jsonDepth, fail);
   if (!isObject(document)) throw fail("is not a JSON object");
-  refuseTwins(document, fail);
+  refuseSpellings(document, fail);
   const text = bytes.toString("utf8");
   const stated = member(document, "mediaType");
   const mediaType = typeof stated === "string" && stated !== "" ? stated : undefined;
@@ -89,7 +89,7 @@ function descriptors(document: JsonObject, name: string, fail: Fail): Descriptor
 
 function parseDescriptor(value: unknown, fail: Fail): Descriptor {
   if (!isObject(value)) throw fail("has a descriptor that is not an object");
-  refuseTwins(value, fail);
+  refuseSpellings(value, fail);
   const [mediaType = "", digest, size] = [member(value, "mediaType"), member(value, "digest"), member(value, "size")];
   if (typeof digest !== "string" || !isDigest(digest)) throw fail("has a descriptor without a valid digest");
   if (typeof mediaType !== "string" || typeof size !== "number" || !Number.isSafeInteger(size) || size < 0) {
@@ -101,10 +101,20 @@ function parseDescriptor(value: unknown, fail: Fail): Descriptor {
   return { mediaType, digest, size, annotations: new Map(pairs), platform: platformOf(member(value, "platform")) };
 }
 
-/** For Go, member names that differ only in case (Unicode's simple folding) are one name, and the last value counts. */
-function refuseTwins(object: JsonObject, fail: Fail): void {
-  const names = Object.keys(object).map((name) => name.toUpperCase().toLowerCase());
-  if (new Set(names).size !== names.length) throw fail("has a member in two spellings");
+// The members that clients read (image-spec: image-index.md, manifest.md, descriptor.md).
+const MEMBERS = "schemaVersion mediaType artifactType manifests config layers subject annotations digest size urls data platform";
+const SPELLINGS = new Map(MEMBERS.split(" ").map((name) => [folded(name), name]));
+
+function folded(name: string): string {
+  return name.toUpperCase().toLowerCase();
+}
+
+/** Go reads member names whatever their case (Unicode's simple folding), and the last of several counts: we read one spelling. */
+function refuseSpellings(object: JsonObject, fail: Fail): void {
+  const names = Object.keys(object);
+  if (new Set(names.map(folded)).size !== names.length) throw fail("has a member in two spellings");
+  const odd = names.find((name) => (SPELLINGS.get(folded(name)) ?? name) !== name);
+  if (odd !== undefined) throw fail(`has a member that is spelled "${printable(odd, 32)}"`);
 }
 
 function platformOf(value: unknown): string | undefined {

@@ -1,17 +1,18 @@
 // Who can open which layer of an image, and what stays readable to everybody.
 
 import { isObject, member, type JsonObject } from "../json.ts";
-import { familyOf } from "../jwe/alg/algorithms.ts";
 import type { PrivateKeys } from "../jwe/key.ts";
 import { isEncrypted, isJweScheme, keyAnnotations } from "./annotations.ts";
 import { damaged, isAttestation, isStatement, type Descriptor } from "./documents.ts";
-import { openAny, partRecipients } from "./parts.ts";
+import { openAny, partRecipients, tellsRecipient } from "./parts.ts";
 import type { ImageSource } from "./source/source.ts";
 import { limitCounter, loadTree, manifestEntries, readVerified } from "./tree.ts";
 
 /** One part of an annotation: a wrapped key. The member names are those of `inspect --json`. */
 export interface PartReport {
   readonly recipients: readonly { readonly alg: string; readonly kid?: string; readonly name?: string }[];
+  /** Whether it tells for whom it is: one recipient at least has all that its alg needs. */
+  readonly told: boolean;
   /** Whether this store opened it; only where that was asked for. */
   readonly opens?: boolean;
 }
@@ -57,8 +58,8 @@ export async function inspectImage(source: ImageSource, options: InspectOptions)
   const configs = limitCounter();
   for (const { descriptor, document } of manifestEntries(await loadTree(source))) {
     const layers = [];
-    for (const layer of document.layers) layers.push(await inspectLayer(layer, options));
     const config = imageConfig(document.config, descriptor);
+    for (const layer of document.layers) layers.push(await inspectLayer(layer, config === undefined, options));
     if (config !== undefined) configs.document(config);
     reports.push({
       digest: descriptor?.digest ?? source.digest ?? "",
@@ -76,7 +77,8 @@ function imageConfig(config: Descriptor | undefined, manifest: Descriptor | unde
   return manifest !== undefined && isAttestation(manifest) ? undefined : config;
 }
 
-async function inspectLayer(layer: Descriptor, { nameOf, verifyWith }: InspectOptions): Promise<LayerReport> {
+/** @param artifact whether the manifest is no image: only there a statement is an attestation */
+async function inspectLayer(layer: Descriptor, artifact: boolean, { nameOf, verifyWith }: InspectOptions): Promise<LayerReport> {
   const annotations = [];
   for (const { scheme, parts } of keyAnnotations(layer)) {
     const reports: PartReport[] = [];
@@ -86,12 +88,13 @@ async function inspectLayer(layer: Descriptor, { nameOf, verifyWith }: InspectOp
         return { alg, ...(kid === undefined ? {} : { kid }), ...(name === undefined ? {} : { name }) };
       });
       const tried = verifyWith !== undefined && isJweScheme(scheme);
-      reports.push({ recipients, ...(tried ? { opens: (await openAny([part], verifyWith)) !== undefined } : {}) });
+      const told = tellsRecipient(part);
+      reports.push({ recipients, told, ...(tried ? { opens: (await openAny([part], verifyWith)) !== undefined } : {}) });
     }
     annotations.push({ scheme, parts: reports });
   }
   const { digest, size, mediaType } = layer;
-  const attestation = isStatement(layer) ? { attestation: true as const } : {};
+  const attestation = artifact && isStatement(layer) ? { attestation: true as const } : {};
   return { digest, size, mediaType, encrypted: isEncrypted(layer), annotations, ...attestation };
 }
 
@@ -110,7 +113,7 @@ function readableIn(config: JsonObject): { env: string[]; labels: string[] } {
   const settings = member(config, "config");
   const [env, labels] = isObject(settings) ? [member(settings, "Env"), member(settings, "Labels")] : [];
   return {
-    env: Array.isArray(env) ? env.map((pair) => String(pair).split("=")[0] ?? "") : [],
+    env: Array.isArray(env) ? env.flatMap((pair) => (typeof pair === "string" ? (pair.split("=")[0] ?? "") : [])) : [],
     labels: isObject(labels) ? Object.keys(labels) : [],
   };
 }
@@ -138,5 +141,5 @@ export function countLayers(reports: readonly ManifestReport[]): CountedLayers {
 
 function tellsForWhom({ scheme, parts }: LayerReport["annotations"][number]): boolean {
   if (!isJweScheme(scheme)) return false;
-  return parts.some(({ recipients }) => recipients.some(({ alg }) => familyOf(alg) !== undefined));
+  return parts.some(({ told }) => told);
 }

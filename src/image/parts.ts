@@ -2,6 +2,7 @@
 
 import { imageError, KeystoreError, printable } from "../errors.ts";
 import { isObject, member } from "../json.ts";
+import { ENCRYPTIONS, familyOf } from "../jwe/alg/algorithms.ts";
 import { parseJwe } from "../jwe/gate.ts";
 import type { PrivateKeys } from "../jwe/key.ts";
 import { open } from "../jwe/open.ts";
@@ -21,6 +22,22 @@ export function partRecipients(part: Buffer): PartRecipient[] {
     });
   } catch (error) {
     if (error instanceof KeystoreError) return [];
+    throw error;
+  }
+}
+
+/** Whether a part says of one recipient at least for whom it is and how: an alg of ours with all that it needs. */
+export function tellsRecipient(part: Buffer): boolean {
+  try {
+    const { enc, recipients } = parseJwe(part);
+    return recipients.some(({ header, encryptedKey }) => {
+      const [alg, kid] = [member(header, "alg"), member(header, "kid")];
+      const named = kid === undefined || (typeof kid === "string" && kid !== "");
+      const ask = typeof alg === "string" ? familyOf(alg)?.read(alg, header, encryptedKey, ENCRYPTIONS[enc].cek) : undefined;
+      return named && ask !== undefined && encryptedKey.length > 0;
+    });
+  } catch (error) {
+    if (error instanceof KeystoreError) return false;
     throw error;
   }
 }

@@ -1,7 +1,7 @@
 // Where the key store is, when nobody says.
 
 import { join, resolve } from "node:path";
-import { storeError } from "../errors.ts";
+import { KeystoreError, storeError } from "../errors.ts";
 import { inUserNamespace } from "../fs/user-namespace.ts";
 
 /**
@@ -21,8 +21,11 @@ export function storeLocation(given: string | undefined): string {
 
 function absolute(path: string): string {
   try {
-    return resolve(path);
-  } catch {
+    const resolved = resolve(path);
+    if (resolved.includes("\ufffd")) throw storeError("the working directory's name is not UTF-8", "name the key store with an absolute path");
+    return resolved;
+  } catch (error) {
+    if (error instanceof KeystoreError) throw error;
     throw storeError("the working directory is gone", "name the key store with an absolute path");
   }
 }

@@ -62,6 +62,15 @@ test("the command behind -- arrives untouched, and its trial gets {kid} too", ()
   assert.equal(readJson(holderOf(dir))["ops"], { "rsa-oaep-256": [program, ...args] });
 });
 
+testWith(openssl, "openssl", "import --holder that was killed is repeated as it was also where the key has another name", () => {
+  const dir = newStore();
+  commands(dir)("import", "bob", RSA.publicFile);
+  const kid = commands(dir)(...held("rsa-oaep-256", RSA)).trim();
+  rmSync(join(dir, "names/hsm"));
+  assert.is(commands(dir)(...held("rsa-oaep-256", RSA)).trim(), kid);
+  assert.is(unwrap(dir, wrap(dir, ["hsm"])), OPTSDATA);
+});
+
 testWith(openssl, "openssl", "import --holder that was killed between its files is repeated as it was; another command for the operation needs --force", () => {
   for (const [op, key] of [["rsa-oaep-256", RSA], ["rsa-oaep", RSA], ["ecdh", EC]] as const) {
     for (const missing of [["names/hsm"], ["names/hsm", "default"], ["names/hsm", "default", "public/KID.jwk"]]) {

@@ -76,6 +76,12 @@ for (const [line, said] of WRONG) {
   });
 }
 
+test("a shell that asks for completions is never answered with an error", () => {
+  for (const words of [["--constructor"], ["keygen", "--toString"], ["--__proto__"], ["show", "--hasOwnProperty"]]) {
+    assert.equal(run(["--get-yargs-completions", ...words]), { code: 0, stdout: "", stderr: "" });
+  }
+});
+
 test("takes what is right: true and false, and after -- whatever starts with a dash", () => {
   const cli = commands(store);
   for (const args of [["list", "--json=true"], ["list", "--json", "true"], ["list", "--json", "--json"]]) assert.match(cli(...args), /^\[/);

@@ -39,6 +39,21 @@ test("lets one after another work", async () => {
   assert.not.ok(existsSync(path));
 });
 
+const timeNamespaces = spawnSync("unshare", ["--time", "--boottime", "1000", "true"]).status === 0 ? true : undefined;
+testWith(timeNamespaces, "root and time namespaces", "its owner is alive where another clock counts its start", async () => {
+  const path = join(temporaryFolder(), "lock");
+  const modules = ["fs/lock", "fs/lock-owner"].map((name) => JSON.stringify(join(ROOT, `src/${name}.ts`)));
+  const work = `import { withLock } from ${modules[0]}; await withLock(${JSON.stringify(path)}, async () => {
+    process.stdout.write("held"); await new Promise((end) => process.stdin.once("data", end)); }); process.exit(0);`;
+  const args = ["--time", "--boottime", "100000", process.execPath, "--input-type=module-typescript", "--no-warnings", "-e", work];
+  const holder = spawn("unshare", args, { stdio: ["pipe", "pipe", "inherit"] });
+  await new Promise((held) => holder.stdout.once("data", held));
+  assert.is(lockOwner(path).state, "alive");
+  holder.stdin.end("done");
+  await new Promise((ended) => holder.once("exit", ended));
+  assert.equal(lockOwner(path), { state: "none" });
+});
+
 test("is released when the work fails", async () => {
   const path = join(temporaryFolder(), "lock");
   await withLock(path, () => Promise.reject(new Error("work"))).catch((error: unknown) => assert.match(String(error), "work"));

@@ -47,10 +47,12 @@ for (const [name, manifest] of [
   ["an index with a configuration", '{"manifests":[],"config":{"mediaType":"c"}}'],
   ["layers twice, in two spellings that Go takes for one", `{"layers":[],"Layers":[${PLAIN}]}`],
   ["layers in a spelling that only Unicode takes for one", `{"layers":[],"layer\u017f":[${PLAIN}]}`],
+  ["layers in another spelling beside manifests", `{"manifests":[],"Layers":[${PLAIN}]}`],
+  ["an annotation in a spelling that only Go reads", `{"layers":[${PLAIN.replace("}", ',"Annotations":{}}')}]}`],
   ["a media type in two spellings", `{"layers":[{"mediaType":"x+encrypted","MediaType":"x",${PLAIN.slice(PLAIN.indexOf('"digest"'))}]}`],
 ] as const) {
   test(`refuses ${name}: clients may see another image in it`, () => {
-    assert.match(refused(1, "inspect", single(manifest).reference, "--require-encrypted"), /is both an index and a manifest|has a member in two spellings/);
+    assert.match(refused(1, "inspect", single(manifest).reference, "--require-encrypted"), /is both an index and a manifest|has a member in two spellings|has a member that is spelled "\w+"/);
   });
 }
 
@@ -72,6 +74,8 @@ test("--require-encrypted wants an annotation that tells for whom, and names the
   const cases: readonly [scheme: string, value: string][] = [
     ["jwe", "AAAA"], ["jwe", "AAAA,AAAA"], ["provider.keystore", "AAAA"], ["nonsense", "AAAA"], ["nonsense", base64(jwe)], ["pgp", base64(jwe)],
     ["pkcs7", "MIIB"], ["pkcs11", base64({ version: 0, blobs: [] })], ["provider.", base64(jwe)], ["jwe", base64({ ...rest, recipients: [] })], ["jwe", base64(rest)],
+    ...[{ alg: "RSA-OAEP" }, { alg: "ECDH-ES+A256KW" }].map((header): [string, string] => ["jwe", base64({ ...rest, recipients: [{ header }] })]),
+    ...["", 5].map((kid): [string, string] => ["jwe", base64({ ...rest, recipients: [{ ...recipient, header: { ...recipient?.header, kid } }] })]),
     ["jwe", base64({ ...rest, recipients: [{}] })], ["jwe", base64({ ...rest, recipients: [{ ...recipient, header: { alg: "dir" } }] })], ["provider.kms", base64({ key_url: "kms://key", wrapped_key: "AA" })],
   ];
   for (const [scheme, value] of cases) {
@@ -80,6 +84,36 @@ test("--require-encrypted wants an annotation that tells for whom, and names the
   }
   cli("inspect", single(`{"layers":[${second(layer, "pgp", "AAAA")}]}`).reference, "--require-encrypted");
   cli("inspect", single(`{"layers":[${only("jwe", `AAAA,${base64(jwe)}`)}]}`).reference, "--require-encrypted");
+});
+
+test("--require-encrypted counts a statement in an image as the plain layer that it is", () => {
+  const statement = PLAIN.replace(/application[^"]*/, "application/vnd.in-toto+json");
+  const image = new HandMade();
+  const config = `{"mediaType":"application/vnd.oci.image.config.v1+json",${image.blob('{"config":{"Env":["A=1",{"toString":1},[[["B"]]]]}}')}}`;
+  const manifest = `{"config":${config},"layers":[${statement},${encrypted()}]}`;
+  assert.match(failsAfter("inspect", image.index(index(entry(image.blob(manifest)))), "--require-encrypted"), /1 of the layers .* not encrypted/);
+});
+
+test("takes the image that skopeo takes: by its place, by the tag behind the first colon", () => {
+  const image = new HandMade();
+  const [plain, secret] = [`{"layers":[${PLAIN}]}`, `{"layers":[${encrypted()}]}`].map((manifest) => image.blob(manifest)) as [string, string];
+  const reference = image.index(index(entry(secret, tag("@1")), entry(plain)));
+  assert.match(failsAfter("inspect", `${reference}:@1`, "--require-encrypted"), /1 of the layers .* not encrypted/);
+  cli("inspect", `${reference}:@0`, "--require-encrypted");
+  assert.match(refused(1, "inspect", `${reference}:@2`), /no image @2 in/);
+  const beside = new HandMade();
+  beside.index(index(entry(beside.blob(`{"layers":[${encrypted()}]}`), tag("v1"))));
+  renameSync(beside.dir, `${image.dir}:v1`);
+  assert.match(refused(1, "inspect", `${reference}:v1`, "--require-encrypted"), /no image v1 in/);
+});
+
+test("reads no other file than the one that was named: a name that is not UTF-8, an empty archive, a name without end", () => {
+  const odd = Buffer.concat([Buffer.from("oci:/tmp/"), Buffer.from([0xff])]).toString("latin1");
+  const { status, stderr } = spawnSync("sh", ["-c", `exec "$0" inspect "$(printf '${odd.replace("\u00ff", "\\377")}')"`, BINARY], { encoding: "utf8" });
+  assert.is(status, 2, stderr);
+  assert.match(stderr, "an argument is not UTF-8; ");
+  assert.match(refused(1, "inspect", "oci-archive:/proc/version"), "is empty");
+  assert.match(refused(2, "inspect", `docker://${":".repeat(100_000)}`), "has at most 8192 characters");
 });
 
 test("--require-encrypted fails where there is no encrypted layer at all", () => {

@@ -140,6 +140,7 @@ testWith(openssl, "openssl", "a client CA without a certificate, or with one tha
   };
   const none = ["", "\n", "no PEM", readFileSync(key, "utf8"), Buffer.from(authority).toString("base64"), "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n"];
   for (const content of none) assert.match(await start(content), /with 2: ocicrypt-keystore: the file of --tls-client-ca has no certificate in PEM; name the certificate/);
+  assert.match(await start(authority.replace(/^/gm, " ")), /has no certificate in PEM/); // TLS skips what is indented
   const damaged = [["1", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"], ["1", authority.slice(0, 200)], ["1", authority.replace(/\n.{9}/, "\n!")], ["2", authority + other.slice(0, 200)], ["1", other.slice(0, 200) + authority]] as const;
   for (const [place, content] of damaged) assert.match(await start(content), new RegExp(`with 2: ocicrypt-keystore: certificate ${place} in the file of --tls-client-ca is damaged; `));
   for (const content of [authority, authority + other, `text\r\n${authority.replaceAll("\n", "\r\n")}`, readFileSync(key, "utf8") + authority]) assert.is(await start(content), "ended with 0");

@@ -2,7 +2,9 @@
 
 import { spawnSync } from "node:child_process";
 import { closeSync, constants, existsSync, mkdirSync, openSync, rmSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { status } from "@grpc/grpc-js";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -18,6 +20,7 @@ import { commands, kidOf, makeStore } from "../support/stores.ts";
 /** A store with a key of its own, `alice`, and one that openssl holds, `hsm`; what its command does can be watched and stopped. */
 interface Held {
   readonly store: string;
+  readonly command: string;
   /** Starts of the command so far. */
   readonly starts: () => number;
   /** From now on the command waits. */
@@ -37,6 +40,7 @@ function held(): Held {
   rmSync(log);
   return {
     store,
+    command,
     starts: () => linesOf(log).length,
     close: () => writeFileSync(closed, ""),
     release: () => {
@@ -91,6 +95,28 @@ testWith(openssl, "openssl", "each unwrap asks the command again; one that fails
   assert.is(starts(), 4);
   await server.stop();
   assert.match(server.log(), new RegExp(`^keyunwrap - \\S*${kid}\\S* key \\d`, "m"));
+});
+
+testWith(openssl, "openssl", "no command outlives the server: its client has gone, or a second signal came", async () => {
+  for (const signals of [["SIGTERM"], ["SIGTERM", "SIGTERM"]] as const) {
+    const { store, command, starts, close } = held();
+    const server = await startServer(store, { env });
+    server.child.ref();
+    const ended = once(server.child, "exit");
+    const hsm = await grpcWrap(server.address, ["hsm"]);
+    close();
+    const patience = signals.length === 1 ? 500 : 60_000;
+    const answer = callRaw(server.address, "UnWrapKey", encodeMessage(unwrapRequest(hsm)), undefined, patience).catch(String);
+    await until(() => starts() === 1);
+    if (signals.length === 1) await answer;
+    for (const signal of signals) {
+      server.child.kill(signal);
+      await sleep(200);
+    }
+    await ended;
+    await answer;
+    assert.is(spawnSync("pgrep", ["-f", command]).status, 1, "nothing of it runs");
+  }
 });
 
 testWith(openssl, "openssl", "SIGTERM waits for a command that is under way", async () => {

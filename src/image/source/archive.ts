@@ -31,6 +31,7 @@ export async function openArchive(path: string, tag: string | undefined): Promis
   const stat = statSync(path, { throwIfNoEntry: false });
   if (stat === undefined) throw imageError(`there is no archive ${path}`, "check the path");
   if (!stat.isFile()) throw damaged(path, "is not a regular file");
+  if (stat.size === 0) throw damaged(path, "is empty"); // files of /proc say so too, and some never end
   const file = realpathSync(path); // keep a symlink: replace its target
   const archive = readArchive(file);
   const files = new Map(archive.entries.filter(({ kind }) => kind === "file").map((entry) => [entry.name, entry]));

@@ -52,11 +52,17 @@ export function layoutRoot(bytes: Buffer, tag: string | undefined, where: string
   const document = parseDocument(bytes, `index.json of ${where}`);
   if (document.kind !== "index") throw damaged(`index.json of ${where}`, "is no index");
   const names = document.manifests.map(({ annotations }) => annotations.get(REF_NAME));
-  const selected = [...names.entries()].flatMap(([place, name]) => (tag === undefined || name === tag ? [place] : []));
+  const selected = [...names.entries()].flatMap(([place, name]) => (isMeant(place, name, tag) ? [place] : []));
   if (selected.length > 0) return { document, selected };
   const tags = names.filter((name) => name !== undefined);
   const hint = tags.length === 0 ? "it has no tags: name it without one" : `it has ${tags.slice(0, 5).join(", ")}`;
   throw imageError(`no image ${tag ?? ""} in ${where}`, hint);
+}
+
+/** skopeo's rule: `@N` is the image at place N, counted from 0, whatever its name. */
+function isMeant(place: number, name: string | undefined, tag: string | undefined): boolean {
+  const [, number] = /^@(\d+)$/.exec(tag ?? "") ?? [];
+  return number === undefined ? tag === undefined || name === tag : place === Number(number);
 }
 
 function makeLike(path: string, index: Stats): void {

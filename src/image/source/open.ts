@@ -16,6 +16,8 @@ interface Transport {
   readonly open: (rest: string, tlsVerify: boolean) => ImageSource | Promise<ImageSource>;
 }
 
+const MAX_NAME = 8192; // characters: a path may have 4,096 bytes, and a tag follows
+
 const TRANSPORTS: readonly Transport[] = [
   { prefix: "oci:", form: "DIR[:TAG]", open: (rest) => openLayout(...pathAndTag(rest)) },
   { prefix: "oci-archive:", form: "FILE[:TAG]", open: async (rest) => await openArchive(...pathAndTag(rest)) },
@@ -27,13 +29,15 @@ export const IMAGE = TRANSPORTS.map(({ prefix, form }) => prefix + form).join(",
 
 /** Opens an image. @throws KeystoreError `usage` if the text names none, `image` if it is not there */
 export async function openImage(text: string, tlsVerify: boolean): Promise<ImageSource> {
+  if (text.length > MAX_NAME) throw usageError(`an image's name has at most ${MAX_NAME} characters`, `use ${IMAGE}`);
   const transport = TRANSPORTS.find(({ prefix }) => text.startsWith(prefix) && text.length > prefix.length);
   if (transport !== undefined) return await transport.open(text.slice(transport.prefix.length), tlsVerify);
   throw usageError(`"${printable(text, 128)}" is no image`, `use ${IMAGE}`);
 }
 
-/** skopeo's rule: what follows the first colon is the tag. A path with a colon that is there is taken as it is. */
+/** skopeo's rule: what follows the first colon is the tag. A path with a colon is taken as it is if only that is there. */
 function pathAndTag(text: string): [path: string, tag: string | undefined] {
   const colon = text.indexOf(":");
-  return colon === -1 || existsSync(text) ? [text, undefined] : [text.slice(0, colon), text.slice(colon + 1)];
+  const [path, tag] = [text.slice(0, colon), text.slice(colon + 1)];
+  return colon === -1 || (existsSync(text) && !existsSync(path)) ? [text, undefined] : [path, tag];
 }

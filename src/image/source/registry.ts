@@ -34,8 +34,9 @@ function parseReference(text: string): Reference {
   const [, name = "", tag, digest] = /^([^@]+?)(?::([A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(.+))?$/.exec(text) ?? [];
   const [first = "", ...rest] = name.split("/");
   const hasHost = rest.length > 0 && (/[.:]/.test(first) || first === "localhost");
-  const path = hasHost ? rest.join("/") : rest.length === 0 ? `library/${first}` : name;
-  const host = hasHost ? first : "docker.io";
+  const host = hasHost && first !== "index.docker.io" ? first : "docker.io";
+  const named = hasHost ? rest.join("/") : name;
+  const path = host === "docker.io" && !named.includes("/") ? `library/${named}` : named;
   const valid = PATH.test(path) && HOST.test(host) && (digest === undefined || isDigest(digest));
   if (valid) return { host, path, reference: digest ?? tag ?? "latest" };
   const shown = printable(text.replace(/^[^/]*:[^/]*@/, "…@"), 128); // a user and a password do not belong into a log
