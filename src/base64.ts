@@ -1,4 +1,4 @@
-// Strict base64: only the one canonical spelling of the bytes is taken (RFC 4648, sections 4, 5 and 3.5).
+// Strict base64: only the canonical spelling of the bytes is accepted (RFC 4648, sections 4, 5 and 3.5).
 
 /** The bytes of padded standard base64, as Go writes it; undefined for any other spelling. */
 export function decodeBase64(text: string): Buffer | undefined {

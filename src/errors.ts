@@ -1,4 +1,4 @@
-// The one error type that reaches a person, and the one line it is shown as.
+// The error type that is shown to users, and the one line that it is shown as.
 
 /** 1 any failure, 2 wrong usage, 3 a well-formed annotation that no usable key of the store opens. */
 export type ExitCode = 1 | 2 | 3;
@@ -19,7 +19,7 @@ const KINDS = {
   unusable: 3,
   /** A key that is refused. */
   key: 1,
-  /** Nobody of that name. */
+  /** No key has that name or kid, or it cannot be a recipient. */
   recipient: 1,
   /** The store is missing, damaged or refuses the change. */
   store: 1,
@@ -29,21 +29,21 @@ const KINDS = {
   denied: 1,
   /** A server has too much to do. */
   busy: 1,
-  /** It took too long. */
+  /** The request took too long. */
   late: 1,
 } as const satisfies Record<string, ExitCode>;
 
 /** The kind of an error. */
 export type ErrorCode = keyof typeof KINDS;
 
-/** An error a person can act on. Its message and hint hold no secret and may be shown as they are. */
+/** An error that a user can act on. Its message and hint hold no secret and may be shown as they are. */
 export class KeystoreError extends Error {
   readonly code: ErrorCode;
   readonly hint: string;
 
   /**
    * @param message what happened, lower case, no full stop
-   * @param hint the way out: a command or setting that fixes it
+   * @param hint a command or setting that fixes it
    */
   constructor(code: ErrorCode, message: string, hint: string) {
     super(message);
@@ -85,16 +85,21 @@ export function errorLine(error: unknown): string {
   return printable(`ocicrypt-keystore: ${message}; ${hint}`, MAX_LINE);
 }
 
-/** Any thrown value as our error. A defect of ours names its place, never its message, which could quote a secret. */
+/**
+ * Any thrown value as a KeystoreError. An unexpected error is shown with its place in the code and without its message,
+ * which could quote a secret.
+ */
 export function asKeystoreError(error: unknown): KeystoreError {
   if (error instanceof KeystoreError) return error;
   const code = errorCode(error);
   if (code !== undefined && error instanceof Error && "syscall" in error) {
     const path = "path" in error && typeof error.path === "string" ? ` ${error.path}` : "";
-    return ioError(`${String(error.syscall)}${path} failed: ${code}`, "check that path, its permissions and free space");
+    const message = `${String(error.syscall)}${path} failed: ${code}`;
+    return ioError(message, "check that path, its permissions and the free space");
   }
   const name = error instanceof Error ? error.name : typeof error;
-  const frames = error instanceof Error ? (error.stack ?? "").replace(error.message, "") : ""; // the stack repeats the message
+  // The stack repeats the message.
+  const frames = error instanceof Error ? (error.stack ?? "").replace(error.message, "") : "";
   const place = /\n\s+at (.{1,200})/.exec(frames)?.[1] ?? "?";
   return ioError(`internal error: ${name} at ${place}`, "please report it");
 }
@@ -109,12 +114,16 @@ export function errorCode(error: unknown): string | undefined {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
 }
 
-/** Text that cannot move a terminal's cursor, reorder or break a line: C0, C1, bidi and separators as \\u escapes, cut to `max`. */
+/**
+ * Text that cannot move a terminal's cursor and cannot reorder or break a line: C0, C1, bidirectional controls and
+ * separators become \\u escapes. It is cut to `max` characters.
+ */
 export function printable(text: string, max: number): string {
   const safe = text.replace(
-    // oxlint-disable-next-line no-control-regex -- these are what must not pass
+    // oxlint-disable-next-line no-control-regex -- control characters are what is replaced
     /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g,
     (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );
-  return safe.length <= max ? safe : `${safe.slice(0, max - 1).replace(/[\ud800-\udbff]$/, "")}…`; // never half of a pair
+  if (safe.length <= max) return safe;
+  return `${safe.slice(0, max - 1).replace(/[\ud800-\udbff]$/, "")}…`; // never half of a surrogate pair
 }

@@ -1,19 +1,23 @@
-// Strict JSON for bytes that somebody else wrote: requests, annotations, key files.
+// Strict JSON, for input that is not trusted: requests, annotations, key files.
 
 import { isUtf8 } from "node:buffer";
 
 /** A JSON object: read members with {@link member} only. */
 export type JsonObject = { readonly [name: string]: unknown };
 
+/** Makes the error to throw from a few words such as "is not JSON". They never quote the input. */
+export type Fail = (reason: string) => Error;
+
 const FORBIDDEN_NAMES = new Set(["__proto__", "constructor", "prototype"]);
 
 /**
- * Parses JSON strictly: valid UTF-8, no BOM, no NUL, no duplicate or escaped member names, none that name a prototype.
+ * Parses JSON strictly: valid UTF-8, no BOM, no NUL, no duplicate or escaped member names, no member names such as
+ * `__proto__`.
  *
  * @param maxDepth how many objects and arrays may be nested
- * @param fail makes the error to throw from a few words such as "is not JSON"; they never quote the input
+ * @throws what `fail` makes
  */
-export function parseJson(bytes: Uint8Array, maxDepth: number, fail: (reason: string) => Error): unknown {
+export function parseJson(bytes: Uint8Array, maxDepth: number, fail: Fail): unknown {
   if (!isUtf8(bytes)) throw fail("is not valid UTF-8");
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("utf8");
   let value: unknown;
@@ -27,7 +31,7 @@ export function parseJson(bytes: Uint8Array, maxDepth: number, fail: (reason: st
 }
 
 /** How many members the value has, at all depths. */
-function checkedMembers(value: unknown, depth: number, fail: (reason: string) => Error): number {
+function checkedMembers(value: unknown, depth: number, fail: Fail): number {
   if (typeof value === "string" && value.includes("\0")) throw fail("has a NUL character");
   if (typeof value !== "object" || value === null) return 0;
   if (depth === 0) throw fail("is nested too deep");
@@ -44,7 +48,7 @@ function checkedMembers(value: unknown, depth: number, fail: (reason: string) =>
 }
 
 /** How many members are written in valid JSON text, duplicates included: strings that a colon follows. */
-function writtenMembers(text: string, fail: (reason: string) => Error): number {
+function writtenMembers(text: string, fail: Fail): number {
   let count = 0;
   for (let start = text.indexOf('"'), end = start; start !== -1; start = text.indexOf('"', end)) {
     end = endOfString(text, start);
@@ -52,7 +56,7 @@ function writtenMembers(text: string, fail: (reason: string) => Error): number {
     while (end < text.length && " \t\n\r".includes(text.charAt(end))) end++;
     if (text.charAt(end) !== ":") continue;
     count++;
-    // V8 may read an escaped name as another one (nodejs/node#63785), and nobody writes them.
+    // V8 may read an escaped name as another name (nodejs/node#63785), and no client writes escaped names.
     if (name.includes("\\")) throw fail("has an escaped member name");
   }
   return count;
@@ -71,7 +75,7 @@ export function isObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** An object's own member, undefined if it has none of that name. */
+/** An object's own member, undefined if it has no member of that name. */
 export function member(object: JsonObject, name: string): unknown {
   return Object.hasOwn(object, name) ? object[name] : undefined;
 }

@@ -5,7 +5,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { KeystoreError } from "../src/errors.ts";
 import { parseJson } from "../src/json.ts";
-import { secretLock } from "../src/at-rest/secret.ts";
+import { atRestBySecret } from "../src/at-rest/secret.ts";
 import type { SecretKind } from "../src/at-rest/locked-file.ts";
 import { parseJwe } from "../src/jwe/gate.ts";
 import type { PrivateKeys } from "../src/jwe/key.ts";
@@ -19,7 +19,7 @@ import { parseRequest } from "../src/protocol/request.ts";
 import { endurance } from "./support/parts.ts";
 import { OPTSDATA, recorded } from "./support/requests.ts";
 
-const sealAtRest = async (jwk: Buffer, kind: SecretKind, secret: Buffer): Promise<Buffer> => await secretLock(kind, () => Promise.resolve(secret)).seal(jwk);
+const sealAtRest = async (jwk: Buffer, kind: SecretKind, secret: Buffer): Promise<Buffer> => await atRestBySecret(kind, () => Promise.resolve(secret)).seal(jwk);
 
 const PAIR = generateJwk({ type: "ec" });
 const OTHER = generateJwk({ type: "ec", curve: "P-384" });
@@ -64,7 +64,7 @@ const PARSERS: Readonly<Record<string, (bytes: Buffer) => unknown>> = {
   parseJwe,
   parseRequest,
   open: async (bytes) => await open(bytes, privateKeys),
-  openAtRest: async (bytes) => await secretLock("master key", () => Promise.resolve(MASTER_KEY)).open(bytes),
+  openAtRest: async (bytes) => await atRestBySecret("master key", () => Promise.resolve(MASTER_KEY)).open(bytes),
 };
 
 /** Runs every parser: none throws anything but our own errors, whose words quote nothing. */

@@ -2,7 +2,7 @@
 
 import { verify } from "node:crypto";
 import { decodeBase64url } from "../base64.ts";
-import { isObject, member, parseJson, type JsonObject } from "../json.ts";
+import { isObject, member, parseJson, type Fail, type JsonObject } from "../json.ts";
 import { isEcPublic, type EcPublicJwk } from "../jwk/ec.ts";
 import { checkJwk, thumbprint, toPublicKey } from "../jwk/jwk.ts";
 
@@ -15,8 +15,6 @@ const SIGNATURES = {
   "P-384": { alg: "ES384", digest: "sha384" },
   "P-521": { alg: "ES512", digest: "sha512" },
 } as const;
-
-type Fail = (reason: string) => Error;
 
 /**
  * The JWK set in a server's advertisement. Whether its signing keys are the right ones is for others to know.

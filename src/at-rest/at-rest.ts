@@ -5,11 +5,11 @@
 //     locked-file.ts     the JWE that they have in common
 
 import { keyError } from "../errors.ts";
-import { parseLocked, type AtRest, type LockKind, type SecretSource, type Way } from "./locked-file.ts";
+import { parseLocked, type AtRest, type AtRestKind, type SecretSource, type AtRestType } from "./locked-file.ts";
 import { masterKey, passphrase } from "./secret.ts";
 import { byTang } from "./tang.ts";
 
-const WAYS: readonly Way[] = [passphrase, masterKey, byTang];
+const TYPES: readonly AtRestType[] = [passphrase, masterKey, byTang];
 
 /**
  * What a locked file is locked with.
@@ -17,18 +17,18 @@ const WAYS: readonly Way[] = [passphrase, masterKey, byTang];
  * @param secrets gives the secret, should it be asked for
  * @throws KeystoreError `key` if the file is damaged, or locked in no way of ours
  */
-export function lockOf(file: Buffer, secrets: SecretSource): AtRest {
-  return wayOf(file).lockOf(file, secrets);
+export function atRestOf(file: Buffer, secrets: SecretSource): AtRest {
+  return typeOf(file).atRestOf(file, secrets);
 }
 
 /** How a file is locked. @throws KeystoreError `key` if it is damaged, or locked in no way of ours */
-export function lockKind(file: Buffer): LockKind {
-  return wayOf(file).kind;
+export function atRestKind(file: Buffer): AtRestKind {
+  return typeOf(file).kind;
 }
 
-function wayOf(file: Buffer): Way {
+function typeOf(file: Buffer): AtRestType {
   const { header } = parseLocked(file);
-  const way = WAYS.find(({ fits }) => fits(header));
+  const way = TYPES.find(({ fits }) => fits(header));
   if (way !== undefined) return way;
   throw keyError("it is locked in a way this program does not know", "restore it from a backup");
 }

@@ -28,7 +28,7 @@ export function serverError(server: string, what: string, hint: string): Keystor
  * @returns the answer's bytes
  * @throws KeystoreError `key` (exit code 3) if it does not answer with HTTP 200 and at most 64 KiB within 10 s
  */
-export async function ask(server: string, path: string, jwk?: object): Promise<Buffer> {
+export async function askTang(server: string, path: string, jwk?: object): Promise<Buffer> {
   const known = silent.get(server);
   if (known !== undefined && Date.now() < known.until) throw known.error;
   const url = new URL(server.replace(/\/+$/, "") + path);

@@ -12,18 +12,18 @@ export type SecretKind = "passphrase" | "master key";
 export type SecretSource = (kind: SecretKind) => Promise<Buffer>;
 
 /** How a private key can be locked: with a secret of its owner, or so that a server must be asked. */
-export type LockKind = SecretKind | "Tang server";
+export type AtRestKind = SecretKind | "Tang server";
 
 /** A lock, with the secret or the server that belongs to it. */
 export interface AtRest {
-  readonly kind: LockKind;
+  readonly kind: AtRestKind;
   /** Seals a private key's JSON: the content of its locked file. */
   readonly seal: (jwk: Buffer) => Promise<Buffer>;
   /**
    * Opens a file that is locked in this way.
    *
    * @returns the JWK's JSON, undefined if the secret is another one or the file was changed
-   * @throws KeystoreError `key` if the file is damaged, with exit code 3 if the secret or the server cannot be had
+   * @throws KeystoreError `key` if the file is damagedLockedKey, with exit code 3 if the secret or the server cannot be had
    */
   readonly open: (file: Buffer) => Promise<Buffer | undefined>;
   /** Whether a file of this kind is locked for the same server. Of secrets only opening it tells: true. */
@@ -33,12 +33,12 @@ export interface AtRest {
 }
 
 /** A kind of lock. */
-export interface Way {
-  readonly kind: LockKind;
+export interface AtRestType {
+  readonly kind: AtRestKind;
   /** Whether a locked file with this header is of this kind. */
   readonly fits: (header: JsonObject) => boolean;
   /** What a file of this kind is locked with. @throws KeystoreError `key` if it is damaged */
-  readonly lockOf: (file: Buffer, secrets: SecretSource) => AtRest;
+  readonly atRestOf: (file: Buffer, secrets: SecretSource) => AtRest;
 }
 
 /** A locked private key, which has one recipient. @throws KeystoreError `key`: what the gate says is about annotations */
@@ -50,10 +50,10 @@ export function parseLocked(file: Buffer): ParsedRecipient & { readonly jwe: Par
   } catch (error) {
     if (!(error instanceof KeystoreError)) throw error;
   }
-  throw damaged();
+  throw damagedLockedKey();
 }
 
 /** Says of a locked key that no secret opens it. */
-export function damaged(): KeystoreError {
+export function damagedLockedKey(): KeystoreError {
   return keyError("it is damaged, or has parameters out of bounds", "restore it from a backup");
 }

@@ -7,7 +7,7 @@ import { member, type JsonObject } from "../json.ts";
 import { ENCRYPTIONS } from "../jwe/alg/algorithms.ts";
 import { aesKeyUnwrap, aesKeyWrap } from "../jwe/alg/key-wrap.ts";
 import { decryptContent, encryptContent } from "../jwe/engine.ts";
-import { damaged, parseLocked, type AtRest, type SecretKind, type SecretSource, type Way } from "./locked-file.ts";
+import { damagedLockedKey, parseLocked, type AtRest, type SecretKind, type SecretSource, type AtRestType } from "./locked-file.ts";
 
 /** Bytes of a master key. */
 export const MASTER_KEY_BYTES = 32;
@@ -43,16 +43,16 @@ export const passphrase = way(fromPassphrase);
 /** Keys that are locked with a master key. */
 export const masterKey = way(fromMasterKey);
 
-function way(from: KeyFromSecret): Way {
-  return { kind: from.kind, fits: (header) => member(header, "alg") === from.alg, lockOf: (_file, secrets) => lockWith(from, secrets) };
+function way(from: KeyFromSecret): AtRestType {
+  return { kind: from.kind, fits: (header) => member(header, "alg") === from.alg, atRestOf: (_file, secrets) => atRestWith(from, secrets) };
 }
 
 /** A lock with the secret of a kind. */
-export function secretLock(kind: SecretKind, secrets: SecretSource): AtRest {
-  return lockWith(kind === "passphrase" ? fromPassphrase : fromMasterKey, secrets);
+export function atRestBySecret(kind: SecretKind, secrets: SecretSource): AtRest {
+  return atRestWith(kind === "passphrase" ? fromPassphrase : fromMasterKey, secrets);
 }
 
-function lockWith({ kind, alg, parameters, key }: KeyFromSecret, secrets: SecretSource): AtRest {
+function atRestWith({ kind, alg, parameters, key }: KeyFromSecret, secrets: SecretSource): AtRest {
   return {
     kind,
     seal: async (jwk) => {
@@ -83,11 +83,11 @@ async function passwordKey(passphraseBytes: Buffer, p2s: Buffer, p2c: number): P
 
 function salt(p2s: unknown): Buffer {
   const bytes = typeof p2s === "string" ? decodeBase64url(p2s) : undefined;
-  if (bytes === undefined || bytes.length < SALT.min || bytes.length > SALT.max) throw damaged();
+  if (bytes === undefined || bytes.length < SALT.min || bytes.length > SALT.max) throw damagedLockedKey();
   return bytes;
 }
 
 function iterations(p2c: unknown): number {
-  if (typeof p2c !== "number" || !Number.isInteger(p2c) || p2c < ITERATIONS.min || p2c > ITERATIONS.max) throw damaged();
+  if (typeof p2c !== "number" || !Number.isInteger(p2c) || p2c < ITERATIONS.min || p2c > ITERATIONS.max) throw damagedLockedKey();
   return p2c;
 }

@@ -9,12 +9,12 @@ import { concatKdf } from "../jwe/alg/key-wrap.ts";
 import { CURVES, isEcPublic, point, pointJwk, type EcJwk, type EcPublicJwk } from "../jwk/ec.ts";
 import { bytesOf, checkJwk, thumbprint } from "../jwk/jwk.ts";
 import { exchangeKey, exchangeKeyOf, signingKeys, verifyAdvertisement } from "./advertisement.ts";
-import { ask, isServerUrl, serverError } from "./http.ts";
-import { damaged, parseLocked, type AtRest, type Way } from "./locked-file.ts";
+import { askTang, isServerUrl, serverError } from "./http.ts";
+import { damagedLockedKey, parseLocked, type AtRest, type AtRestType } from "./locked-file.ts";
 
 const ALG = "ECDH-ES"; // RFC 7518, section 4.6, with no key wrapped
 const ENC = "A256GCM";
-const NONE = Buffer.alloc(0);
+const NO_PARTY_INFO = Buffer.alloc(0);
 const ANSWER_DEPTH = 4; // nesting of a server's answer, a JWK
 
 /** A Tang server as a locked key names it. */
@@ -35,7 +35,7 @@ export interface TangServer {
 export async function meetServer(url: string, trust: (thumbprints: readonly string[]) => Promise<void>): Promise<TangServer> {
   const shown = url.replace(/^([a-z]+:\/\/)?.*@/is, "$1…@"); // a user and a password do not belong there, nor into a log
   if (!isServerUrl(url)) throw usageError(`"${printable(shown, 256)}" is no Tang server's URL`, "use http://HOST[:PORT] or https://HOST[:PORT]");
-  const answer = await ask(url, "/adv");
+  const answer = await askTang(url, "/adv");
   const fail = (reason: string): KeystoreError => serverError(url, `gives an advertisement that ${reason}`, "check that URL, and the server's keys: clevis would not take them either");
   const adv = verifyAdvertisement(answer, fail);
   await trust(thumbprints(adv));
@@ -45,17 +45,17 @@ export async function meetServer(url: string, trust: (thumbprints: readonly stri
 }
 
 /** Keys that are locked for a Tang server, each file naming its own. */
-export const byTang: Way = {
+export const byTang: AtRestType = {
   kind: "Tang server",
   fits: (header) => {
     const clevis = member(header, "clevis");
     return member(header, "alg") === ALG && isObject(clevis) && member(clevis, "pin") === "tang";
   },
-  lockOf: (file) => tangLock(tangServer(file)),
+  atRestOf: (file) => atRestByTang(tangServer(file)),
 };
 
 /** A lock for a server. */
-export function tangLock(server: TangServer): AtRest {
+export function atRestByTang(server: TangServer): AtRest {
   return {
     kind: byTang.kind,
     url: server.url,
@@ -72,7 +72,7 @@ function isSameServer(one: TangServer, other: TangServer): boolean {
 }
 
 function thumbprints(adv: JsonObject): string[] {
-  return signingKeys(adv, damaged).map(thumbprint);
+  return signingKeys(adv, damagedLockedKey).map(thumbprint);
 }
 
 /** Seals a private key's JSON: a compact JWE (RFC 7516, section 7.1), its key agreed on with the server's (RFC 7518, section 4.6). */
@@ -93,20 +93,20 @@ export function tangServer(jwe: Buffer): TangServer {
   const clevis = member(header, "clevis");
   const tang = isObject(clevis) ? member(clevis, "tang") : undefined;
   const [url, adv] = isObject(tang) ? [member(tang, "url"), member(tang, "adv")] : [];
-  if (typeof url !== "string" || !isServerUrl(url) || !isObject(adv)) throw damaged();
-  return { url, adv, exchange: exchangeKeyOf(adv, member(header, "kid"), damaged) };
+  if (typeof url !== "string" || !isServerUrl(url) || !isObject(adv)) throw damagedLockedKey();
+  return { url, adv, exchange: exchangeKeyOf(adv, member(header, "kid"), damagedLockedKey) };
 }
 
 /**
  * Opens a key that is locked for a Tang server, with its help: the JWK's JSON.
  *
- * @throws KeystoreError `key` if the file is damaged, with exit code 3 if the server does not help
+ * @throws KeystoreError `key` if the file is damagedLockedKey, with exit code 3 if the server does not help
  */
 async function openWithTang(jwe: Buffer): Promise<Buffer> {
   const { jwe: parsed, header, encryptedKey } = parseLocked(jwe);
   const server = tangServer(jwe);
-  const epk = checkJwk(member(header, "epk"), damaged);
-  if (parsed.enc !== ENC || encryptedKey.length > 0 || !isEcPublic(epk) || epk.crv !== server.exchange.crv) throw damaged();
+  const epk = checkJwk(member(header, "epk"), damagedLockedKey);
+  if (parsed.enc !== ENC || encryptedKey.length > 0 || !isEcPublic(epk) || epk.crv !== server.exchange.crv) throw damagedLockedKey();
   const key = contentKey(await recover(server, epk));
   try {
     return await decryptContent(parsed, key);
@@ -117,7 +117,7 @@ async function openWithTang(jwe: Buffer): Promise<Buffer> {
 
 /** RFC 7518, section 4.6.2: agreed on directly, so the AlgorithmID is the enc. */
 function contentKey(z: Buffer): Buffer {
-  return concatKdf(z, ENC, NONE, NONE, ENCRYPTIONS[ENC].cek);
+  return concatKdf(z, ENC, NO_PARTY_INFO, NO_PARTY_INFO, ENCRYPTIONS[ENC].cek);
 }
 
 /**
@@ -130,7 +130,7 @@ async function recover({ url, exchange }: TangServer, epk: EcJwk): Promise<Buffe
   const pointOf = (jwk: EcJwk): InstanceType<typeof Point> => Point.fromBytes(point(jwk));
   const ephemeral = createECDH(CURVES[epk.crv].openssl);
   const blinded = Point.fromBytes(ephemeral.generateKeys()).add(pointOf(epk));
-  const answer = await ask(url, `/rec/${thumbprint(exchange)}`, { alg: "ECMR", ...pointJwk(epk.crv, blinded.toBytes(false)) });
+  const answer = await askTang(url, `/rec/${thumbprint(exchange)}`, { alg: "ECMR", ...pointJwk(epk.crv, blinded.toBytes(false)) });
   const fail = (reason: string): KeystoreError => serverError(url, `gives an answer that ${reason}`, "check that URL: no Tang server does that");
   const jwk = checkJwk(parseJson(answer, ANSWER_DEPTH, fail), fail);
   if (!isEcPublic(jwk) || jwk.crv !== epk.crv) throw fail(`is no public key on ${epk.crv}`);

@@ -1,5 +1,5 @@
-// The binary's first script: runs the exec bundle from its asset with the code cache that warm.ts made.
-// Node's own code cache holds only what is compiled before anything runs, so each start would compile the rest again.
+// The binary's first script: runs the exec bundle, an asset, with the code cache that warm.ts made. Node's own code
+// cache holds only what is compiled before the program runs, so each start would compile the rest again.
 
 import { evaluate } from "./cached.ts";
 

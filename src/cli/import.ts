@@ -3,7 +3,7 @@
 import { isPrivate } from "../jwk/jwk.ts";
 import { parseKey } from "../keys/import.ts";
 import { addKey } from "../keystore/add.ts";
-import { OPERATIONS } from "../keys/holder.ts";
+import { HOLDER_OPERATION_NAMES } from "../keys/holder.ts";
 import { addHolder } from "../keystore/add-holder.ts";
 import { mustBeName } from "../keystore/paths.ts";
 import { readPassphrase } from "../at-rest/secret-files.ts";
@@ -23,7 +23,7 @@ export function importKey(cli: Cli, command: readonly string[]): void {
         .positional("FILE", { type: "string", demandOption: true, describe: "The file, or - for standard input" })
         .option("pem-passphrase-file", { type: "string", requiresArg: true, describe: "A file with the passphrase of encrypted PEM" })
         .option("force", { type: "boolean", default: false, describe: "Where the name is taken: retire its key, which still unwraps" })
-        .option("holder", { choices: OPERATIONS, requiresArg: true, describe: "FILE is public, and the command after -- does this for the private key" })
+        .option("holder", { choices: HOLDER_OPERATION_NAMES, requiresArg: true, describe: "FILE is public, and the command after -- does this for the private key" })
         .example("$0 import bob bob.pem", "A public key: to encrypt for bob")
         .example("jose jwk gen -i '{\"alg\":\"ECDH-ES+A256KW\"}' | $0 import carol -", "A key pair")
         .example("$0 import hsm hsm.pem --holder rsa-oaep-256 -- /usr/local/bin/ask-hsm {kid}", "A key that an HSM holds"),

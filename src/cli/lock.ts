@@ -2,9 +2,9 @@
 
 import { keyError, printable, usageError } from "../errors.ts";
 import { lockKeys, unlockKeys } from "../keystore/relock.ts";
-import { meetServer, tangLock } from "../at-rest/tang.ts";
+import { meetServer, atRestByTang } from "../at-rest/tang.ts";
 import { askYes } from "./prompt.ts";
-import { cliStore, newLock } from "./secrets.ts";
+import { cliStore, newAtRest } from "./secrets.ts";
 import { tell, type Cli } from "./shared.ts";
 
 /** Adds lock. */
@@ -24,10 +24,10 @@ export function lock(cli: Cli): void {
       if (tang !== undefined) {
         if (given.passphraseFile !== undefined || given.masterKeyFile !== undefined) throw usageError("both a secret and a Tang server", "name one of --tang, --passphrase-file and --master-key-file");
         const server = await meetServer(tang, async (thumbprints) => await trust(tang, thumbprints, thumbprint));
-        return tell(`locked ${await lockKeys(store, tangLock(server))} private keys for the Tang server ${tang}`);
+        return tell(`locked ${await lockKeys(store, atRestByTang(server))} private keys for the Tang server ${tang}`);
       }
       if (thumbprint !== undefined) throw usageError("--thumbprint is of a Tang server", "name it with --tang URL");
-      const chosen = await newLock(given); // before the store's lock is taken: other writers do not wait for somebody who types
+      const chosen = await newAtRest(given); // before the store's lock is taken: other writers do not wait for somebody who types
       return tell(`locked ${await lockKeys(store, chosen)} private keys with a ${chosen.kind}`);
     },
   );

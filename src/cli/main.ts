@@ -36,10 +36,10 @@ without a command: then it answers the one request on standard input.`;
 
 /** Runs the command line. An error is shown as its one line and ends the process. */
 export async function run(args: readonly string[]): Promise<void> {
-  await settle(async () => await runCommand(args));
+  await settle(async () => await runArguments(args));
 }
 
-async function runCommand(args: readonly string[]): Promise<void> {
+async function runArguments(args: readonly string[]): Promise<void> {
   console.log = print; // yargs prints help, the version and completions with it; Node's own hides what cannot be written
   const { own, holder } = split(args);
   const parser = yargs([], "/") // it asks for the working directory otherwise, which may be gone

@@ -2,7 +2,7 @@
 
 import { usageError } from "../errors.ts";
 import type { AtRest, SecretSource } from "../at-rest/locked-file.ts";
-import { secretLock } from "../at-rest/secret.ts";
+import { atRestBySecret } from "../at-rest/secret.ts";
 import { checkPassphrase, secretFile, secretFiles, type SecretFiles } from "../at-rest/secret-files.ts";
 import { storeLocation } from "../keystore/location.ts";
 import { openStore, type Store } from "../keystore/store.ts";
@@ -25,14 +25,14 @@ function cliSecrets(given: SecretFiles): SecretSource {
  * A lock with the secret that the command line names, else the one that the environment names, else a passphrase asked for twice.
  * The secret is read or asked for now.
  */
-export async function newLock(given: SecretFiles): Promise<AtRest> {
+export async function newAtRest(given: SecretFiles): Promise<AtRest> {
   if (given.passphraseFile !== undefined && given.masterKeyFile !== undefined) {
     throw usageError("both a passphrase and a master key", "name one of --passphrase-file and --master-key-file");
   }
   const [first, second] = given.masterKeyFile === undefined ? (["passphrase", "master key"] as const) : (["master key", "passphrase"] as const);
   const kind = [first, second].find((one) => secretFile(one, given) !== undefined);
   const secret = kind === undefined ? await askTwice() : await secretFiles(given)(kind);
-  return secretLock(kind ?? "passphrase", async () => secret);
+  return atRestBySecret(kind ?? "passphrase", async () => secret);
 }
 
 async function askTwice(): Promise<Buffer> {

@@ -1,6 +1,6 @@
 // What a client asks a provider, and what it takes from the answer: shared by the checks that ask one.
 
-import { isObject, member, parseJson } from "../json.ts";
+import { isObject, member, parseJson, type Fail } from "../json.ts";
 
 const ANSWER_DEPTH = 3; // the answer, its result, a list of integers
 
@@ -20,7 +20,7 @@ export function unwrapRequest(annotation: string): string {
  *
  * @param fail makes the error to throw if the answer is not JSON
  */
-export function resultIn(answer: Uint8Array, result: string, name: string, fail: (reason: string) => Error): unknown {
+export function resultIn(answer: Uint8Array, result: string, name: string, fail: Fail): unknown {
   const parsed = parseJson(answer, ANSWER_DEPTH, fail);
   const results = isObject(parsed) ? member(parsed, result) : undefined;
   return isObject(results) ? member(results, name) : undefined;

@@ -26,12 +26,12 @@ export async function callServers(servers: readonly Server[], { warn, fail }: Re
     if (tls !== undefined && member(tls, "insecure-skip-verify") === true) {
       warn(`provider ${name} takes any server's certificate`, 'take "insecure-skip-verify" out of its grpc-tls');
     }
-    await attempt(fail, async () => await roundTrip(server));
+    await attempt(fail, async () => await tryServer(server));
   }
   return servers.map(({ name, address }) => `${name} answers at ${address}`).join(", ");
 }
 
-async function roundTrip(server: Server): Promise<void> {
+async function tryServer(server: Server): Promise<void> {
   const optsdata = randomBytes(32).toString("base64");
   const wrapping = wrapRequest(server.name, "", optsdata);
   const annotation = await call(server, "WrapKey", wrapping, "keywrapresults", "annotation");

@@ -2,8 +2,8 @@
 
 import { existsSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
-import { lockOf } from "../at-rest/at-rest.ts";
-import type { AtRest, LockKind, SecretKind } from "../at-rest/locked-file.ts";
+import { atRestOf } from "../at-rest/at-rest.ts";
+import type { AtRest, AtRestKind, SecretKind } from "../at-rest/locked-file.ts";
 import { readSmallFile } from "../fs/read.ts";
 import { removeFile } from "../fs/write.ts";
 import { openKeyFile, parsePrivateFile, unlockKeyFile } from "../keystore/key-file.ts";
@@ -72,7 +72,7 @@ export async function storeLocked(context: Context, { warn, fail }: Report): Pro
   if (kinds.length > 1) {
     warn(`some keys are locked with a ${kinds.join(", others with a ")}`, "run ocicrypt-keystore unlock, then lock");
   }
-  const missing = new Set<LockKind>();
+  const missing = new Set<AtRestKind>();
   for (const [kind, option] of OPTIONS) {
     const keys = locked.filter(({ lock }) => lock.kind === kind);
     if (keys.length === 0) continue;
@@ -104,7 +104,7 @@ interface LockedKey {
 function lockedKeys({ store }: Context, fail: Note): LockedKey[] {
   return store.keyFiles("jwe").flatMap(({ path, kid }) => {
     const bytes = contents(path);
-    const lock = quietly(() => lockOf(bytes, store.secrets));
+    const lock = quietly(() => atRestOf(bytes, store.secrets));
     if (lock !== undefined) return [{ kid, path, bytes, lock }];
     const message = `locked key ${path} is damaged: it is not a JWE that this program wrote`;
     fail(message, "restore it from a backup, or move it away");

@@ -22,7 +22,7 @@ const OPTIONS: ReadonlyMap<string, keyof ExecOptions> = new Map([
   ["--master-key-file", "masterKeyFile"],
 ]);
 
-/** The options of exec mode, undefined where the command line is anything else: a subcommand, --help, a mistake. */
+/** The options of exec mode, undefined if the command line is anything else: a subcommand, --help, a mistake. */
 export function parseExecOptions(args: readonly string[]): ExecOptions | undefined {
   const options: { -readonly [name in keyof ExecOptions]: string } = {};
   for (let at = 0; at < args.length; at++) {
@@ -36,11 +36,15 @@ export function parseExecOptions(args: readonly string[]): ExecOptions | undefin
   return options;
 }
 
-/** Answers the request on standard input and ends the process: exit code 0, or nothing on stdout and one line on stderr. */
+/**
+ * Answers the request on standard input and ends the process. It ends with the answer and exit code 0, or with nothing
+ * on standard output and one line on standard error.
+ */
 export async function exec(options: ExecOptions): Promise<void> {
   await settle(async () => {
     const store = openStore(storeLocation(options.keystore), secretFiles(options));
-    const answer = await answerRequest(parseRequest(readStandardInput()), store, { provider: options.provider, startedAs: process.argv0 });
+    const hints = { provider: options.provider, startedAs: process.argv0 };
+    const answer = await answerRequest(parseRequest(readStandardInput()), store, hints);
     writeAnswer(`${wireForm(answer, (bytes) => bytes.toString("base64"))}\n`); // Go decodes padded standard base64
     process.reallyExit(0);
   });

@@ -1,4 +1,5 @@
-// Ends the process at once, without the exit handlers that exec mode has none of. Node keeps it public and untyped.
+// reallyExit ends the process at once and runs no exit handlers: exec mode has none. It is public in Node, but its types
+// are missing.
 
 declare namespace NodeJS {
   interface Process {

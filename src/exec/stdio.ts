@@ -1,4 +1,4 @@
-// The program's standard input and output, and how it ends. No streams, no timers: only system calls.
+// The program's standard input and output, and its end. No streams and no timers: only system calls.
 
 import { constants, fstatSync, readFileSync, readSync, writeSync } from "node:fs";
 import { asKeystoreError, errorCode, errorLine, ioError, KeystoreError, requestError, usageError } from "../errors.ts";
@@ -6,17 +6,18 @@ import { asKeystoreError, errorCode, errorLine, ioError, KeystoreError, requestE
 const MAX_REQUEST = 8 * 1024 * 1024; // bytes
 const FULL_PIPE_PAUSE = 5; // ms
 const NULL_DEVICE = 0x103; // the device number of /dev/null: major 1, minor 3 (null(4))
-const ACCESS_MODE = constants.O_WRONLY | constants.O_RDWR; // the bits of open(2)'s flags that hold it
+const ACCESS_MODE = constants.O_WRONLY | constants.O_RDWR; // the bits of open(2)'s flags that hold the access mode
 
 /**
- * Runs the program's work. A failure ends the process with its one line, and so does an end before the work has settled: Node ends with
- * exit code 0 as soon as nothing keeps it alive, whatever is still awaited.
+ * Runs the program's work. If it fails, the process ends with one error line. The same happens if the process would end
+ * before the work has settled: Node ends with exit code 0 as soon as nothing keeps it alive, even if a promise is still
+ * awaited.
  */
 export async function settle(work: () => Promise<void>): Promise<void> {
   const endedEarly = (): never =>
-    fail(ioError("the program ended before its work was done", "run the same command again; if it ends so again, please report it"));
+    fail(ioError("the program ended before its work was done", "run the same command again; if that fails too, please report it"));
   process.once("exit", endedEarly);
-  process.on("uncaughtException", fail); // also of a promise that nobody awaits
+  process.on("uncaughtException", fail); // also a rejected promise that nothing awaits
   try {
     refuseOtherBytes();
     await work();
@@ -40,7 +41,7 @@ export function fail(error: unknown): never {
   return process.reallyExit(asKeystoreError(error).exitCode);
 }
 
-/** Writes to standard error what is no data. If that cannot be written, nothing else changes: the exit code still tells how it went. */
+/** Writes text that is not data to standard error. If that fails, nothing else changes: the exit code is the same. */
 export function writeStandardError(text: string): void {
   try {
     writeAll(2, Buffer.from(text));
@@ -49,15 +50,16 @@ export function writeStandardError(text: string): void {
   }
 }
 
-/** Writes all of it to standard output. @throws a system error if the reader is gone or the disk is full */
+/** Writes the whole text to standard output. @throws a system error if the reader is gone or the disk is full */
 export function writeStandardOutput(text: string): void {
   writeAll(1, Buffer.from(text));
 }
 
-/** Writes to standard output what must reach its reader. @throws KeystoreError `io` if it does not */
+/** Writes data to standard output. @throws KeystoreError `io` if it does not reach its reader */
 export function writeAnswer(text: string): void {
   if (standardOutputWasClosed()) {
-    throw ioError("standard output is closed, or /dev/null open to read and write", "give it a reader or a file; > /dev/null discards the answer");
+    const message = "standard output is closed, or is /dev/null opened to read and write";
+    throw ioError(message, "connect standard output to a reader or a file; > /dev/null discards the answer");
   }
   try {
     writeStandardOutput(text);
@@ -66,14 +68,16 @@ export function writeAnswer(text: string): void {
   }
 }
 
-/** What to say if standard output could not be written. */
+/** The error for a failure to write to standard output. */
 export function outputError(error: unknown): KeystoreError {
-  return ioError(`cannot write to standard output: ${errorCode(error) ?? "unknown error"}`, "check what reads it, or the disk it goes to");
+  const message = `cannot write to standard output: ${errorCode(error) ?? "unknown error"}`;
+  return ioError(message, "check the program that reads it, or the disk that it is written to");
 }
 
 /**
- * Whether the program was started with a closed standard output. Node then opens /dev/null in its place, to read and write. A shell's
- * `> /dev/null` is open to write only, but some programs that discard output (Python's DEVNULL) open it as Node does.
+ * Whether the program was started with a closed standard output. Node then opens /dev/null in its place, to read and
+ * write. A shell's `> /dev/null` is open to write only. Python's DEVNULL is open to read and write: it cannot be told
+ * from a closed standard output.
  */
 function standardOutputWasClosed(): boolean {
   try {
@@ -95,7 +99,9 @@ export function readStandardInput(): Buffer {
     if (count === 0) return Buffer.concat(chunks, length);
     chunks.push(chunk.subarray(0, count));
     length += count;
-    if (length > MAX_REQUEST) throw requestError("the request on standard input is larger than 8 MiB", "no client writes such a one: check what is piped in");
+    if (length > MAX_REQUEST) {
+      throw requestError("the request on standard input is larger than 8 MiB", "no client sends that much: check what is piped in");
+    }
   }
 }
 
@@ -103,7 +109,7 @@ function writeAll(fd: number, bytes: Buffer): void {
   for (let at = 0; at < bytes.length; ) at += retryWhenBusy(() => writeSync(fd, bytes, at));
 }
 
-/** A pipe that its other end made non-blocking says EAGAIN while it is full or empty. */
+/** Repeats a call that fails with EAGAIN: a pipe that its other end made non-blocking does so while it is full or empty. */
 function retryWhenBusy(call: () => number): number {
   for (;;) {
     try {
@@ -116,7 +122,7 @@ function retryWhenBusy(call: () => number): number {
   }
 }
 
-/** Whether standard input is a terminal, so that no request will come. */
+/** Whether standard input is a terminal: no client sends a request from there. */
 export function standardInputIsTerminal(): boolean {
   try {
     return fstatSync(0).isCharacterDevice() && process.getBuiltinModule("node:tty").isatty(0);

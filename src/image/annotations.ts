@@ -1,7 +1,7 @@
 // The annotations of an encrypted layer (ocicrypt's spec): each has one or more base64 parts, joined with commas.
 
 import { imageError, printable, usageError } from "../errors.ts";
-import { damaged, LIMITS, type Descriptor } from "./documents.ts";
+import { damagedImage, IMAGE_LIMITS, type Descriptor } from "./documents.ts";
 
 const PREFIX = "org.opencontainers.image.enc.keys.";
 const PROVIDER = "provider.";
@@ -23,8 +23,8 @@ export function isEncrypted({ mediaType }: Descriptor): boolean {
  * @throws KeystoreError `image` if a part is not base64, or there are too many
  */
 export function keyAnnotations(layer: Descriptor): KeyAnnotation[] {
-  if (countParts(layer) > LIMITS.layerParts) {
-    throw damaged(`layer ${layer.digest}`, `has more than ${LIMITS.layerParts} wrapped keys`);
+  if (countParts(layer) > IMAGE_LIMITS.layerParts) {
+    throw damagedImage(`layer ${layer.digest}`, `has more than ${IMAGE_LIMITS.layerParts} wrapped keys`);
   }
   return [...layer.annotations].flatMap(([name, value]) => {
     if (!name.startsWith(PREFIX)) return [];

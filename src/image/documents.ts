@@ -2,13 +2,13 @@
 
 import { createHash } from "node:crypto";
 import { imageError, KeystoreError, printable } from "../errors.ts";
-import { isObject, member, parseJson, type JsonObject } from "../json.ts";
+import { isObject, member, parseJson, type Fail, type JsonObject } from "../json.ts";
 
 /**
  * Limits on documents: registries keep to 4 MiB, and no tool nests indexes deeper than two or three. `documents`,
  * `bytes`, `layers` and `parts` are totals of an image.
  */
-export const LIMITS = {
+export const IMAGE_LIMITS = {
   documentBytes: 4 * 1024 * 1024,
   jsonDepth: 64,
   nesting: 8,
@@ -51,16 +51,14 @@ export interface Manifest extends AnyDocument {
   readonly layers: readonly Descriptor[];
 }
 
-type Fail = (reason: string) => KeystoreError;
-
 /** The annotation that ties an attestation to its sibling (BuildKit). */
 export const REFERENCE_DIGEST = "vnd.docker.reference.digest";
 const REFERENCE_TYPE = "vnd.docker.reference.type";
 
 /** Parses an index or a manifest. @throws KeystoreError `image` if it is neither; the message names it as `what` */
 export function parseDocument(bytes: Buffer, what: string): Document {
-  const fail: Fail = (reason) => damaged(what, reason);
-  const document = parseJson(bytes, LIMITS.jsonDepth, fail);
+  const fail: Fail = (reason) => damagedImage(what, reason);
+  const document = parseJson(bytes, IMAGE_LIMITS.jsonDepth, fail);
   if (!isObject(document)) throw fail("is not a JSON object");
   refuseSpellings(document, fail);
   const text = bytes.toString("utf8");
@@ -137,7 +135,7 @@ export function digestOf(bytes: Uint8Array, algorithm = "sha256"): string {
 /** Checks a document's bytes against its descriptor. @throws KeystoreError `image` if they differ */
 export function verify(bytes: Buffer, { digest, size }: Descriptor, what: string): Buffer {
   if (bytes.length === size && digestOf(bytes, digest.split(":")[0]) === digest) return bytes;
-  throw damaged(what, `is not what its digest ${digest} says`);
+  throw damagedImage(what, `is not what its digest ${digest} says`);
 }
 
 /** Whether a descriptor says that it points to an index. */
@@ -159,7 +157,7 @@ export function isStatement(layer: Descriptor): boolean {
 }
 
 /** An image that cannot be worked with. */
-export function damaged(what: string, reason: string): KeystoreError {
+export function damagedImage(what: string, reason: string): KeystoreError {
   return imageError(`${what} ${reason}`, "fetch or build the image again");
 }
 

@@ -3,7 +3,7 @@
 import { isObject, member, type JsonObject } from "../json.ts";
 import type { PrivateKeys } from "../jwe/key.ts";
 import { isEncrypted, isJweScheme, keyAnnotations } from "./annotations.ts";
-import { damaged, isAttestation, isStatement, type Descriptor } from "./documents.ts";
+import { damagedImage, isAttestation, isStatement, type Descriptor } from "./documents.ts";
 import { openAny, partRecipients, tellsRecipient } from "./parts.ts";
 import type { ImageSource } from "./source/source.ts";
 import { limitCounter, loadTree, manifestEntries, readVerified } from "./tree.ts";
@@ -105,7 +105,7 @@ async function readConfig(source: ImageSource, config: Descriptor): Promise<Json
     const value: unknown = JSON.parse(text); // only names are taken from it, and Windows images have C:\\ in theirs
     return isObject(value) ? value : {};
   } catch {
-    throw damaged(what, "is not JSON");
+    throw damagedImage(what, "is not JSON");
   }
 }
 

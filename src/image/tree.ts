@@ -2,7 +2,7 @@
 
 import { countParts } from "./annotations.ts";
 import {
-  damaged, digestOf, isIndex, LIMITS, parseDocument, REFERENCE_DIGEST, verify,
+  damagedImage, digestOf, isIndex, IMAGE_LIMITS, parseDocument, REFERENCE_DIGEST, verify,
   type Descriptor, type Document, type Manifest,
 } from "./documents.ts";
 import { editJson, type Edit } from "./edit.ts";
@@ -31,7 +31,7 @@ export interface ManifestEntry {
   readonly document: Manifest;
 }
 
-/** Throws where an image has more than {@link LIMITS} allow. */
+/** Throws where an image has more than {@link IMAGE_LIMITS} allow. */
 export interface Counter {
   readonly document: (descriptor: Descriptor) => void;
   readonly layers: (layers: readonly Descriptor[]) => void;
@@ -42,14 +42,14 @@ export function limitCounter(): Counter {
   let [documents, bytes, count, parts] = [0, 0, 0, 0];
   return {
     document: ({ size }) => {
-      if (++documents > LIMITS.documents) throw damaged("the image", `has more than ${LIMITS.documents} documents`);
-      if ((bytes += size) <= LIMITS.bytes) return;
-      throw damaged("the image", `has documents of more than ${LIMITS.bytes / 1024 / 1024} MiB`);
+      if (++documents > IMAGE_LIMITS.documents) throw damagedImage("the image", `has more than ${IMAGE_LIMITS.documents} documents`);
+      if ((bytes += size) <= IMAGE_LIMITS.bytes) return;
+      throw damagedImage("the image", `has documents of more than ${IMAGE_LIMITS.bytes / 1024 / 1024} MiB`);
     },
     layers: (layers) => {
-      if ((count += layers.length) > LIMITS.layers) throw damaged("the image", `has more than ${LIMITS.layers} layers`);
+      if ((count += layers.length) > IMAGE_LIMITS.layers) throw damagedImage("the image", `has more than ${IMAGE_LIMITS.layers} layers`);
       parts = layers.reduce((sum, layer) => sum + countParts(layer), parts);
-      if (parts > LIMITS.parts) throw damaged("the image", `has more than ${LIMITS.parts} wrapped keys`);
+      if (parts > IMAGE_LIMITS.parts) throw damagedImage("the image", `has more than ${IMAGE_LIMITS.parts} wrapped keys`);
     },
   };
 }
@@ -82,8 +82,8 @@ async function walk<T>(
   const visit = async (descriptor: Descriptor, depth: number): Promise<Made<T> | undefined> => {
     const key = `${descriptor.digest} ${descriptor.size}`;
     const before = known.get(key);
-    if (counter !== undefined && depth + (before?.height ?? 0) > LIMITS.nesting) {
-      throw damaged(`document ${descriptor.digest}`, "is nested too deep");
+    if (counter !== undefined && depth + (before?.height ?? 0) > IMAGE_LIMITS.nesting) {
+      throw damagedImage(`document ${descriptor.digest}`, "is nested too deep");
     }
     if (before !== undefined || (known.has(key) && !isIndex(descriptor))) return before;
     counter?.document(descriptor);
@@ -128,7 +128,7 @@ async function readDocument(source: ImageSource, descriptor: Descriptor): Promis
 
 /** Reads and verifies what a descriptor points to. @throws KeystoreError `image`; the message names it as `what` */
 export async function readVerified(source: ImageSource, descriptor: Descriptor, what: string): Promise<Buffer> {
-  if (descriptor.size > LIMITS.documentBytes) throw damaged(what, "is larger than 4 MiB");
+  if (descriptor.size > IMAGE_LIMITS.documentBytes) throw damagedImage(what, "is larger than 4 MiB");
   return verify(await source.read(descriptor), descriptor, what);
 }
 

@@ -1,5 +1,5 @@
-// The gate: what a foreign JWE must be before any key or node-jose sees it (RFC 7516, sections 3, 4 and 7):
-// rules 1 to 6 of README.md. A fault here refuses the whole annotation.
+// The gate: checks a JWE before a key or node-jose gets it (RFC 7516, sections 3, 4 and 7). These are rules 1 to 6 of
+// README.md. A fault here refuses the whole annotation.
 
 import { decodeBase64url } from "../base64.ts";
 import { annotationError, KeystoreError } from "../errors.ts";
@@ -7,7 +7,7 @@ import { isObject, member, parseJson, type JsonObject } from "../json.ts";
 import { ENCRYPTIONS, isEncryption, type Encryption } from "./alg/algorithms.ts";
 
 /** Limits on an annotation, decoded. */
-export const LIMITS = {
+export const ANNOTATION_LIMITS = {
   bytes: 256 * 1024,
   headerBytes: 16 * 1024,
   depth: 8,
@@ -20,7 +20,7 @@ export interface ParsedRecipient {
   readonly encryptedKey: Buffer;
 }
 
-/** A JWE that passed the gate. Members named as in RFC 7516, section 7.2.1, are its base64url text, unchanged. */
+/** A JWE that passed the gate. The members named as in RFC 7516, section 7.2.1, hold its base64url text, unchanged. */
 export interface ParsedJwe {
   readonly enc: Encryption;
   readonly protected: string;
@@ -31,7 +31,7 @@ export interface ParsedJwe {
   readonly recipients: readonly ParsedRecipient[];
 }
 
-// zip grows without bound, crit and b64 change what the rest means.
+// zip lets content grow without bound; crit and b64 change the meaning of the other parameters.
 const FORBIDDEN_HEADERS = ["zip", "crit", "b64"];
 
 /**
@@ -40,7 +40,7 @@ const FORBIDDEN_HEADERS = ["zip", "crit", "b64"];
  * @throws KeystoreError with code `annotation`, exit code 1, if it is malformed or forbidden
  */
 export function parseJwe(annotation: Buffer): ParsedJwe {
-  if (annotation.length > LIMITS.bytes) throw refused("is larger than 256 KiB");
+  if (annotation.length > ANNOTATION_LIMITS.bytes) throw refused("is larger than 256 KiB");
   const jwe = annotation[0] === 0x7b /* { */ ? parseObject(annotation) : parseCompact(annotation);
 
   const protectedHeader = parseProtected(optionalText(jwe, "protected"));
@@ -52,7 +52,7 @@ export function parseJwe(annotation: Buffer): ParsedJwe {
   }));
 
   const [enc, ...others] = new Set(recipients.map(({ header }) => member(header, "enc")));
-  if (!isEncryption(enc)) throw refused('has an "enc" that is not accepted');
+  if (!isEncryption(enc)) throw refused('has an "enc" that is not accepted here');
   if (others.length > 0) throw refused('has recipients that differ in "enc"');
 
   const aad = optionalText(jwe, "aad");
@@ -72,7 +72,7 @@ export function parseJwe(annotation: Buffer): ParsedJwe {
 }
 
 function parseObject(annotation: Buffer): JsonObject {
-  const value = parseJson(annotation, LIMITS.depth, refused);
+  const value = parseJson(annotation, ANNOTATION_LIMITS.depth, refused);
   if (!isObject(value)) throw refused("is not a JSON object");
   return value;
 }
@@ -89,25 +89,25 @@ function parseProtected(text: string | undefined): JsonObject | undefined {
   if (text === undefined) return undefined;
   const bytes = decodeBase64url(text);
   if (bytes === undefined) throw refused("has a protected header that is not canonical base64url");
-  if (bytes.length > LIMITS.headerBytes) throw refused("has a header larger than 16 KiB");
-  const header = parseJson(bytes, LIMITS.depth, (reason) => refused(`has a protected header that ${reason}`));
+  if (bytes.length > ANNOTATION_LIMITS.headerBytes) throw refused("has a header larger than 16 KiB");
+  const header = parseJson(bytes, ANNOTATION_LIMITS.depth, (reason) => refused(`has a protected header that ${reason}`));
   if (!isObject(header)) throw refused("has a protected header that is not an object");
   return header;
 }
 
-/** General form as it is; flattened and compact become a list of one (RFC 7516, section 7.2.2). */
+/** The recipients of a general JWE; of a flattened or a compact one, a list with one element (RFC 7516, section 7.2.2). */
 function recipientObjects(jwe: JsonObject): JsonObject[] {
   const recipients = member(jwe, "recipients");
   if (recipients === undefined) return [jwe];
   if (!Array.isArray(recipients) || recipients.length === 0 || !recipients.every(isObject)) {
     throw refused("has recipients that are not a list of objects");
   }
-  if (recipients.length > LIMITS.recipients) throw refused(`has more than ${LIMITS.recipients} recipients`);
+  if (recipients.length > ANNOTATION_LIMITS.recipients) throw refused(`has more than ${ANNOTATION_LIMITS.recipients} recipients`);
   if (member(jwe, "header") !== undefined) throw refused('has "header" beside "recipients"');
-  const stray = member(jwe, "encrypted_key"); // go-jose writes a copy of the first recipient's
+  const copy = member(jwe, "encrypted_key"); // go-jose writes a copy of the first recipient's
   const [first] = recipients;
-  if (stray !== undefined && (first === undefined || stray !== member(first, "encrypted_key"))) {
-    throw refused('has an "encrypted_key" beside "recipients" that is not the first one\'s');
+  if (copy !== undefined && (first === undefined || copy !== member(first, "encrypted_key"))) {
+    throw refused('has an "encrypted_key" beside "recipients" that is not the first recipient\'s');
   }
   return recipients;
 }
@@ -116,7 +116,7 @@ function headerMember(object: JsonObject, name: string): JsonObject | undefined 
   const header = member(object, name);
   if (header === undefined) return undefined;
   if (!isObject(header)) throw refused(`has a "${name}" that is not an object`);
-  if (Buffer.byteLength(JSON.stringify(header)) > LIMITS.headerBytes) throw refused("has a header larger than 16 KiB");
+  if (Buffer.byteLength(JSON.stringify(header)) > ANNOTATION_LIMITS.headerBytes) throw refused("has a header larger than 16 KiB");
   return header;
 }
 
@@ -145,10 +145,13 @@ function base64urlMember(object: JsonObject, name: string, text: string | undefi
 function fixedLength(jwe: JsonObject, name: string, length?: number): string {
   const text = optionalText(jwe, name);
   const bytes = base64urlMember(jwe, name, text);
-  if (text === undefined || (length !== undefined && bytes.length !== length)) throw refused(`has a "${name}" of the wrong length`);
+  if (text === undefined || (length !== undefined && bytes.length !== length)) {
+    throw refused(`has a "${name}" of the wrong length`);
+  }
   return text;
 }
 
 function refused(reason: string): KeystoreError {
-  return annotationError(`the annotation ${reason}`, "it is damaged or not a JWE that this provider accepts; encrypt the image again");
+  const hint = "it is damaged, or is not a JWE that this provider accepts; encrypt the image again";
+  return annotationError(`the annotation ${reason}`, hint);
 }

@@ -1,22 +1,22 @@
-// What a JWE needs from keys, whoever holds them. Implemented by keystore/.
+// What a JWE needs of keys, whoever holds them. keystore/ and keys/ implement it.
 
 import type { Jwk } from "../jwk/jwk.ts";
-import type { Ask } from "./alg/family.ts";
+import type { WrappedCek } from "./alg/family.ts";
 
 /** One private key. */
 export interface PrivateKey {
   readonly kid: string;
-  /** The checked JWK as far as the holder shows it: its type, size and usage members decide which recipients it can open. */
+  /** The checked JWK, or its public part: type, size and usage members decide which recipients the key can open. */
   readonly jwk: Jwk;
-  /** Set where each operation starts a command. Its failures are KeystoreErrors (exit code 3), not faults of the annotation. */
+  /** Whether each operation starts a command. Its failures are KeystoreErrors (exit code 3), not faults of the JWE. */
   readonly holder?: true;
   /**
-   * Does the private operation that a recipient asks for, which must fit the key: RSAES-OAEP gives the CEK, ECDH the
-   * raw shared secret, AES Key Wrap the CEK.
+   * Does the private operation that unwraps a CEK, which must fit the key: RSAES-OAEP gives the CEK, ECDH the raw shared
+   * secret, AES Key Wrap the CEK.
    *
-   * @throws whatever was wrong
+   * @throws any error if it fails
    */
-  perform(ask: Ask): Promise<Buffer>;
+  perform(wrapped: WrappedCek): Promise<Buffer>;
 }
 
 /** Where {@link open} finds private keys. */
@@ -24,14 +24,14 @@ export interface PrivateKeys {
   /**
    * The private key of a kid, undefined if there is none.
    *
-   * @throws KeystoreError (exit code 3) if there is one that cannot be used: mode, damage, locked
+   * @throws KeystoreError (exit code 3) if the key cannot be used: its mode, damage, or it stays locked
    */
   privateKey(kid: string): Promise<PrivateKey | undefined>;
-  /** Every kid with a private key: read only for a JWE whose kids are not known here. */
+  /** Every kid that has a private key; only called for a JWE that none of the kids in it opened. */
   privateKids(): Promise<string[]>;
 }
 
-/** Whom a JWE is sealed for: a public EC or RSA key, or a symmetric key with its `k`. */
+/** A key that a JWE is sealed for: a public EC or RSA key, or a symmetric key with its `k`. */
 export interface Recipient {
   readonly kid: string;
   readonly jwk: Jwk;

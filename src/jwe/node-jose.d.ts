@@ -4,7 +4,9 @@ declare module "node-jose/lib/jwk/keystore.js" {
   const keystores: {
     registry: { register(factory: { kty: string; prepare(jwk: object): Promise<object> }): void };
     KeyStore: {
-      asKey(jwk: object): Promise<{ decrypt(enc: string, ciphertext: Buffer, parameters: { iv: string; tag: string; adata: string }): Promise<Buffer> }>;
+      asKey(jwk: object): Promise<{
+        decrypt(enc: string, ciphertext: Buffer, parameters: { iv: string; tag: string; adata: string }): Promise<Buffer>;
+      }>;
     };
   };
   export default keystores;

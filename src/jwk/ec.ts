@@ -2,8 +2,8 @@
 
 import { createECDH, ECDH, generateKeyPairSync } from "node:crypto";
 import { usageError } from "../errors.ts";
-import { member, type JsonObject } from "../json.ts";
-import { base64urlMember, bytesOf, type Common, type Fail, type KeyShape, type KeyType } from "./key-type.ts";
+import { member, type Fail, type JsonObject } from "../json.ts";
+import { base64urlMember, bytesOf, type Common, type KeyShape, type KeyType } from "./key-type.ts";
 
 /** The curves of RFC 7518, section 6.2.1.1: OpenSSL's name, the length of a coordinate in bytes. */
 export const CURVES = {
@@ -38,7 +38,7 @@ export type EcJwk = EcPublicJwk | EcPrivateJwk;
 const OPS = ["deriveKey", "deriveBits", "wrapKey", "unwrapKey"]; // Debian's jose writes the last two on EC keys
 const NAMES = Object.keys(CURVES).join(", ");
 
-/** Keys on the NIST curves, which agree on a secret. */
+/** Keys on the NIST curves: two of them agree on a secret. */
 export const ec = {
   name: "ec",
   curves: Object.keys(CURVES),
@@ -49,7 +49,8 @@ export const ec = {
   thumbprintMembers: ({ crv, kty, x, y }: EcJwk) => ({ crv, kty, x, y }),
   generate({ curve: crv = "P-256" }: KeyShape) {
     if (!isCurve(crv)) throw usageError(`there is no curve ${crv}`, `use one of ${NAMES}`);
-    const { x = "", y = "", d = "" } = generateKeyPairSync("ec", { namedCurve: CURVES[crv].openssl }).privateKey.export({ format: "jwk" });
+    const { privateKey } = generateKeyPairSync("ec", { namedCurve: CURVES[crv].openssl });
+    const { x = "", y = "", d = "" } = privateKey.export({ format: "jwk" });
     return { kty: "EC", crv, x, y, d };
   },
   shape: ({ crv }: EcJwk) => ({ curve: crv }),
@@ -82,9 +83,9 @@ function check(value: JsonObject, common: Common, fail: Fail): EcJwk {
   const crv = member(value, "crv");
   if (!isCurve(crv)) throw fail("has a crv other than P-256, P-384 and P-521");
   const coordinate = (name: string): { text: string; bytes: Buffer } => {
-    const found = base64urlMember(value, name, fail);
-    if (found.bytes.length !== CURVES[crv].bytes) throw fail(`has an ${name} of the wrong length for ${crv}`);
-    return found;
+    const { text, bytes } = base64urlMember(value, name, fail);
+    if (bytes.length !== CURVES[crv].bytes) throw fail(`has a member ${name} of the wrong length for ${crv}`);
+    return { text, bytes };
   };
   const x = coordinate("x");
   const y = coordinate("y");
@@ -97,7 +98,7 @@ function check(value: JsonObject, common: Common, fail: Fail): EcJwk {
     }
     return jwk;
   }
-  const d = coordinate("d"); // its d·G is on the curve, so a point that equals it is too
+  const d = coordinate("d"); // d·G is on the curve, so a point that equals d·G is too
   const ecdh = createECDH(CURVES[crv].openssl);
   try {
     ecdh.setPrivateKey(d.bytes);
@@ -113,7 +114,7 @@ export function point(jwk: EcJwk): Buffer {
   return Buffer.concat([Buffer.of(4), bytesOf(jwk.x), bytesOf(jwk.y)]);
 }
 
-/** The public key of an uncompressed point on a curve: what {@link point} was made of. */
+/** The public key of an uncompressed point on a curve: the inverse of {@link point}. */
 export function pointJwk(crv: Curve, bytes: Uint8Array): EcPublicJwk {
   const coordinate = (from: number): string => Buffer.from(bytes.subarray(from, from + CURVES[crv].bytes)).toString("base64url");
   return { kty: "EC", crv, x: coordinate(1), y: coordinate(1 + CURVES[crv].bytes) };

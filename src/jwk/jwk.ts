@@ -1,9 +1,10 @@
-// JSON Web Keys (RFC 7517): checked and copied once at the border, trusted from there on. Each type of key has a module and a row here.
+// JSON Web Keys (RFC 7517): checked and copied when they are read, trusted from then on. Each type of key has its own
+// module, and a row here.
 
 import { createPrivateKey, createPublicKey, hash, type KeyObject } from "node:crypto";
-import { isObject, member, type JsonObject } from "../json.ts";
+import { isObject, member, type Fail, type JsonObject } from "../json.ts";
 import { ec, type EcPrivateJwk, type EcPublicJwk } from "./ec.ts";
-import type { Common, Fail, KeyAgreement, KeyShape, KeyType } from "./key-type.ts";
+import type { Common, KeyAgreement, KeyShape, KeyType } from "./key-type.ts";
 import { oct, type OctJwk, type OctPrivateJwk, type OctPublicJwk } from "./oct.ts";
 import { rsa, type RsaPrivateJwk, type RsaPublicJwk } from "./rsa.ts";
 
@@ -12,28 +13,30 @@ export { bytesOf } from "./key-type.ts";
 /** The types of keys, by `kty` (RFC 7518, section 6.1). */
 const KEY_TYPES = { EC: ec, RSA: rsa, oct } as const;
 
-/** A checked public key; of a symmetric one everything but its `k`. */
+/** A checked public key; of a symmetric key, everything but its `k`. */
 export type PublicJwk = EcPublicJwk | RsaPublicJwk | OctPublicJwk;
 
-/** A checked private key, or a symmetric one with its `k`. */
+/** A checked private key, or a symmetric key with its `k`. */
 export type PrivateJwk = EcPrivateJwk | RsaPrivateJwk | OctPrivateJwk;
 
 /** A key that passed {@link checkJwk}. */
 export type Jwk = PublicJwk | PrivateJwk;
 
-/** A key of a pair. */
+/** One half of a key pair. */
 export type AsymmetricJwk = Exclude<Jwk, OctJwk>;
 
 /** What `keygen --type` and `list` call a type of key. */
 export type TypeName = (typeof KEY_TYPES)[Jwk["kty"]]["name"];
 
-/** What key to make. */
+/** The kind of a key that is to be made. */
 export interface KeyKind extends KeyShape {
   readonly type: TypeName;
 }
 
 /** The types of keys by the names that users know, in the order in which help lists them. */
-export const TYPES: ReadonlyMap<TypeName, KeyType<PublicJwk, PrivateJwk>> = new Map(Object.values(KEY_TYPES).map((type) => [type.name, type]));
+export const TYPES: ReadonlyMap<TypeName, KeyType<PublicJwk, PrivateJwk>> = new Map(
+  Object.values(KEY_TYPES).map((type) => [type.name, type]),
+);
 
 const KTYS = Object.keys(KEY_TYPES).join(", ").replace(/, (\w+)$/, " and $1");
 
@@ -42,8 +45,8 @@ function typeOf({ kty }: Jwk): KeyType<PublicJwk, PrivateJwk> & { readonly name:
 }
 
 /**
- * Checks a parsed JWK and copies the members we know. node:crypto alone takes another key's d, d 0, a wrong n or an e
- * of 1, so the key's own mathematics is checked here.
+ * Checks a parsed JWK and copies the members that we know. node:crypto accepts the d of another key, a d of 0, a wrong
+ * n and an e of 1, so the numbers of the key are checked here.
  *
  * @throws what `fail` makes
  */
@@ -82,7 +85,7 @@ export function isPrivate(jwk: Jwk): jwk is PrivateJwk {
   return typeOf(jwk).isPrivate(jwk);
 }
 
-/** Whether a key is symmetric: whoever wraps with it has the secret. */
+/** Whether a key is symmetric: wrapping with it needs the secret. */
 export function isSymmetric(jwk: Jwk): jwk is OctJwk {
   return typeOf(jwk).thumbprintMembers === undefined;
 }
@@ -92,17 +95,17 @@ export function typeName(jwk: Jwk): TypeName {
   return typeOf(jwk).name;
 }
 
-/** The values of `key_ops` that allow an operation to a key, where it has any (RFC 7517, section 4.3). */
+/** The values of `key_ops` that allow an operation, if the key has `key_ops` (RFC 7517, section 4.3). */
 export function allowingOps(jwk: Jwk, operation: "wrap" | "unwrap"): readonly string[] {
   return typeOf(jwk).keyOps[operation];
 }
 
-/** How keys of this one's type agree on a secret, undefined where they do not. */
+/** How keys of this key's type agree on a secret, undefined if they do not. */
 export function agreementOf(jwk: Jwk): KeyAgreement<PublicJwk, PrivateJwk> | undefined {
   return typeOf(jwk).agreement;
 }
 
-/** The kind of a key, to make another one of it. */
+/** The kind of a key, to make another key of the same kind. */
 export function kindOf(jwk: Jwk): KeyKind {
   return { type: typeName(jwk), ...typeOf(jwk).shape(jwk) };
 }
@@ -120,13 +123,13 @@ export function generateJwk({ type, ...shape }: KeyKind): PrivateJwk {
 
 const COUNTERPARTS = new Map([["unwrapKey", "wrapKey"], ["decrypt", "encrypt"]]); // RFC 7517, section 4.3
 
-/** The public half of a private key: its key_ops say what the public half does. */
+/** The public half of a private key, with the key_ops of a public key. */
 export function publicHalf(jwk: Jwk): PublicJwk {
   const { key_ops, ...half } = publicJwk(jwk);
   return key_ops === undefined ? half : { ...half, key_ops: [...new Set(key_ops.map((op) => COUNTERPARTS.get(op) ?? op))] };
 }
 
-/** A checked key without its private members, kid and usage members kept. Of an oct key everything but `k`. */
+/** A checked key without its private members. The kid and the usage members stay. */
 export function publicJwk(jwk: Jwk): PublicJwk {
   const { kid, use, key_ops, alg, created } = jwk;
   return {
@@ -139,28 +142,28 @@ export function publicJwk(jwk: Jwk): PublicJwk {
   };
 }
 
-/** The RFC 7638 SHA-256 thumbprint of a key of a pair, as base64url: its kid. */
+/** The RFC 7638 SHA-256 thumbprint of an asymmetric key, as base64url: its kid. */
 export function thumbprint(jwk: AsymmetricJwk): string {
   return hash("sha256", JSON.stringify(typeOf(jwk).thumbprintMembers?.(jwk)), "base64url");
 }
 
-/** The kid of a key in a store: its thumbprint, a symmetric key's own. */
+/** The kid of a key in a store: its thumbprint, or the kid that a symmetric key carries. */
 export function kidOf(jwk: Jwk): string {
   return isSymmetric(jwk) ? (jwk.kid ?? "") : thumbprint(jwk);
 }
 
-/** Whether two private keys that have one kid are the same key: symmetric keys can share one, a thumbprint tells. */
+/** Whether two private keys with the same kid are the same key. Different symmetric keys can have the same kid. */
 export function isSameKey(one: PrivateJwk, other: PrivateJwk): boolean {
   if (one.kty !== other.kty) return false;
   return typeOf(one).sameSecret?.(one, other) ?? true;
 }
 
-/** node:crypto's public key of a checked key of a pair. */
+/** The public key of a checked asymmetric key, for node:crypto. */
 export function toPublicKey(jwk: AsymmetricJwk): KeyObject {
   return createPublicKey({ key: { ...typeOf(jwk).publicPart(jwk) }, format: "jwk" });
 }
 
-/** node:crypto's private key of a checked key of a pair. */
+/** A checked asymmetric private key, for node:crypto. */
 export function toPrivateKey(jwk: Exclude<PrivateJwk, OctPrivateJwk>): KeyObject {
   return createPrivateKey({ key: { ...jwk, key_ops: [] }, format: "jwk" });
 }

@@ -2,12 +2,12 @@
 
 import { randomBytes } from "node:crypto";
 import { usageError } from "../errors.ts";
-import { member, type JsonObject } from "../json.ts";
-import { base64urlMember, bytesOf, type Common, type Fail, type KeyShape, type KeyType } from "./key-type.ts";
+import { member, type Fail, type JsonObject } from "../json.ts";
+import { base64urlMember, bytesOf, type Common, type KeyShape, type KeyType } from "./key-type.ts";
 
 const BITS: readonly number[] = [128, 192, 256];
 
-/** What may be told of a symmetric key: everything but the key. */
+/** A symmetric key without its secret. */
 export interface OctPublicJwk extends Common {
   readonly kty: "oct";
   readonly k?: never;
@@ -22,7 +22,7 @@ export interface OctPrivateJwk extends Common {
 /** A symmetric key, with its `k` or without. */
 export type OctJwk = OctPublicJwk | OctPrivateJwk;
 
-/** Symmetric keys: whoever wraps with one can unwrap too. */
+/** Symmetric keys: the same secret wraps and unwraps. */
 export const oct = {
   name: "oct",
   sizes: "256",
@@ -32,8 +32,10 @@ export const oct = {
   publicPart: ({ kty }: OctJwk): OctPublicJwk => ({ kty }),
   sameSecret: (one: OctPrivateJwk, other: OctPrivateJwk) => one.k === other.k,
   generate({ bits = 256 }: KeyShape) {
-    if (!BITS.includes(bits)) throw usageError(`no symmetric key of ${bits} bits`, `use --bits ${BITS.join(", ")}`);
-    // A kid at random: a thumbprint would leak information about the secret.
+    if (!BITS.includes(bits)) {
+      throw usageError(`a symmetric key cannot have ${bits} bits`, `use --bits ${BITS.join(" or ")}`);
+    }
+    // The kid is random: a thumbprint would leak information about the secret.
     const kid = randomBytes(16).toString("base64url");
     return { kty: "oct", kid, alg: `A${bits}KW`, k: randomBytes(bits / 8).toString("base64url") };
   },
@@ -43,6 +45,6 @@ export const oct = {
 function check(value: JsonObject, common: Common, fail: Fail): OctJwk {
   if (member(value, "k") === undefined) return { ...common, kty: "oct" };
   const { text, bytes } = base64urlMember(value, "k", fail);
-  if (!BITS.includes(bytes.length * 8)) throw fail("is a symmetric key of other than 128, 192 or 256 bits");
+  if (!BITS.includes(bytes.length * 8)) throw fail("is a symmetric key of a size other than 128, 192 or 256 bits");
   return { ...common, kty: "oct", k: text };
 }

@@ -2,10 +2,10 @@
 
 import { generateKeyPairSync } from "node:crypto";
 import { usageError } from "../errors.ts";
-import { member, type JsonObject } from "../json.ts";
-import { base64urlMember, bytesOf, type Common, type Fail, type KeyShape, type KeyType } from "./key-type.ts";
+import { member, type Fail, type JsonObject } from "../json.ts";
+import { base64urlMember, bytesOf, type Common, type KeyShape, type KeyType } from "./key-type.ts";
 
-/** Bounds of a modulus in bits, and what is made by default. */
+/** The bounds of a modulus in bits, and the size that is made by default. */
 const BITS = { min: 2048, max: 8192, made: 3072 } as const;
 
 const PRIVATE = ["d", "p", "q", "dp", "dq", "qi"] as const;
@@ -39,7 +39,8 @@ export const rsa = {
   thumbprintMembers: ({ e, kty, n }: RsaJwk) => ({ e, kty, n }),
   generate({ bits = BITS.made }: KeyShape) {
     if (!Number.isInteger(bits) || bits < BITS.min || bits > BITS.max || bits % 8 !== 0) {
-      throw usageError(`no RSA key of ${bits} bits`, `use --bits from ${BITS.min} to ${BITS.max}, a multiple of 8`);
+      const hint = `use --bits with a multiple of 8 from ${BITS.min} to ${BITS.max}`;
+      throw usageError(`an RSA key cannot have ${bits} bits`, hint);
     }
     const jwk = generateKeyPairSync("rsa", { modulusLength: bits }).privateKey.export({ format: "jwk" });
     const { n = "", e = "", d = "", p = "", q = "", dp = "", dq = "", qi = "" } = jwk;
@@ -51,8 +52,8 @@ export const rsa = {
 function check(value: JsonObject, common: Common, fail: Fail): RsaJwk {
   const number = (name: string): { text: string; big: bigint } => {
     const { text, bytes } = base64urlMember(value, name, fail);
-    if (bytes.length > BITS.max / 8) throw fail(`has an ${name} that is too long`);
-    if (bytes.length === 0 || bytes[0] === 0) throw fail(`has an ${name} with a leading zero`);
+    if (bytes.length > BITS.max / 8) throw fail(`has a member ${name} that is too long`);
+    if (bytes.length === 0 || bytes[0] === 0) throw fail(`has a member ${name} with a leading zero`);
     return { text, big: BigInt(`0x${bytes.toString("hex")}`) };
   };
   const n = number("n");
@@ -70,6 +71,7 @@ function check(value: JsonObject, common: Common, fail: Fail): RsaJwk {
     throw fail("has a d that does not match its e");
   }
   const [dpRight, dqRight] = [dp.big === d.big % (p.big - 1n), dq.big === d.big % (q.big - 1n)];
-  if (!dpRight || !dqRight || qi.big >= p.big || (qi.big * q.big) % p.big !== 1n) throw fail("has a dp, dq or qi that does not match");
+  const qiRight = qi.big < p.big && (qi.big * q.big) % p.big === 1n;
+  if (!dpRight || !dqRight || !qiRight) throw fail("has a dp, dq or qi that does not match");
   return { ...modulus, d: d.text, p: p.text, q: q.text, dp: dp.text, dq: dq.text, qi: qi.text };
 }

@@ -3,7 +3,7 @@
 import { statSync, type Stats } from "node:fs";
 import { keyError, KeystoreError, printable, unusableError } from "../errors.ts";
 import { readSmallFile, refuseOpenMode, shownMode } from "../fs/read.ts";
-import { isObject, member, parseJson, type JsonObject } from "../json.ts";
+import { isObject, member, parseJson, type JsonObject, type Fail } from "../json.ts";
 import { familyFor, HOLDER_OPERATIONS } from "../jwe/alg/algorithms.ts";
 import type { PrivateKey } from "../jwe/key.ts";
 import { publicJwk, typeName, type Jwk } from "../jwk/jwk.ts";
@@ -11,7 +11,7 @@ import { runCommand } from "./command.ts";
 import { inUserNamespace } from "../fs/user-namespace.ts";
 
 /** The names of what a holder can be asked. */
-export const OPERATIONS: readonly string[] = [...HOLDER_OPERATIONS.keys()];
+export const HOLDER_OPERATION_NAMES: readonly string[] = [...HOLDER_OPERATIONS.keys()];
 
 /** A command: the absolute path of its program, and its arguments. */
 export type Command = readonly [program: string, ...args: string[]];
@@ -52,27 +52,27 @@ export function readHolder(path: string, kid: string): Holder | undefined {
   if (file === undefined) return undefined;
   refuseOpenMode(path, "holder file", file);
   refuseForeign(path, `holder file ${path}`, file.stat);
-  const damaged = (reason: string): KeystoreError => keyError(`holder file ${path} is damaged: it ${reason}`, "mend it, or move it away and import the key with its holder again");
-  const value = parseJson(file.bytes, JSON_DEPTH, damaged);
-  if (!isObject(value)) throw damaged("is not a JSON object");
+  const fail: Fail = (reason) => keyError(`holder file ${path} is damaged: it ${reason}`, "mend it, or move it away and import the key with its holder again");
+  const value = parseJson(file.bytes, JSON_DEPTH, fail);
+  if (!isObject(value)) throw fail("is not a JSON object");
   const stray = Object.keys(value).find((name) => !["kid", "ops", "timeout_ms"].includes(name));
-  if (stray !== undefined) throw damaged(`has a member other than kid, ops and timeout_ms: "${printable(stray, 32)}"`);
-  if (member(value, "kid") !== kid) throw damaged("has another kid than its name says");
+  if (stray !== undefined) throw fail(`has a member other than kid, ops and timeout_ms: "${printable(stray, 32)}"`);
+  if (member(value, "kid") !== kid) throw fail("has another kid than its name says");
   const ops = member(value, "ops");
-  if (!isObject(ops) || Object.keys(ops).length === 0) throw damaged("has no ops");
+  if (!isObject(ops) || Object.keys(ops).length === 0) throw fail("has no ops");
   const timeout = member(value, "timeout_ms");
-  if (timeout === undefined) return { kid, ops: parseOps(ops, damaged) };
-  if (typeof timeout !== "number" || !Number.isInteger(timeout) || timeout < 1 || timeout > TIMEOUT.max) throw damaged(`has a timeout_ms that is not 1 to ${TIMEOUT.max}`);
-  return { kid, ops: parseOps(ops, damaged), timeout };
+  if (timeout === undefined) return { kid, ops: parseOps(ops, fail) };
+  if (typeof timeout !== "number" || !Number.isInteger(timeout) || timeout < 1 || timeout > TIMEOUT.max) throw fail(`has a timeout_ms that is not 1 to ${TIMEOUT.max}`);
+  return { kid, ops: parseOps(ops, fail), timeout };
 }
 
-function parseOps(ops: JsonObject, damaged: (reason: string) => KeystoreError): ReadonlyMap<string, Command> {
+function parseOps(ops: JsonObject, fail: Fail): ReadonlyMap<string, Command> {
   return new Map(
     Object.entries(ops).map(([op, argv]) => {
-      if (!HOLDER_OPERATIONS.has(op)) throw damaged(`has an operation other than ${OPERATIONS.join(", ")}: "${printable(op, 32)}"`);
-      if (!Array.isArray(argv) || argv.length > MAX_WORDS || !argv.every((arg) => typeof arg === "string")) throw damaged(`has a command of ${op} that is not a list of at most ${MAX_WORDS} strings`);
+      if (!HOLDER_OPERATIONS.has(op)) throw fail(`has an operation other than ${HOLDER_OPERATION_NAMES.join(", ")}: "${printable(op, 32)}"`);
+      if (!Array.isArray(argv) || argv.length > MAX_WORDS || !argv.every((arg) => typeof arg === "string")) throw fail(`has a command of ${op} that is not a list of at most ${MAX_WORDS} strings`);
       const [program, ...args] = argv;
-      if (program?.startsWith("/") !== true) throw damaged(`has a command of ${op} without an absolute path`);
+      if (program?.startsWith("/") !== true) throw fail(`has a command of ${op} without an absolute path`);
       return [op, [program, ...args]] as const;
     }),
   );
@@ -102,9 +102,9 @@ export function holderKey(holder: Holder, jwk: Jwk): PrivateKey {
     kid,
     jwk: asPrivate(jwk, [...ops.keys()]),
     holder: true,
-    perform: async (wanted) => {
-      const { name, input, answerBytes } = familyFor(jwk).ofHolder(wanted);
-      return await ask(holder, name, input, answerBytes);
+    perform: async (wrapped) => {
+      const { name, input, answerBytes } = familyFor(jwk).ofHolder(wrapped);
+      return await runOperation(holder, name, input, answerBytes);
     },
   };
 }
@@ -123,7 +123,7 @@ export function severalOperations(jwk: Jwk): boolean {
 }
 
 /** One operation. @param due bytes that the answer must have, where the operation tells */
-async function ask(holder: Holder, op: string, input: Buffer, due?: number): Promise<Buffer> {
+async function runOperation(holder: Holder, op: string, input: Buffer, due?: number): Promise<Buffer> {
   const [program, ...args] = usableCommand(holder, op);
   const { answer, failure, lastLines } = await runCommand(program, args, input, timeLimit(holder));
   const wrong = failure ?? (answer.length === 0 ? "answered nothing" : due !== undefined && answer.length !== due ? `answered ${answer.length} bytes, not ${due}` : undefined);

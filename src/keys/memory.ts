@@ -6,5 +6,5 @@ import type { PrivateJwk } from "../jwk/jwk.ts";
 
 /** The private key of a checked JWK. */
 export function memoryKey(kid: string, jwk: PrivateJwk): PrivateKey {
-  return { kid, jwk, perform: async (ask) => familyFor(jwk).perform(jwk, ask) };
+  return { kid, jwk, perform: async (wrapped) => familyFor(jwk).perform(jwk, wrapped) };
 }

@@ -10,7 +10,7 @@ import { seal } from "../jwe/seal.ts";
 import { isSymmetric, kidOf, publicHalf, typeName, type Jwk } from "../jwk/jwk.ts";
 import { addNamed, now } from "./add.ts";
 import type { Store } from "./store.ts";
-import { algorithmOf, holderFile, holderKey, isOperationFor, MAX_WORDS, OPERATIONS, readHolder, severalOperations, usableCommand, type Holder } from "../keys/holder.ts";
+import { algorithmOf, holderFile, holderKey, isOperationFor, MAX_WORDS, HOLDER_OPERATION_NAMES, readHolder, severalOperations, usableCommand, type Holder } from "../keys/holder.ts";
 
 /**
  * Adds a key under a name, with the command that does one operation for its private key; or the operation to a key
@@ -26,7 +26,7 @@ import { algorithmOf, holderFile, holderKey, isOperationFor, MAX_WORDS, OPERATIO
 export async function addHolder(store: Store, name: string, jwk: Jwk, op: string, command: readonly string[], force: boolean): Promise<string> {
   const kid = kidOf(jwk);
   const [program, ...args] = command;
-  if (!OPERATIONS.includes(op)) throw usageError(`no operation ${op}`, `use ${OPERATIONS.join(", ")}`);
+  if (!HOLDER_OPERATION_NAMES.includes(op)) throw usageError(`no operation ${op}`, `use ${HOLDER_OPERATION_NAMES.join(", ")}`);
   if (program === undefined) throw usageError("no command to ask the holder with", "end the line with -- COMMAND ARG…");
   if (!program.startsWith("/")) throw usageError("the holder's command is not an absolute path", "name it with its whole path: nothing is looked for in PATH");
   if (command.length > MAX_WORDS) throw usageError(`the holder's command has more than ${MAX_WORDS} words`, "put it into a script, and name that");

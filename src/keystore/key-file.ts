@@ -1,20 +1,20 @@
 // The files of keys: what their bytes must be.
 
-import { lockKind, lockOf } from "../at-rest/at-rest.ts";
-import type { AtRest, LockKind, SecretSource } from "../at-rest/locked-file.ts";
+import { atRestKind, atRestOf } from "../at-rest/at-rest.ts";
+import type { AtRest, AtRestKind, SecretSource } from "../at-rest/locked-file.ts";
 import { keyError, KeystoreError, storeError, unusableError } from "../errors.ts";
 import { readSmallFile, type SmallFile } from "../fs/read.ts";
-import { parseJson } from "../json.ts";
+import { parseJson, type Fail } from "../json.ts";
 import { checkJwk, isPrivate, kidOf, type Jwk, type PrivateJwk } from "../jwk/jwk.ts";
 
 const JWK_DEPTH = 4; // nesting of a key file
 
 /** A key file's bytes as the checked key its name promises. @throws KeystoreError `key` if it is damaged or another one */
 export function parseKeyFile(path: string, kid: string, bytes: Buffer): Jwk {
-  const damaged = (reason: string): KeystoreError =>
+  const fail: Fail = (reason) =>
     keyError(`key file ${path} is damaged: it ${reason}`, "restore it from a backup, or move it away");
-  const jwk = checkJwk(parseJson(bytes, JWK_DEPTH, damaged), damaged);
-  if ((kidOf(jwk) || kid) !== kid) throw damaged("holds another key than its name says");
+  const jwk = checkJwk(parseJson(bytes, JWK_DEPTH, fail), fail);
+  if ((kidOf(jwk) || kid) !== kid) throw fail("holds another key than its name says");
   return jwk;
 }
 
@@ -31,7 +31,7 @@ export function parsePrivateFile(path: string, kid: string, bytes: Buffer): Priv
  * @throws KeystoreError `key` if it is damaged, with exit code 3 if the secret is another one or the server does not help
  */
 export async function unlockKeyFile(path: string, kid: string, bytes: Buffer, secrets: SecretSource): Promise<PrivateJwk> {
-  return await openKeyFile(path, kid, bytes, lockOfFile(path, bytes, secrets));
+  return await openKeyFile(path, kid, bytes, atRestOfFile(path, bytes, secrets));
 }
 
 /** {@link unlockKeyFile} with the lock that the file is known to have. */
@@ -45,13 +45,13 @@ export async function openKeyFile(path: string, kid: string, bytes: Buffer, { ki
 }
 
 /** What a locked file is locked with. @throws KeystoreError `key` if it is damaged; the message names it */
-export function lockOfFile(path: string, bytes: Buffer, secrets: SecretSource): AtRest {
-  return look(path, () => lockOf(bytes, secrets));
+export function atRestOfFile(path: string, bytes: Buffer, secrets: SecretSource): AtRest {
+  return look(path, () => atRestOf(bytes, secrets));
 }
 
 /** How a file is locked. @throws KeystoreError `key` if it is damaged; the message names it */
-export function kindOfFile(path: string, bytes: Buffer): LockKind {
-  return look(path, () => lockKind(bytes));
+export function atRestKindOfFile(path: string, bytes: Buffer): AtRestKind {
+  return look(path, () => atRestKind(bytes));
 }
 
 function look<T>(path: string, at: () => T): T {

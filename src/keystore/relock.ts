@@ -8,7 +8,7 @@ import { MAX_FILE, refuseOpenMode } from "../fs/read.ts";
 import { removeFile, writeFileSafely } from "../fs/write.ts";
 import { isPrivate, isSameKey, type Jwk } from "../jwk/jwk.ts";
 import { changeStore } from "./change.ts";
-import { kindOfFile, lockOfFile, mustRead, mustReadFile, openKeyFile, parseKeyFile, unlockKeyFile } from "./key-file.ts";
+import { atRestKindOfFile, atRestOfFile, mustRead, mustReadFile, openKeyFile, parseKeyFile, unlockKeyFile } from "./key-file.ts";
 import { inForm } from "./paths.ts";
 import type { KeyFile, Store } from "./store.ts";
 
@@ -17,7 +17,7 @@ export async function sealLikeTheOthers(store: Store, jwk: Buffer): Promise<Buff
   const [sample] = store.keyFiles("jwe");
   if (sample === undefined) return undefined;
   const bytes = mustRead(sample.path);
-  const lock = lockOfFile(sample.path, bytes, store.secrets);
+  const lock = atRestOfFile(sample.path, bytes, store.secrets);
   await openKeyFile(sample.path, sample.kid, bytes, lock); // the same secret, or nothing is written
   return await lock.seal(jwk);
 }
@@ -49,7 +49,7 @@ export async function lockKeys(store: Store, lock: AtRest): Promise<number> {
 
 async function refuseOtherLock({ dir }: Store, { path, kid }: KeyFile, lock: AtRest): Promise<void> {
   const bytes = mustRead(path);
-  const kind = kindOfFile(path, bytes);
+  const kind = atRestKindOfFile(path, bytes);
   if (kind !== lock.kind) throw storeError(`keys of ${dir} are locked with a ${kind}`, "unlock them first");
   if (!lock.sameAs(bytes)) {
     const message = `keys of ${dir} are locked for another Tang server, or it has other signing keys now`;

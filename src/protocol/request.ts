@@ -1,12 +1,12 @@
-// The key provider request, as clients send it: Go's ocicrypt pipes it, the Rust client sends it over gRPC.
+// The key provider request. ocicrypt's Go library pipes it to the program; the Rust library sends it over gRPC.
 
 import { decodeBase64 } from "../base64.ts";
 import { KeystoreError, printable, requestError } from "../errors.ts";
 import { isObject, member, parseJson, type JsonObject } from "../json.ts";
 
-const DEPTH = 8; // Rust's lists of lists of integers nest deepest
+const DEPTH = 8; // the deepest are the Rust library's lists of lists of integers
 
-/** A request, checked and copied. Parameters may hold other providers' secrets: never shown, never logged. */
+/** A request, checked and copied. Parameters may hold secrets of other providers: they are never shown and never logged. */
 export type Request =
   | { readonly op: "keywrap"; readonly parameters: ReadonlyMap<string, readonly Buffer[]>; readonly optsdata: Buffer }
   | { readonly op: "keyunwrap"; readonly annotation: Buffer };
@@ -14,7 +14,7 @@ export type Request =
 /**
  * Parses a request. Unknown members are ignored; lists and byte strings may be null, and bytes may be a list of integers.
  *
- * @throws KeystoreError `request` if it is not one; the message quotes nothing of its values
+ * @throws KeystoreError `request` if the bytes are not a request; the message quotes no value
  */
 export function parseRequest(bytes: Uint8Array): Request {
   if (bytes.length === 0) throw malformed("is empty");
@@ -51,7 +51,7 @@ function parseParameters(parameters: JsonObject): Map<string, Buffer[]> {
   return parsed;
 }
 
-/** Bytes: padded standard base64, a list of integers, or (Rust, over gRPC) JSON text as it is, which starts with a brace. */
+/** Reads bytes: padded standard base64, a list of integers, or JSON text itself (the Rust library sends that). */
 function parseBytes(value: unknown, name: string): Buffer {
   if (value === undefined || value === null) return Buffer.alloc(0);
   if (typeof value === "string") {
@@ -67,5 +67,6 @@ function article(name: string): string {
 }
 
 function malformed(reason: string): KeystoreError {
-  return requestError(`the key provider request ${reason}`, "ocicrypt's clients write it; for commands see ocicrypt-keystore --help");
+  const hint = "standard input must be an ocicrypt key provider request; for commands see ocicrypt-keystore --help";
+  return requestError(`the key provider request ${reason}`, hint);
 }

@@ -2,7 +2,7 @@
 
 import { status, type sendUnaryData, type ServerUnaryCall } from "@grpc/grpc-js";
 import { asKeystoreError, busyError, deniedError, errorLine, ioError, KeystoreError, lateError, printable, requestError, type ErrorCode } from "../errors.ts";
-import { LIMITS } from "../jwe/gate.ts";
+import { ANNOTATION_LIMITS } from "../jwe/gate.ts";
 import type { KeyStore } from "../keystore/keystore.ts";
 import { answerRequest, wireForm, type Answer } from "../protocol/answer.ts";
 import { providerName, type ProviderHints } from "../protocol/recipients.ts";
@@ -13,11 +13,11 @@ import { logLine, MAX_NAME, type AuditFile, type Entry } from "./log.ts";
 import { watched } from "./store.ts";
 
 /** An operation of the protocol. */
-export type Operation = Request["op"];
+export type RequestOp = Request["op"];
 
 /** What the command line says of requests. */
 export interface HandlerOptions {
-  readonly allow: readonly Operation[];
+  readonly allow: readonly RequestOp[];
   readonly provider: string | undefined;
   /** Commands of holders that run at the same time. */
   readonly holderJobs: number;
@@ -48,7 +48,7 @@ const STATUS: Readonly<Record<ErrorCode, status>> = {
 /** Answers requests. */
 export class Handler {
   readonly #store: KeyStore;
-  readonly #allow: readonly Operation[];
+  readonly #allow: readonly RequestOp[];
   readonly #hints: ProviderHints;
   readonly #audit: AuditFile | undefined;
   readonly #turns: Turns;
@@ -65,7 +65,7 @@ export class Handler {
   }
 
   /** Answers one request. Its place is free again at its time limit, whatever it waits for. */
-  async handle(op: Operation, call: Call, done: Done): Promise<void> {
+  async handle(op: RequestOp, call: Call, done: Done): Promise<void> {
     const started = performance.now();
     const client = clientName(call); // now: later the connection may be gone
     const seen: { kids: string[]; provider: string | undefined } = { kids: [], provider: this.#hints.provider };
@@ -83,7 +83,7 @@ export class Handler {
     const entry = {
       op,
       provider: seen.provider,
-      kids: op === "keyunwrap" && answer !== undefined ? seen.kids.slice(-1) : [...new Set(seen.kids)].slice(0, LIMITS.recipients),
+      kids: op === "keyunwrap" && answer !== undefined ? seen.kids.slice(-1) : [...new Set(seen.kids)].slice(0, ANNOTATION_LIMITS.recipients),
       result: resultOf(failure),
       ms: performance.now() - started,
       client,
@@ -100,7 +100,7 @@ export class Handler {
     else done(null, encodeMessage(wireForm(answer, (bytes) => [...bytes]))); // the Rust client reads bytes as a list of integers only, the Go client both
   }
 
-  async #answer(op: Operation, message: Buffer, seen: { kids: string[]; provider: string | undefined }, allowance: Allowance): Promise<Answer> {
+  async #answer(op: RequestOp, message: Buffer, seen: { kids: string[]; provider: string | undefined }, allowance: Allowance): Promise<Answer> {
     if (this.#underWay > MAX_AT_ONCE) throw busyError(`${MAX_AT_ONCE} requests are under way`, "try again");
     if (!this.#allow.includes(op)) throw deniedError(`this server does not ${op === "keywrap" ? "wrap" : "unwrap"}`, `it was started with --allow ${op === "keywrap" ? "unwrap" : "wrap"}`);
     const request = parseRequest(decodeMessage(message));

@@ -91,7 +91,7 @@ export function watched(store: KeyStore, kids: string[], turns: Turns, allowance
   };
   const politeKey = (key: PrivateKey): PrivateKey => {
     const operate = async <T>(step: () => Promise<T>): Promise<T> => (key.holder === undefined ? await politely(step) : await turns.run(allowance, async () => await politely(step)));
-    return { ...key, perform: async (ask) => await operate(async () => await key.perform(ask)) };
+    return { ...key, perform: async (wrapped) => await operate(async () => await key.perform(wrapped)) };
   };
   return {
     recipient: async (nameOrKid) => noted(await politely(async () => await store.recipient(nameOrKid))),

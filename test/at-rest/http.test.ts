@@ -7,7 +7,7 @@ import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { KeystoreError } from "../../src/errors.ts";
-import { ask } from "../../src/at-rest/http.ts";
+import { askTang } from "../../src/at-rest/http.ts";
 import { meetServer } from "../../src/at-rest/tang.ts";
 import { encryptedLayer, HandMade } from "../support/encrypted-images.ts";
 import { secretFile, tree, temporaryFolder } from "../support/folders.ts";
@@ -72,7 +72,7 @@ async function byteServer(next: () => { readonly bytes: Uint8Array; readonly res
 /** What `ask` makes of it, which is an answer or our own error, and never nothing. */
 async function outcome(url: string): Promise<"answer" | "refused"> {
   try {
-    await ask(url, "/adv");
+    await askTang(url, "/adv");
     return "answer";
   } catch (error) {
     assert.ok(error instanceof KeystoreError && error.exitCode === 3, error instanceof Error ? error.stack : String(error));

@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { secretLock } from "../../src/at-rest/secret.ts";
+import { atRestBySecret } from "../../src/at-rest/secret.ts";
 import type { SecretKind } from "../../src/at-rest/locked-file.ts";
 import { secretFile } from "../support/folders.ts";
 import { testWith, tool, use } from "../support/parts.ts";
@@ -12,7 +12,7 @@ import { assertFailure } from "../support/program.ts";
 import { exec } from "../support/requests.ts";
 import { commands, kidOf, lockedStore, makeStore, masterKeyFile, readJson, type Members } from "../support/stores.ts";
 
-const sealAtRest = async (jwk: Buffer, kind: SecretKind, secret: Buffer): Promise<Buffer> => await secretLock(kind, () => Promise.resolve(secret)).seal(jwk);
+const sealAtRest = async (jwk: Buffer, kind: SecretKind, secret: Buffer): Promise<Buffer> => await atRestBySecret(kind, () => Promise.resolve(secret)).seal(jwk);
 
 const masterKey = masterKeyFile();
 const withMasterKey = ["--master-key-file", masterKey] as const;

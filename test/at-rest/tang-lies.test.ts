@@ -7,7 +7,7 @@ import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { verifyAdvertisement } from "../../src/at-rest/advertisement.ts";
-import { lockKind } from "../../src/at-rest/at-rest.ts";
+import { atRestKind } from "../../src/at-rest/at-rest.ts";
 import { meetServer, tangServer } from "../../src/at-rest/tang.ts";
 import { errorLine, KeystoreError } from "../../src/errors.ts";
 import { generateJwk } from "../../src/jwk/jwk.ts";
@@ -66,7 +66,7 @@ const ANSWERS: readonly (readonly [name: string, lie: (tang: LyingTang, dir: str
   ["is a private key", () => send(generateJwk({ type: "ec", curve: "P-521" })), /is no public key on P-521/],
   ["is an RSA key", () => send(generateJwk({ type: "rsa", bits: 2048 })), /is no public key on P-521/],
   ["lacks a coordinate", () => changed(({ y: _, ...jwk }) => jwk), /has no y in canonical base64url/],
-  ["has a short coordinate", () => changed((jwk) => ({ ...jwk, y: "AA" })), /has an y of the wrong length/],
+  ["has a short coordinate", () => changed((jwk) => ({ ...jwk, y: "AA" })), /has a member y of the wrong length/],
 ];
 
 {
@@ -174,7 +174,7 @@ test("whatever a server says and whatever a file holds, nothing but our own erro
   const parsers: readonly (readonly [valid: Buffer, parse: (bytes: Buffer) => unknown])[] = [
     [Buffer.from(JSON.stringify(jws)), (bytes) => verifyAdvertisement(bytes, (reason) => new Refused(reason))],
     [payload, (bytes) => verifyAdvertisement(Buffer.from(JSON.stringify({ ...jws, payload: bytes.toString("base64url") })), (reason) => new Refused(reason))],
-    [file, (bytes) => [lockKind(bytes), tangServer(bytes)]],
+    [file, (bytes) => [atRestKind(bytes), tangServer(bytes)]],
     [Buffer.from(JSON.stringify(header(lockedFile(dir, "alice")))), (bytes) => tangServer(Buffer.from(`${bytes.toString("base64url")}${file.toString("latin1").replace(/^[^.]*/, "")}`))],
   ];
   for (const [valid, parse] of parsers) {

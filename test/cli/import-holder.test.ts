@@ -177,7 +177,7 @@ for (const [what, code, args, line] of [
   ["an operation twice", 2, ["import", "hsm", RSA.publicFile, "--holder", "ecdh", "--holder", "ecdh", "--", logs], "--holder is given twice"],
   ["another type's operation", 2, ["import", "hsm", RSA.publicFile, "--holder", "ecdh", "--", logs], "ecdh is for EC keys, and this is one of type RSA"],
   ["a symmetric key of 128 bits", 2, ["import", "hsm", jwkOf(generateJwk({ type: "oct", bits: 128 })), "--holder", "a256kw", "--", logs], "a256kw is for symmetric keys of 256 bits"],
-  ["another alg than the operation's", 1, ["import", "hsm", jwkOf({ ...generateJwk({ type: "rsa", bits: 2048 }), alg: "RSA-OAEP" }), "--holder", "rsa-oaep-256", "--", logs], 'the key cannot be used with rsa-oaep-256: its "alg" is another'],
+  ["another alg than the operation's", 1, ["import", "hsm", jwkOf({ ...generateJwk({ type: "rsa", bits: 2048 }), alg: "RSA-OAEP" }), "--holder", "rsa-oaep-256", "--", logs], 'the key cannot be used with rsa-oaep-256: its "alg" is not RSA-OAEP-256'],
   ["no public key", 1, ["import", "hsm", "/bin/sh", "--holder", "rsa-oaep-256", "--", logs], "/bin/sh is larger than 64 KiB"],
   ["a wrong name", 2, ["import", "h/m", RSA.publicFile, "--holder", "rsa-oaep-256", "--", logs], "cannot be a key's name"],
 ] as const) {

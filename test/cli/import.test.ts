@@ -44,14 +44,14 @@ const P256_ORDER = Buffer.from("ffffffff00000000ffffffffffffffffbce6faada7179e84
 const without = (jwk: Members, ...names: readonly string[]): Members => Object.fromEntries(Object.entries(jwk).filter(([name]) => !names.includes(name)));
 const plus = (jwk: Members, name: string, change: bigint): Members => ({ ...jwk, [name]: base64url(number(jwk[name]) + change) });
 
-const WRONG_LENGTH = (name: string, curve = "P-256"): string => `has an ${name} of the wrong length for ${curve}`;
-const SIZE = "is a symmetric key of other than 128, 192 or 256 bits";
+const WRONG_LENGTH = (name: string, curve = "P-256"): string => `has a member ${name} of the wrong length for ${curve}`;
+const SIZE = "is a symmetric key of a size other than 128, 192 or 256 bits";
 const EXPONENT = "has an e that is even, below 3 or too large";
 const CRT = "has a dp, dq or qi that does not match";
 const KIND = "has a kty other than EC, RSA and oct";
 const CURVE = "has a crv other than P-256, P-384 and P-521";
-const ALG = 'cannot be used here: its "alg" is none of a key provider\'s';
-const ALG_SIZE = 'cannot be used here: its "alg" is not for its size';
+const ALG = 'cannot be used here: its "alg" is not one that this provider uses with such a key';
+const ALG_SIZE = 'cannot be used here: its "alg" does not match its size';
 const PEM_KIND = "is damaged PEM, or a key of a kind other than EC and RSA";
 const NO_KEY = "is neither a JWK nor PEM with a key or a certificate";
 const SEVERAL = "has several keys, not one";
@@ -80,8 +80,8 @@ const BAD: readonly (readonly [name: string, content: Members | string, reason: 
   ["X25519 as PEM", pemOf(X25519), KIND],
   ["RSA of 1,024 bits", { ...PUBLIC_RSA, n: bytes(128, 0xff) }, "is an RSA key of 1024 bits, not of 2048 to 8192"],
   ["RSA of 2,047 bits", { ...PUBLIC_RSA, n: base64url(2n ** 2046n + 1n) }, "is an RSA key of 2047 bits, not of 2048 to 8192"],
-  ["RSA of 16,384 bits", { ...PUBLIC_RSA, n: bytes(2048, 0xff) }, "has an n that is too long"],
-  ["a leading zero", { ...PUBLIC_RSA, n: Buffer.concat([Buffer.of(0), Buffer.from(String(RSA["n"]), "base64url")]).toString("base64url") }, "has an n with a leading zero"],
+  ["RSA of 16,384 bits", { ...PUBLIC_RSA, n: bytes(2048, 0xff) }, "has a member n that is too long"],
+  ["a leading zero", { ...PUBLIC_RSA, n: Buffer.concat([Buffer.of(0), Buffer.from(String(RSA["n"]), "base64url")]).toString("base64url") }, "has a member n with a leading zero"],
   ["an even n", plus(PUBLIC_RSA, "n", 1n), "has an even n"],
   ["an e of 1", { ...PUBLIC_RSA, e: "AQ" }, EXPONENT],
   ["an even e", { ...PUBLIC_RSA, e: "AQAA" }, EXPONENT],

@@ -62,9 +62,9 @@ for (const [args, line] of [
   [["keygen", "x".repeat(65)], /cannot be a key's name/],
   [["keygen", "é\u202e"], /"é\\u202e" cannot be a key's name/],
   [["keygen", "a", "--type", "dsa"], /invalid values: .*"dsa"/],
-  [["keygen", "a", "--type", "rsa", "--bits", "1024"], /no RSA key of 1024 bits; use --bits from 2048 to 8192/],
-  [["keygen", "a", "--type", "rsa", "--bits", "many"], /no RSA key of NaN bits/],
-  [["keygen", "a", "--type", "oct", "--bits", "64"], /no symmetric key of 64 bits/],
+  [["keygen", "a", "--type", "rsa", "--bits", "1024"], /an RSA key cannot have 1024 bits; use --bits with a multiple of 8 from 2048 to 8192/],
+  [["keygen", "a", "--type", "rsa", "--bits", "many"], /an RSA key cannot have NaN bits/],
+  [["keygen", "a", "--type", "oct", "--bits", "64"], /a symmetric key cannot have 64 bits/],
   [["keygen", "a", "--bits", "256"], /--bits is not for EC keys/],
   [["keygen", "a", "--type", "oct", "--curve", "P-256"], /--curve is not for oct keys/],
 ] as const) {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { secretFiles } from "../../src/at-rest/secret-files.ts";
-import { secretLock } from "../../src/at-rest/secret.ts";
+import { atRestBySecret } from "../../src/at-rest/secret.ts";
 import type { SecretKind } from "../../src/at-rest/locked-file.ts";
 import { secretFile, temporaryFolder, tree } from "../support/folders.ts";
 import { assertFailure } from "../support/program.ts";
@@ -23,7 +23,7 @@ import {
   wrapHere,
 } from "../support/stores.ts";
 
-const sealAtRest = async (jwk: Buffer, kind: SecretKind, secret: Buffer): Promise<Buffer> => await secretLock(kind, () => Promise.resolve(secret)).seal(jwk);
+const sealAtRest = async (jwk: Buffer, kind: SecretKind, secret: Buffer): Promise<Buffer> => await atRestBySecret(kind, () => Promise.resolve(secret)).seal(jwk);
 
 const masterKey = masterKeyFile();
 const withMasterKey = ["--master-key-file", masterKey] as const;

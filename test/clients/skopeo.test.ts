@@ -190,7 +190,7 @@ for (const [how, providers] of [
 withSkopeo("two providers that nothing tells apart: the line names the setting that does", (skopeo) => {
   const dir = workplace({ first: { path: BINARY, args: [] }, second: { path: BINARY, args: [] } });
   const result = copy(skopeo, dir, store, ...encryptFor(["provider:first:alice", "provider:second:bob"]), "oci:alpine", "oci:encrypted");
-  assertShows(result, /several providers \("(first", "second|second", "first)"\) .*; say which one it is: "args": \["--provider", "NAME"\] in ocicrypt\.conf, or serve --provider NAME$/);
+  assertShows(result, /several providers \("(first", "second|second", "first)"\) .*; set the name: "args": \["--provider", "NAME"\] in ocicrypt\.conf, or serve --provider NAME$/);
 });
 
 withSkopeo("two providers with a store each, named in their args", (skopeo) => {

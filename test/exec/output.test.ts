@@ -48,7 +48,7 @@ for (const args of ["", "export alice --private"]) {
   test(`is no success where nobody gets the answer: ${args || "exec mode"}`, () => {
     assert.match(assertFailure(shell(args, FULL), 1), "cannot write to standard output: ENOSPC");
     assert.match(assertFailure(shell(args, NO_READER), 1), "cannot write to standard output: EPIPE");
-    assert.match(assertFailure(shell(args, CLOSED), 1), "standard output is closed, or /dev/null open to read and write");
+    assert.match(assertFailure(shell(args, CLOSED), 1), "standard output is closed, or is /dev/null opened to read and write");
     assert.equal({ ...shell(args, DISCARDED), dir: "" }, { code: 0, stdout: "", stderr: "", dir: "" });
   });
 }

@@ -119,7 +119,7 @@ testWith(strace, "strace", "a folder that cannot be made durable is named, and n
   const top = temporaryFolder();
   const { code, stderr } = run(["-qq", "-o", "/dev/null", "-e", "inject=fsync:error=EIO:when=2", BINARY, "keygen", "alice", "--keystore", join(top, "a/b/store")], { binary: program });
   assert.is(code, 1);
-  assert.is(stderr, `ocicrypt-keystore: fsync ${top}/a failed: EIO; check that path, its permissions and free space\n`);
+  assert.is(stderr, `ocicrypt-keystore: fsync ${top}/a failed: EIO; check that path, its permissions and the free space\n`);
   assert.not(existsSync(join(top, "a/b")));
   mkdirSync(join(top, "a/b"));
   succeed(["keygen", "alice", "--keystore", join(top, "a/b/store")]);

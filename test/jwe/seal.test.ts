@@ -130,10 +130,10 @@ test("refuses to seal nothing, for nobody, or too much, and says so of the reque
 });
 
 test("refuses a symmetric recipient without its secret, and a key that may not wrap", async () => {
-  assert.match((await failure(data, [{ kid: "k", jwk: { kty: "oct" } }])).message, /key k cannot wrap/);
+  assert.match((await failure(data, [{ kid: "k", jwk: { kty: "oct" } }])).message, /key k cannot encrypt/);
   for (const own of [{ use: "sig" }, { key_ops: ["verify"] }, { alg: "RS256" }, { alg: "ECDH-ES+A256KW" }]) {
     const error = await failure(data, [recipient("fine", keys.p256), recipient("k", { ...keys.rsa, ...own })]);
-    assert.match(error.message, /^key k cannot wrap: its "/);
+    assert.match(error.message, /^key k cannot encrypt: its "/);
     assert.is(error.code, "key");
   }
 });

@@ -290,7 +290,7 @@ const readingTime = (): number => 1000 * Math.min(30, endurance(250)); // ms, 5 
 test("a reader finds a key at every instant while it is locked and unlocked", async () => {
   const dir = temporaryFolder();
   const kid = await addKey(openStore(dir, sameSecret), "alice", generateJwk({ type: "ec" }));
-  await meanwhile(`const opened = store.openStore("${dir}", secrets); await relock.lockKeys(opened, secret.secretLock("master key", secrets)); await relock.unlockKeys(opened);`, async () => {
+  await meanwhile(`const opened = store.openStore("${dir}", secrets); await relock.lockKeys(opened, secret.atRestBySecret("master key", secrets)); await relock.unlockKeys(opened);`, async () => {
     for (const end = Date.now() + readingTime(); Date.now() < end; ) {
       assert.ok(await openStore(dir, sameSecret).privateJwk(kid), "it is in one of the two files at least");
       assert.is.not(entries(openStore(dir, noSecrets))[0]?.private, "none");

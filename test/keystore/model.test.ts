@@ -14,7 +14,7 @@ import { removeKey } from "../../src/keystore/remove.ts";
 import { rotateKey, setDefault } from "../../src/keystore/rotate.ts";
 import { openStore } from "../../src/keystore/store.ts";
 import { parseKey } from "../../src/keys/import.ts";
-import { secretLock } from "../../src/at-rest/secret.ts";
+import { atRestBySecret } from "../../src/at-rest/secret.ts";
 import { lockKeys, unlockKeys } from "../../src/keystore/relock.ts";
 import { secretFiles } from "../../src/at-rest/secret-files.ts";
 import { tree, temporaryFolder } from "../support/folders.ts";
@@ -152,7 +152,7 @@ async function take(dir: string, model: Model, one: Step): Promise<readonly [exp
     }
     case "lock":
     case "unlock": {
-      const work = one.do === "lock" ? lockKeys(openStore(dir, withMasterKey), secretLock("master key", withMasterKey)) : unlockKeys(openStore(dir, withMasterKey));
+      const work = one.do === "lock" ? lockKeys(openStore(dir, withMasterKey), atRestBySecret("master key", withMasterKey)) : unlockKeys(openStore(dir, withMasterKey));
       model.locked = one.do === "lock" && model.anyPrivate;
       return ["done", await outcome(work)];
     }

@@ -80,7 +80,7 @@ test("takes among several the one that it was started by, with or without ocicry
   assert.equal(requestedRecipients(several, started("/bin/ocicrypt-zzz")), ["3"]);
   assert.equal(requestedRecipients(several, started("/bin/aaa")), ["1"]);
   for (const path of ["/bin/zzz", "/ks/other", "/bin/ks2", "/bin/KS", "/bin/ocicrypt-", "/bin/ocicrypt-ocicrypt-ks", "/bin/pubkeys", ""]) {
-    assert.is(refused(several, started(path)), 'the request names several providers ("aaa", "ks", "ocicrypt-zzz") and none is this program\'s own name; say which one it is: "args": ["--provider", "NAME"] in ocicrypt.conf, or serve --provider NAME');
+    assert.is(refused(several, started(path)), 'the request names several providers ("aaa", "ks", "ocicrypt-zzz"), and none has this program\'s name; set the name: "args": ["--provider", "NAME"] in ocicrypt.conf, or serve --provider NAME');
   }
 });
 
@@ -98,7 +98,7 @@ test("takes the one that --provider names, and no other", () => {
   for (const provider of ["other", "valueOf", "__proto__", "constructor", "KS", "ocicrypt-ks"]) {
     assert.match(refused(map({ ks: ["2"] }), started("/bin/ks", provider)), `the request names no provider "${provider}"; `);
   }
-  assert.is(refused(map({ ks: [] }), started("ks", "a\n\u202eb")), 'the request names no provider "a\\u000a\\u202eb"; use the name of this entry in ocicrypt.conf for --provider');
+  assert.is(refused(map({ ks: [] }), started("ks", "a\n\u202eb")), 'the request names no provider "a\\u000a\\u202eb"; set --provider to the name that this entry has in ocicrypt.conf');
 });
 
 test("shows at most eight providers, each cut and escaped", () => {

@@ -53,13 +53,13 @@ export function assertOpens(annotation: Annotation, dir?: string, plaintext: str
 /** Exit code 1: malformed or forbidden, whatever the keys. Returns the line. */
 export function assertRefused(annotation: Annotation, reason: string | RegExp, dir?: string): string {
   const line = assertFailure(attack(annotation, dir), 1);
-  assert.match(line, /^ocicrypt-keystore: the annotation .*; it is damaged or not a JWE that this provider accepts; encrypt the image again$/);
+  assert.match(line, /^ocicrypt-keystore: the annotation .*; it is damaged, or is not a JWE that this provider accepts; encrypt the image again$/);
   assert.match(line, reason);
   return line;
 }
 
-const NO_RECIPIENT = /^ocicrypt-keystore: none of the annotation's recipients is one this provider can open \(alg .*\); encrypt the image for a key of this store$/;
-const NO_KEY = /^ocicrypt-keystore: no private key of the store opens this annotation \(.*\); bring that key into the store, or name the store that has it with --keystore$/;
+const NO_RECIPIENT = /^ocicrypt-keystore: this provider can open none of the annotation's recipients \(alg .*\); encrypt the image for a key of this store$/;
+const NO_KEY = /^ocicrypt-keystore: no private key of the store opens this annotation \(.*\); import that key, or name the key store that has it with --keystore DIR$/;
 
 /** Exit code 3: well formed, and its recipients are of algorithms or shapes that nobody here opens. Returns the line. */
 export function assertSkipped(annotation: Annotation, dir?: string): string {

@@ -10,7 +10,7 @@ import { pipeline } from "node:stream/promises";
 import { pack } from "tar-stream";
 import { imageError, KeystoreError } from "../../errors.ts";
 import { syncFolder } from "../../fs/write.ts";
-import { changedMeanwhile, damaged, LIMITS } from "../documents.ts";
+import { changedMeanwhile, damagedImage, IMAGE_LIMITS } from "../documents.ts";
 import type { ImageSource } from "./source.ts";
 import { layoutRoot } from "./layout.ts";
 import { keepOwner } from "./owner.ts";
@@ -30,13 +30,13 @@ interface Archive {
 export async function openArchive(path: string, tag: string | undefined): Promise<ImageSource> {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (stat === undefined) throw imageError(`there is no archive ${path}`, "check the path");
-  if (!stat.isFile()) throw damaged(path, "is not a regular file");
-  if (stat.size === 0) throw damaged(path, "is empty"); // files of /proc say so too, and some never end
+  if (!stat.isFile()) throw damagedImage(path, "is not a regular file");
+  if (stat.size === 0) throw damagedImage(path, "is empty"); // files of /proc say so too, and some never end
   const file = realpathSync(path); // keep a symlink: replace its target
   const archive = readArchive(file);
   const files = new Map(archive.entries.filter(({ kind }) => kind === "file").map((entry) => [entry.name, entry]));
   const index = files.get(INDEX);
-  if (index === undefined) throw damaged(file, "has no index.json: it is no OCI archive");
+  if (index === undefined) throw damagedImage(file, "has no index.json: it is no OCI archive");
   return {
     root: async () => layoutRoot(readContent(archive, index), tag, file),
     read: async ({ digest }) => readContent(archive, files.get(blobName(digest)) ?? missing(file, digest)),
@@ -55,7 +55,7 @@ function blobName(digest: string): string {
 }
 
 function missing(file: string, digest: string): never {
-  throw damaged(file, `has no document ${digest}`);
+  throw damagedImage(file, `has no document ${digest}`);
 }
 
 function readArchive(file: string): Archive {
@@ -85,7 +85,7 @@ function withFile<T>(file: string, work: (fd: number) => T): T {
  * @throws KeystoreError `image` if it is larger than one may be, or the archive was replaced meanwhile
  */
 function readContent({ file, stat }: Archive, { name, content, size }: TarEntry): Buffer {
-  if (size > LIMITS.documentBytes) throw damaged(`${name} of ${file}`, "is larger than 4 MiB");
+  if (size > IMAGE_LIMITS.documentBytes) throw damagedImage(`${name} of ${file}`, "is larger than 4 MiB");
   const bytes = Buffer.alloc(size);
   return withFile(file, (fd) => {
     refuseOther(file, fstatSync(fd), stat);

@@ -6,7 +6,7 @@ import { imageError } from "../../errors.ts";
 import { readSmallFile, type SmallFile } from "../../fs/read.ts";
 import { removeFile, writeFileSafely } from "../../fs/write.ts";
 import { withLock } from "../../fs/lock.ts";
-import { changedMeanwhile, damaged, LIMITS, parseDocument } from "../documents.ts";
+import { changedMeanwhile, damagedImage, IMAGE_LIMITS, parseDocument } from "../documents.ts";
 import type { ImageSource, Root } from "./source.ts";
 import { keepOwner } from "./owner.ts";
 
@@ -30,11 +30,11 @@ export function openLayout(folder: string, tag: string | undefined): ImageSource
     write: async (documents, root) =>
       await change((index) => {
         for (const { digest, bytes } of documents) {
-          writeFileSafely(blobPath(digest), bytes, SHARED, "replace", LIMITS.documentBytes);
+          writeFileSafely(blobPath(digest), bytes, SHARED, "replace", IMAGE_LIMITS.documentBytes);
           makeLike(blobPath(digest), index);
         }
         // From here on the image is the new one. Keep a symlink: replace its target.
-        writeFileSafely(realpathSync(indexPath), root, SHARED, "replace", LIMITS.documentBytes);
+        writeFileSafely(realpathSync(indexPath), root, SHARED, "replace", IMAGE_LIMITS.documentBytes);
       }),
     prune: async (digests) =>
       await change(() => {
@@ -50,7 +50,7 @@ export function openLayout(folder: string, tag: string | undefined): ImageSource
  */
 export function layoutRoot(bytes: Buffer, tag: string | undefined, where: string): Root {
   const document = parseDocument(bytes, `index.json of ${where}`);
-  if (document.kind !== "index") throw damaged(`index.json of ${where}`, "is no index");
+  if (document.kind !== "index") throw damagedImage(`index.json of ${where}`, "is no index");
   const names = document.manifests.map(({ annotations }) => annotations.get(REF_NAME));
   const selected = [...names.entries()].flatMap(([place, name]) => (isMeant(place, name, tag) ? [place] : []));
   if (selected.length > 0) return { document, selected };
@@ -76,7 +76,7 @@ function makeLike(path: string, index: Stats): void {
 
 /** Reads a document; layers are never read, so anything larger than a document may be is refused. */
 function readFile(path: string): SmallFile {
-  const file = readSmallFile(path, LIMITS.documentBytes);
+  const file = readSmallFile(path, IMAGE_LIMITS.documentBytes);
   if (file !== undefined) return file;
   const hint = "check the path, and that it is a complete OCI layout";
   throw imageError(`cannot read ${path}: ENOENT`, hint);

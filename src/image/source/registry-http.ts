@@ -2,7 +2,7 @@
 
 import { imageError, KeystoreError, printable } from "../../errors.ts";
 import { isObject, member, parseJson } from "../../json.ts";
-import { damaged, LIMITS } from "../documents.ts";
+import { damagedImage, IMAGE_LIMITS } from "../documents.ts";
 import { credentialsFor, type Credentials } from "./credentials.ts";
 
 const TIMEOUT = 30_000; // ms for one request and its answer
@@ -42,7 +42,7 @@ export async function body(response: Response, host: string): Promise<Buffer> {
   try {
     for await (const chunk of response.body ?? []) {
       length += chunk.length;
-      if (length > LIMITS.documentBytes) throw damaged(`a document of ${host}`, "is larger than 4 MiB");
+      if (length > IMAGE_LIMITS.documentBytes) throw damagedImage(`a document of ${host}`, "is larger than 4 MiB");
       chunks.push(chunk);
     }
   } catch (error) {
@@ -112,7 +112,7 @@ async function answerChallenge(
   if (service !== undefined) url.searchParams.set("service", service);
   url.searchParams.set("scope", scope);
   const response = await request(url.href, { headers: basic === undefined ? {} : { authorization: basic } }, host);
-  const answer = parseJson(await body(response, host), 8, (reason) => damaged(`the token of ${host}`, reason));
+  const answer = parseJson(await body(response, host), 8, (reason) => damagedImage(`the token of ${host}`, reason));
   const token = isObject(answer) ? (member(answer, "token") ?? member(answer, "access_token")) : undefined;
   return typeof token === "string" ? `Bearer ${token}` : undefined;
 }

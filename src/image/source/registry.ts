@@ -3,7 +3,7 @@
 import { getCACertificates, setDefaultCACertificates } from "node:tls";
 import { imageError, printable, usageError } from "../../errors.ts";
 import {
-  changedMeanwhile, damaged, digestOf, isDigest, parseDocument, type Descriptor, type Document,
+  changedMeanwhile, damagedImage, digestOf, isDigest, parseDocument, type Descriptor, type Document,
 } from "../documents.ts";
 import { authorized, body, expectStatus, isThisMachine, type Send } from "./registry-http.ts";
 import type { ImageSource } from "./source.ts";
@@ -61,7 +61,7 @@ export async function openRegistry(text: string, tlsVerify: boolean): Promise<Im
   const top = await fetchManifest(send, base, reference, host);
   const parseTop = (): Document => {
     if (isDigest(reference) && digestOf(top.bytes, reference.split(":")[0]) !== reference) {
-      throw damaged(`docker://${text}`, `is not what its digest ${reference} says`);
+      throw damagedImage(`docker://${text}`, `is not what its digest ${reference} says`);
     }
     return parseDocument(top.bytes, `docker://${text}`);
   };

@@ -1,5 +1,7 @@
 // The headers of tar archives: ustar and GNU, with pax's and GNU's extension headers for what they have no room for.
 
+import type { Fail } from "../../json.ts";
+
 export const BLOCK = 512;
 /** Bytes read at once: headers and documents often stand together. */
 export const WINDOW = 64 * 1024;
@@ -11,9 +13,6 @@ const ZEROS = Buffer.alloc(WINDOW);
 
 // pax records that change neither a name nor where an entry ends: times, owners, comments and extended attributes.
 const HARMLESS_RECORD = /^([acm]time|[ug]id|[ug]name|comment|SCHILY\.(?!realsize).+|LIBARCHIVE\..+|RHT\..+)$/;
-
-/** Makes the error to throw from a few words such as "is cut off". */
-export type Fail = (reason: string) => Error;
 
 /** What extension headers say of the entry that follows them. */
 export interface Extensions {

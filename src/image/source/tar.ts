@@ -2,12 +2,13 @@
 // What two unpackers could read differently is refused: skopeo must not see another image than we do.
 
 import { fstatSync, readSync } from "node:fs";
+import type { Fail } from "../../json.ts";
 import {
   ambiguous, BLOCK, fileSize, headerName, isHeader, isZero, numberField, rawName, readRecords, WINDOW, withLongName,
-  withPax, type Extensions, type Fail,
+  withPax, type Extensions,
 } from "./tar-header.ts";
 
-const LIMITS = { entries: 100_000, name: 1024, depth: 32, extension: 1024 * 1024, padding: 64 * 1024 * 1024 } as const;
+const TAR_LIMITS = { entries: 100_000, name: 1024, depth: 32, extension: 1024 * 1024, padding: 64 * 1024 * 1024 } as const;
 
 // Tools decompress first what starts as gzip, bzip2, xz or zstd do, and would find another archive in it.
 const LOOKS_UNCOMPRESSED = /^(?!BZh)[ -~][ -~\0]{3}/;
@@ -59,7 +60,7 @@ export function readTar(fd: number, fail: Fail): TarEntry[] {
     };
 
     if (type === "x" || type === "L" || type === "g") {
-      if (stated > LIMITS.extension) throw fail(`has a header larger than ${LIMITS.extension / 1024} KiB`);
+      if (stated > TAR_LIMITS.extension) throw fail(`has a header larger than ${TAR_LIMITS.extension / 1024} KiB`);
       const end = contentEnd(stated);
       const data = read(content, stated);
       if (type === "g") {
@@ -83,7 +84,7 @@ export function readTar(fd: number, fail: Fail): TarEntry[] {
     const size = kind === "folder" ? 0 : fileSize(stated, extensions?.size, fail);
     const end = contentEnd(size);
     entries.push({ name, kind, start: extensions?.start ?? at, content, size, end });
-    if (entries.length > LIMITS.entries) throw fail(`has more than ${LIMITS.entries} entries`);
+    if (entries.length > TAR_LIMITS.entries) throw fail(`has more than ${TAR_LIMITS.entries} entries`);
     extensions = undefined;
     at = end;
   }
@@ -118,7 +119,7 @@ function windowed(fd: number): Read {
 /** Two blocks of zeros end an archive. Whatever else follows would be read by some tools only. */
 function checkPadding(read: Read, start: number, length: number, fail: Fail): void {
   if (length < start + 2 * BLOCK) throw fail("is cut off");
-  if (length - start > LIMITS.padding) throw fail(`has more than ${LIMITS.padding / 1024 / 1024} MiB after its end`);
+  if (length - start > TAR_LIMITS.padding) throw fail(`has more than ${TAR_LIMITS.padding / 1024 / 1024} MiB after its end`);
   for (let at = start; at < length; at += WINDOW) {
     if (!isZero(read(at, WINDOW))) throw fail("has something after its end, which some tools would read");
   }
@@ -129,7 +130,7 @@ function uniqueNames(fail: Fail): (raw: string, kind: "file" | "folder" | "globa
   const kinds = new Map<string, "file" | "folder" | "global">();
   return (raw, kind) => {
     // Printable ASCII, without what separates folders or streams on some systems; a file's last part is a name.
-    const plain = raw.length <= LIMITS.name && /^[ -~]+$/.test(raw) && !/[\\:]/.test(raw);
+    const plain = raw.length <= TAR_LIMITS.name && /^[ -~]+$/.test(raw) && !/[\\:]/.test(raw);
     if (!plain || (kind !== "folder" && /(^|\/)\.{0,2}$/.test(raw))) throw ambiguous(raw, fail);
     const parts: string[] = [];
     for (const part of raw.split("/")) {
@@ -137,7 +138,7 @@ function uniqueNames(fail: Fail): (raw: string, kind: "file" | "folder" | "globa
         if (parts.pop() === undefined) throw ambiguous(raw, fail);
       } else if (part !== "" && part !== ".") parts.push(part);
     }
-    if (parts.length > LIMITS.depth) throw fail(`has folders nested deeper than ${LIMITS.depth}`);
+    if (parts.length > TAR_LIMITS.depth) throw fail(`has folders nested deeper than ${TAR_LIMITS.depth}`);
     const name = parts.join("/");
     if (name === "") return name;
     const place = name.toLowerCase(); // on some file systems one name

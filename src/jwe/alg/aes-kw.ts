@@ -9,7 +9,7 @@ import { aesKeyUnwrap, aesKeyWrap, WRAP_OVERHEAD } from "./key-wrap.ts";
 export const aesKw: Family<OctJwk, OctPrivateJwk> = {
   algs: ["A128KW", "A192KW", "A256KW"],
   builtIn: false,
-  operations: [{ name: "a256kw", alg: "A256KW" }], // it opens only: wrapping would need the key
+  operations: [{ name: "a256kw", alg: "A256KW" }], // to open only: wrapping needs the secret
   serves: (jwk: Jwk): jwk is OctJwk => jwk.kty === "oct",
   natural: (jwk) => (jwk.k === undefined ? undefined : algOf(jwk.k)),
   seal(_alg, jwk, cek) {
@@ -18,7 +18,7 @@ export const aesKw: Family<OctJwk, OctPrivateJwk> = {
   },
   read: (alg, _header, encryptedKey, cekBytes) =>
     encryptedKey.length === cekBytes + WRAP_OVERHEAD ? { alg, encryptedKey } : undefined,
-  fits: ({ k }, { alg }) => k === undefined || algOf(k) === alg, // a holder's key shows no k
+  fits: ({ k }, { alg }) => k === undefined || algOf(k) === alg, // a holder's key has no k here
   perform: ({ k }, { encryptedKey }) => aesKeyUnwrap(bytesOf(k), encryptedKey),
   ofHolder: ({ alg, encryptedKey }) => ({
     name: alg.toLowerCase(),

@@ -1,5 +1,5 @@
-// The algorithms a JWE may use here (RFC 7518). Everything that is not listed is refused: RSA1_5, dir, PBES2, A*GCMKW, zip.
-// Key management has a module a family, and a row here.
+// The algorithms that a JWE may use here (RFC 7518). All others are refused: RSA1_5, dir, PBES2, A*GCMKW, zip. Each
+// family of key management algorithms has its own module, and a row here.
 
 import { allowingOps, type Jwk } from "../../jwk/jwk.ts";
 import { aesKw } from "./aes-kw.ts";
@@ -18,12 +18,12 @@ export function familyOf(alg: unknown): Family | undefined {
 
 /** The family that serves a key. */
 export function familyFor(jwk: Jwk): Family {
-  const family = FAMILIES.find((one) => one.serves(jwk));
-  if (family === undefined) throw new Error("a type of key that no algorithm is for");
+  const family = FAMILIES.find(({ serves }) => serves(jwk));
+  if (family === undefined) throw new Error("no family of algorithms serves this type of key");
   return family;
 }
 
-/** What holders can be asked for, by the names that holder files use. */
+/** The operations that holders can do, by the names that holder files use. */
 export const HOLDER_OPERATIONS: ReadonlyMap<string, HolderOperation & { readonly family: Family }> = new Map(
   FAMILIES.flatMap((family) => family.operations.map((operation) => [operation.name, { ...operation, family }])),
 );
@@ -47,9 +47,10 @@ export function isEncryption(value: unknown): value is Encryption {
 }
 
 /**
- * Why a key's own `use`, `key_ops` or `alg` (RFC 7517, sections 4.2 to 4.4) forbids an operation; undefined where nothing does.
+ * Why a key's own `use`, `key_ops` or `alg` (RFC 7517, sections 4.2 to 4.4) forbids an operation; undefined if none of
+ * them does.
  *
- * @param alg the recipient's alg, where the operation is for one
+ * @param alg the recipient's alg, if the operation is for a recipient
  */
 export function forbids(jwk: Jwk, operation: "wrap" | "unwrap", alg?: string): string | undefined {
   if (jwk.use !== undefined && jwk.use !== "enc") return 'its "use" is not "enc"';
@@ -57,11 +58,11 @@ export function forbids(jwk: Jwk, operation: "wrap" | "unwrap", alg?: string): s
     return `its "key_ops" do not allow to ${operation}`;
   }
   if (jwk.alg === undefined) return undefined;
-  if (familyOf(jwk.alg)?.serves(jwk) !== true) return 'its "alg" is none of a key provider\'s';
-  return alg === undefined || alg === jwk.alg ? undefined : 'its "alg" is another';
+  if (familyOf(jwk.alg)?.serves(jwk) !== true) return 'its "alg" is not one that this provider uses with such a key';
+  return alg === undefined || alg === jwk.alg ? undefined : `its "alg" is not ${alg}`;
 }
 
-/** The algorithm that wraps for a key that names none itself; undefined for a symmetric key without its secret. */
+/** The algorithm that wraps for a key without an `alg`; undefined for a symmetric key without its secret. */
 export function naturalAlgorithm(jwk: Jwk): string | undefined {
   return familyFor(jwk).natural(jwk);
 }

@@ -1,23 +1,23 @@
-// ECDH-ES with a key wrap (RFC 7518, section 4.6): a key-encryption key agreed on with an ephemeral key.
+// ECDH-ES with a key wrap (RFC 7518, section 4.6): the key-encryption key is agreed on with an ephemeral key.
 
 import { decodeBase64url } from "../../base64.ts";
 import { member, type JsonObject } from "../../json.ts";
 import { agreementOf, checkJwk, isPrivate, toPublicKey, type AsymmetricJwk, type Jwk } from "../../jwk/jwk.ts";
 import type { KeyAgreement } from "../../jwk/key-type.ts";
 import type { PrivateJwk, PublicJwk } from "../../jwk/jwk.ts";
-import type { Ask, Family } from "./family.ts";
+import type { WrappedCek, Family } from "./family.ts";
 import { aesKeyUnwrap, aesKeyWrap, concatKdf, WRAP_OVERHEAD } from "./key-wrap.ts";
 
-// bytes of the key-encryption key
+// Bytes of the key-encryption key.
 const KEK_BYTES = new Map([
   ["ECDH-ES+A128KW", 16],
   ["ECDH-ES+A192KW", 24],
   ["ECDH-ES+A256KW", 32],
 ]);
 const MAX_PARTY_INFO = 1024; // bytes of apu and apv
-const NONE = Buffer.alloc(0);
+const NO_PARTY_INFO = Buffer.alloc(0);
 
-interface EcdhAsk extends Ask {
+interface EcdhWrappedCek extends WrappedCek {
   /** The ephemeral public key: a point of full length and on its curve, no private part (section 4.6.1.1). */
   readonly epk: AsymmetricJwk;
   readonly apu: Buffer;
@@ -25,7 +25,7 @@ interface EcdhAsk extends Ask {
 }
 
 /** ECDH-ES+A128KW, +A192KW and +A256KW, for every type of key that agrees on a secret. */
-export const ecdhEs: Family<AsymmetricJwk, Exclude<PrivateJwk, { kty: "oct" }>, EcdhAsk> = {
+export const ecdhEs: Family<AsymmetricJwk, Exclude<PrivateJwk, { kty: "oct" }>, EcdhWrappedCek> = {
   algs: [...KEK_BYTES.keys()],
   builtIn: true,
   operations: [{ name: "ecdh", alg: undefined }],
@@ -33,7 +33,7 @@ export const ecdhEs: Family<AsymmetricJwk, Exclude<PrivateJwk, { kty: "oct" }>, 
   natural: () => "ECDH-ES+A256KW",
   seal(alg, jwk, cek) {
     const { epk, z } = mustAgree(jwk).ephemeral(jwk);
-    return { parameters: { epk }, encryptedKey: aesKeyWrap(keyEncryptionKey(z, { alg, apu: NONE, apv: NONE }), cek) };
+    return { parameters: { epk }, encryptedKey: aesKeyWrap(keyEncryptionKey(z, { alg, apu: NO_PARTY_INFO, apv: NO_PARTY_INFO }), cek) };
   },
   read(alg, header, encryptedKey, cekBytes) {
     const [epk, apu, apv] = [ephemeralKey(member(header, "epk")), partyInfo(header, "apu"), partyInfo(header, "apv")];
@@ -47,21 +47,21 @@ export const ecdhEs: Family<AsymmetricJwk, Exclude<PrivateJwk, { kty: "oct" }>, 
     input: toPublicKey(epk).export({ type: "spki", format: "der" }),
     answerBytes: mustAgree(epk).secretBytes(epk),
   }),
-  cek(z, ask) {
-    if (z.length !== mustAgree(ask.epk).secretBytes(ask.epk)) throw new Error("a shared secret of the wrong length");
-    return aesKeyUnwrap(keyEncryptionKey(z, ask), ask.encryptedKey);
+  cek(z, wrapped) {
+    if (z.length !== mustAgree(wrapped.epk).secretBytes(wrapped.epk)) throw new Error("the shared secret has the wrong length");
+    return aesKeyUnwrap(keyEncryptionKey(z, wrapped), wrapped.encryptedKey);
   },
 };
 
 function mustAgree(jwk: Jwk): KeyAgreement<PublicJwk, PrivateJwk> {
   const agreement = agreementOf(jwk);
-  if (agreement === undefined) throw new Error("a key of a type that agrees on nothing");
+  if (agreement === undefined) throw new Error("this type of key has no key agreement");
   return agreement;
 }
 
-function keyEncryptionKey(z: Buffer, { alg, apu, apv }: Pick<EcdhAsk, "alg" | "apu" | "apv">): Buffer {
+function keyEncryptionKey(z: Buffer, { alg, apu, apv }: Pick<EcdhWrappedCek, "alg" | "apu" | "apv">): Buffer {
   const bytes = KEK_BYTES.get(alg);
-  if (bytes === undefined) throw new Error("an alg of another family");
+  if (bytes === undefined) throw new Error("the alg is not one of ECDH-ES");
   return concatKdf(z, alg, apu, apv, bytes);
 }
 

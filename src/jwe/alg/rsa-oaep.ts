@@ -13,7 +13,7 @@ const padding = constants.RSA_PKCS1_OAEP_PADDING;
 
 function hashOf(alg: string): string {
   const hash = HASHES.get(alg);
-  if (hash === undefined) throw new Error("an alg of another family");
+  if (hash === undefined) throw new Error("the alg is not one of RSA-OAEP");
   return hash;
 }
 

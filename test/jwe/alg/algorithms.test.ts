@@ -17,7 +17,7 @@ function wraps(own: Header, jwk: PlainJwk): string {
 }
 const wrapsNot = (own: Header, jwk: PlainJwk, reason: string): void => {
   const line = assertFailure(run(["--keystore", storeOf({ key: { ...jwk, ...own } })], { input: wrapRequest(["key"]), timeout: 5000 }), 1);
-  assert.match(line, /key [\w-]+ cannot wrap: /);
+  assert.match(line, /key [\w-]+ cannot encrypt: /);
   assert.match(line, reason);
 };
 
@@ -33,9 +33,9 @@ test("wraps by a key's own alg", () => {
 
 test("wraps for no key whose own alg is for something else", () => {
   for (const [alg, jwk] of [["RSA1_5", keys.rsa], ["RS256", keys.rsa], ["A256KW", keys.rsa], ["ES256", keys.p256], ["ECDH-ES", keys.p256], ["RSA-OAEP", keys.p256], ["dir", keys.a256], ["A256GCMKW", keys.a256], ["HS256", keys.a256], ["", keys.a256], ["__proto__", keys.a256]] as const) {
-    wrapsNot({ alg }, jwk, "\"alg\" is none of a key provider's");
+    wrapsNot({ alg }, jwk, '"alg" is not one that this provider uses with such a key');
   }
-  wrapsNot({ alg: "A128KW" }, keys.a256, '"alg" is not for its size');
+  wrapsNot({ alg: "A128KW" }, keys.a256, '"alg" does not match its size');
 });
 
 test("wraps for no key that is for signatures", () => {
