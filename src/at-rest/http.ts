@@ -1,4 +1,5 @@
-// Asks a Tang server over HTTP: bounded in size and time, no redirects, no connection kept. Loads node:http when it is asked to.
+// Calls a Tang server over HTTP: bounded in size and time, no redirects, no connection kept. node:http is loaded only for
+// a call.
 
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
@@ -8,15 +9,18 @@ const TIME_LIMIT = 10_000; // ms for one answer, from the look-up of its name to
 const SLOW = 1_000; // ms after which a failure is remembered
 const MAX_ANSWER = 64 * 1024; // bytes
 
-// A store may have many keys for one server: after it was waited for in vain, it is not waited for again at once.
+/** The hint if a server does what a Tang server does not do. */
+export const NOT_TANG = "check that URL: it does not seem to be a Tang server";
+
+// A store may have many keys for one server: if the server did not answer, the next keys do not wait for it again.
 const silent = new Map<string, { readonly error: KeystoreError; readonly until: number }>();
 
-/** Whether text can be a Tang server's URL: http or https, in visible ASCII without ? # @ \, as nothing may stand behind its path. */
+/** Whether text can be a Tang server's URL: http or https, visible ASCII without ? # @ \, since a path is added to it. */
 export function isServerUrl(text: string): boolean {
   return /^https?:\/\/(?!\/)[!"$->A-[\]-~]{1,1024}$/i.test(text) && URL.canParse(text);
 }
 
-/** What a Tang server did wrong, as the one line that says so: a key that is locked for it stays locked. */
+/** The error for a Tang server's failure: a key that is locked for it stays locked (exit code 3). */
 export function serverError(server: string, what: string, hint: string): KeystoreError {
   return unusableError(`the Tang server ${printable(server, 256)} ${what}`, hint);
 }
@@ -35,7 +39,7 @@ export async function askTang(server: string, path: string, jwk?: object): Promi
   const { request } = url.protocol === "https:" ? process.getBuiltinModule("node:https") : process.getBuiltinModule("node:http");
   const posted = { method: "POST", headers: { "content-type": "application/jwk+json" } };
   const options = { ...(url.protocol === "https:" && { ca: authorities() }), ...(jwk && posted), agent: false };
-  // Whatever comes over the wire must settle this. Events alone do not promise it: Node drops an upgrade that nobody listens for without one.
+  // Any answer must settle this promise. So all events are handled: without a listener, Node drops an upgrade silently.
   return await new Promise((resolve, reject) => {
     const started = Date.now();
     const end = (settle: () => void): void => {
@@ -51,7 +55,7 @@ export async function askTang(server: string, path: string, jwk?: object): Promi
     const refuse = (what: string, hint: string): void => give(serverError(server, what, hint));
     const refuseStatus = ({ statusCode }: IncomingMessage): void => refuse(`answers HTTP ${statusCode}`, "check that URL, and the server's log");
     const switched = (answer: IncomingMessage, socket: Duplex): void => {
-      socket.destroy(); // which the request no longer has
+      socket.destroy(); // the request no longer owns the socket
       refuseStatus(answer);
     };
     const outgoing = request(url, options, (answer) => {
@@ -60,29 +64,32 @@ export async function askTang(server: string, path: string, jwk?: object): Promi
       answer.on("data", (chunk: Buffer) => {
         chunks.push(chunk);
         length += chunk.length;
-        if (length > MAX_ANSWER) refuse("answers with more than 64 KiB", "check that URL: no Tang server does that");
+        if (length > MAX_ANSWER) refuse("answers with more than 64 KiB", NOT_TANG);
       });
       answer.on("end", () => end(() => resolve(Buffer.concat(chunks))));
       answer.on("error", failed);
-      if (answer.statusCode === 404 && jwk !== undefined) refuse("has the key no more that this was locked with", "put the server's old key files back into its database");
-      else if (answer.statusCode !== 200) refuseStatus(answer);
+      if (answer.statusCode === 404 && jwk !== undefined) {
+        const hint = "put the server's old key files back into its database";
+        refuse("no longer has the key that this file was locked with", hint);
+      } else if (answer.statusCode !== 200) refuseStatus(answer);
     });
     // Not AbortSignal.timeout, which does not keep the process alive: it would end before this is settled.
     const limit = setTimeout(() => give(noAnswer(server, `nothing whole within ${TIME_LIMIT / 1000} s`)), TIME_LIMIT);
     outgoing.on("error", failed);
     outgoing.on("upgrade", switched);
     outgoing.on("connect", switched);
-    outgoing.on("close", () => setImmediate(failed)); // an error of the answer comes right behind it
+    outgoing.on("close", () => setImmediate(failed)); // an error of the answer follows at once and comes first
     outgoing.end(jwk && JSON.stringify(jwk));
   });
 }
 
-/** Node's own certificate authorities and the machine's: a fleet's are there. */
+/** Node's certificate authorities and the system's: a company adds its own to the latter. */
 function authorities(): string[] {
   const { getCACertificates } = process.getBuiltinModule("node:tls");
   return [...getCACertificates("default"), ...getCACertificates("system")];
 }
 
 function noAnswer(server: string, why: string): KeystoreError {
-  return serverError(server, `does not answer: ${printable(why, 64)}`, "start it, or check that URL and the network: what is locked for it opens nowhere else");
+  const hint = "start it, or check that URL and the network: only that server can open what is locked for it";
+  return serverError(server, `does not answer: ${printable(why, 64)}`, hint);
 }

@@ -1,5 +1,5 @@
-// What locked private keys have in common: a JWE with one recipient. Only files of the store are opened this way; annotations never
-// have PBES2, ECDH-ES or a key without a kid.
+// What locked private key files have in common: each is a JWE with one recipient. Its algorithms (PBES2, ECDH-ES) are
+// accepted in files of the store only, never in annotations.
 
 import { keyError, KeystoreError } from "../errors.ts";
 import type { JsonObject } from "../json.ts";
@@ -14,34 +14,34 @@ export type SecretSource = (kind: SecretKind) => Promise<Buffer>;
 /** How a private key can be locked: with a secret of its owner, or so that a server must be asked. */
 export type AtRestKind = SecretKind | "Tang server";
 
-/** A lock, with the secret or the server that belongs to it. */
+/** A lock for private key files, with its secret or its server. */
 export interface AtRest {
   readonly kind: AtRestKind;
-  /** Seals a private key's JSON: the content of its locked file. */
+  /** Seals a private key's JSON: the result is the content of its locked file. */
   readonly seal: (jwk: Buffer) => Promise<Buffer>;
   /**
    * Opens a file that is locked in this way.
    *
-   * @returns the JWK's JSON, undefined if the secret is another one or the file was changed
+   * @returns the JWK's JSON, undefined if the secret is wrong or the file was changed
    * @throws KeystoreError `key` if the file is damagedLockedKey, with exit code 3 if the secret or the server cannot be had
    */
   readonly open: (file: Buffer) => Promise<Buffer | undefined>;
-  /** Whether a file of this kind is locked for the same server. Of secrets only opening it tells: true. */
+  /** Whether a file of this kind is locked for the same server. For a secret always true: only opening the file tells. */
   readonly sameAs: (file: Buffer) => boolean;
-  /** Where it is asked, for a server. */
+  /** The server's URL. */
   readonly url?: string;
 }
 
-/** A kind of lock. */
+/** One kind of lock. */
 export interface AtRestType {
   readonly kind: AtRestKind;
   /** Whether a locked file with this header is of this kind. */
   readonly fits: (header: JsonObject) => boolean;
-  /** What a file of this kind is locked with. @throws KeystoreError `key` if it is damaged */
+  /** How to open a file of this kind. @throws KeystoreError `key` if it is damaged */
   readonly atRestOf: (file: Buffer, secrets: SecretSource) => AtRest;
 }
 
-/** A locked private key, which has one recipient. @throws KeystoreError `key`: what the gate says is about annotations */
+/** A locked private key file. @throws KeystoreError `key` if it is damaged: the gate's error would speak of an annotation */
 export function parseLocked(file: Buffer): ParsedRecipient & { readonly jwe: ParsedJwe } {
   try {
     const jwe = parseJwe(file);
@@ -50,10 +50,10 @@ export function parseLocked(file: Buffer): ParsedRecipient & { readonly jwe: Par
   } catch (error) {
     if (!(error instanceof KeystoreError)) throw error;
   }
-  throw damagedLockedKey();
+  throw damagedLockedKey("is not a JWE with one recipient");
 }
 
-/** Says of a locked key that no secret opens it. */
-export function damagedLockedKey(): KeystoreError {
-  return keyError("it is damaged, or has parameters out of bounds", "restore it from a backup");
+/** The error for a locked key that no secret opens. @param reason such as "has no exchange key" */
+export function damagedLockedKey(reason: string): KeystoreError {
+  return keyError(`it is damaged: it ${reason}`, "restore it from a backup");
 }

@@ -1,4 +1,4 @@
-// Where the secret that unlocks private keys at rest is found without asking anybody.
+// Finds the file with the secret that unlocks private keys at rest.
 
 import { join } from "node:path";
 import { asUnusable, keyError, unusableError } from "../errors.ts";
@@ -6,7 +6,7 @@ import { MASTER_KEY_BYTES } from "./secret.ts";
 import type { SecretKind, SecretSource } from "./locked-file.ts";
 import { readSmallFile, refuseOpenMode } from "../fs/read.ts";
 
-/** What the command line says. */
+/** The files that the command line names. */
 export interface SecretFiles {
   readonly passphraseFile?: string | undefined;
   readonly masterKeyFile?: string | undefined;
@@ -14,11 +14,22 @@ export interface SecretFiles {
 
 // systemd's LoadCredentialEncrypted= puts its files into $CREDENTIALS_DIRECTORY; containerd passes its environment on.
 const PLACES = {
-  passphrase: { option: "--passphrase-file", variable: "OCICRYPT_KEYSTORE_PASSPHRASE_FILE", credential: "ocicrypt-keystore.passphrase" },
-  "master key": { option: "--master-key-file", variable: "OCICRYPT_KEYSTORE_MASTER_KEY_FILE", credential: "ocicrypt-keystore.master-key" },
+  passphrase: {
+    option: "--passphrase-file",
+    variable: "OCICRYPT_KEYSTORE_PASSPHRASE_FILE",
+    credential: "ocicrypt-keystore.passphrase",
+  },
+  "master key": {
+    option: "--master-key-file",
+    variable: "OCICRYPT_KEYSTORE_MASTER_KEY_FILE",
+    credential: "ocicrypt-keystore.master-key",
+  },
 } as const;
 
-/** Reads secrets from files: the option's, the environment variable's, the systemd credential. Each is read once, when it is asked for. */
+/**
+ * Reads secrets from files: the one that the option names, else the environment variable, else the systemd credential.
+ * Each is read once, when it is needed.
+ */
 export function secretFiles(given: SecretFiles): SecretSource {
   const known = new Map<SecretKind, Buffer>();
   return async (kind) => {
@@ -28,7 +39,7 @@ export function secretFiles(given: SecretFiles): SecretSource {
   };
 }
 
-/** The file that holds a secret of a kind, undefined if nobody named one. */
+/** The file that holds a secret of a kind, undefined if no file is named. */
 export function secretFile(kind: SecretKind, { passphraseFile, masterKeyFile }: SecretFiles): string | undefined {
   const { variable, credential } = PLACES[kind];
   const named = (kind === "passphrase" ? passphraseFile : masterKeyFile) ?? process.env[variable];
@@ -41,12 +52,14 @@ export function secretFile(kind: SecretKind, { passphraseFile, masterKeyFile }: 
 function readSecret(kind: SecretKind, given: SecretFiles): Buffer {
   const { option, variable } = PLACES[kind];
   const path = secretFile(kind, given);
-  if (path === undefined) throw unusableError(`the private key is locked with a ${kind}`, `give it with ${option} FILE or ${variable}`);
+  if (path === undefined) {
+    throw unusableError(`the private key is locked with a ${kind}`, `give it with ${option} FILE or ${variable}`);
+  }
   const hint = `name it with ${option} FILE or ${variable}`;
   return kind === "passphrase" ? readPassphrase(path, hint) : checkMasterKey(path, readSecretFile(kind, path, hint));
 }
 
-/** The passphrase in a file, less exactly one final newline. @throws KeystoreError `key` (exit code 3) if it cannot be used */
+/** The passphrase in a file, without one final newline. @throws KeystoreError `key` (exit code 3) if it cannot be used */
 export function readPassphrase(path: string, hint: string): Buffer {
   return checkPassphrase(withoutNewline(readSecretFile("passphrase", path, hint)));
 }
@@ -62,18 +75,19 @@ function readSecretFile(kind: SecretKind, path: string, hint: string): Buffer {
   }
 }
 
-/** A passphrase as it may be used. @throws KeystoreError `key` (exit code 3) if it is empty */
+/** Checks a passphrase. @throws KeystoreError `key` (exit code 3) if it is empty */
 export function checkPassphrase(passphrase: Buffer): Buffer {
   if (passphrase.length > 0) return passphrase;
-  throw unusableError("the passphrase is empty", "give one that is not");
+  throw unusableError("the passphrase is empty", "give a passphrase that is not empty");
 }
 
 function checkMasterKey(path: string, bytes: Buffer): Buffer {
   if (bytes.length === MASTER_KEY_BYTES) return bytes;
-  throw unusableError(`the master key file ${path} has ${bytes.length} bytes`, `it must hold ${MASTER_KEY_BYTES} random bytes: head -c ${MASTER_KEY_BYTES} /dev/urandom`);
+  const hint = `it must hold ${MASTER_KEY_BYTES} random bytes: head -c ${MASTER_KEY_BYTES} /dev/urandom`;
+  throw unusableError(`the master key file ${path} has ${bytes.length} bytes`, hint);
 }
 
-/** An editor or echo ends the file with a newline that is not meant: exactly one goes. */
+/** Removes exactly one final newline, which an editor or echo adds. */
 function withoutNewline(bytes: Buffer): Buffer {
   return bytes.at(-1) === 0x0a ? bytes.subarray(0, -1) : bytes;
 }

@@ -14,8 +14,8 @@ export const MASTER_KEY_BYTES = 32;
 
 const ENC = "A256GCM";
 const PBES2 = "PBES2-HS512+A256KW"; // RFC 7518, section 4.8
-const ITERATIONS = { written: 600_000, min: 1_000, max: 10_000_000 } as const; // p2c: section 4.8.1.2 asks for 1,000 at least
-const SALT = { written: 16, min: 8, max: 1024 } as const; // bytes of p2s: section 4.8.1.1 asks for 8 at least
+const ITERATIONS = { written: 600_000, min: 1_000, max: 10_000_000 } as const; // p2c: RFC 7518, section 4.8.1.2
+const SALT = { written: 16, min: 8, max: 1024 } as const; // bytes of p2s: RFC 7518, section 4.8.1.1
 const derive = promisify(pbkdf2);
 
 /** How one kind of secret becomes the key-encryption key. */
@@ -35,19 +35,28 @@ const fromPassphrase: KeyFromSecret = {
   key: async (secret, header) => await passwordKey(secret, salt(member(header, "p2s")), iterations(member(header, "p2c"))),
 };
 
-const fromMasterKey: KeyFromSecret = { kind: "master key", alg: "A256KW", parameters: () => ({}), key: (secret) => secret };
+const fromMasterKey: KeyFromSecret = {
+  kind: "master key",
+  alg: "A256KW",
+  parameters: () => ({}),
+  key: (secret) => secret,
+};
 
 /** Keys that are locked with a passphrase. */
-export const passphrase = way(fromPassphrase);
+export const byPassphrase = bySecret(fromPassphrase);
 
 /** Keys that are locked with a master key. */
-export const masterKey = way(fromMasterKey);
+export const byMasterKey = bySecret(fromMasterKey);
 
-function way(from: KeyFromSecret): AtRestType {
-  return { kind: from.kind, fits: (header) => member(header, "alg") === from.alg, atRestOf: (_file, secrets) => atRestWith(from, secrets) };
+function bySecret(from: KeyFromSecret): AtRestType {
+  return {
+    kind: from.kind,
+    fits: (header) => member(header, "alg") === from.alg,
+    atRestOf: (_file, secrets) => atRestWith(from, secrets),
+  };
 }
 
-/** A lock with the secret of a kind. */
+/** A lock with a secret of a kind. */
 export function atRestBySecret(kind: SecretKind, secrets: SecretSource): AtRest {
   return atRestWith(kind === "passphrase" ? fromPassphrase : fromMasterKey, secrets);
 }
@@ -83,11 +92,12 @@ async function passwordKey(passphraseBytes: Buffer, p2s: Buffer, p2c: number): P
 
 function salt(p2s: unknown): Buffer {
   const bytes = typeof p2s === "string" ? decodeBase64url(p2s) : undefined;
-  if (bytes === undefined || bytes.length < SALT.min || bytes.length > SALT.max) throw damagedLockedKey();
-  return bytes;
+  if (bytes !== undefined && bytes.length >= SALT.min && bytes.length <= SALT.max) return bytes;
+  throw damagedLockedKey(`has a p2s that is not base64url of ${SALT.min} to ${SALT.max} bytes`);
 }
 
 function iterations(p2c: unknown): number {
-  if (typeof p2c !== "number" || !Number.isInteger(p2c) || p2c < ITERATIONS.min || p2c > ITERATIONS.max) throw damagedLockedKey();
-  return p2c;
+  const { min, max } = ITERATIONS;
+  if (typeof p2c === "number" && Number.isInteger(p2c) && p2c >= min && p2c <= max) return p2c;
+  throw damagedLockedKey(`has a p2c that is not an integer from ${min} to ${max}`);
 }

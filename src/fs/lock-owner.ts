@@ -1,4 +1,4 @@
-// Whose a lock file is, and whether its owner still runs: the one rule for writers, for doctor and for tests.
+// Who owns a lock file, and whether the owner still runs. Writers, doctor and the tests use this same rule.
 
 import { lstatSync, readdirSync, readFileSync, readlinkSync, type Stats } from "node:fs";
 import { hostname } from "node:os";
@@ -6,17 +6,20 @@ import { errorCode, printable, storeError } from "../errors.ts";
 import { isObject, member, parseJson } from "../json.ts";
 import { readSmallFile } from "./read.ts";
 
-const SILENCE = 10 * 60_000; // ms after which a lock that nobody touched is left behind, whoever its owner is
-const HOST_NAMESPACE = "pid:[4026531836]"; // PROC_PID_INIT_INO of the kernel: every process of the machine is seen from it
+const SILENCE = 10 * 60_000; // ms after which an untouched lock is left behind, whoever owns it
+const HOST_NAMESPACE = "pid:[4026531836]"; // the kernel's PROC_PID_INIT_INO: every process is visible in it
 
-/** A lock that is there. `unknown`: of a process that cannot be seen from here, or a file that is no lock record. */
+/**
+ * An existing lock. It is `unknown` if its owner is not visible from this process (another host or container), or if the
+ * file is not a lock record.
+ */
 export interface HeldLock {
   readonly state: "alive" | "dead" | "unknown";
-  /** For people: `process 7`. */
+  /** The owner, for messages: `process 7`. */
   readonly who: string;
-  /** For people: its host, and since when. */
+  /** The owner's host and the time since when it has the lock, for messages. */
   readonly where: string;
-  /** Nobody touched the lock for so long that it is obeyed no longer. */
+  /** The lock was not touched for so long that it no longer counts. */
   readonly silent: boolean;
   /** Changes when the lock is touched or replaced. */
   readonly identity: string;
@@ -30,9 +33,9 @@ export interface Process {
   readonly pid: number;
   /** When it started, in clock ticks since boot, and the time namespace that counts them: a pid is used again. */
   readonly start: string;
-  /** The boot id and the pid namespace: only within both does a pid say anything. */
+  /** The boot id and the pid namespace: a pid has a meaning only within both. */
   readonly system: string;
-  /** The machine id: two boots of one machine are never at the same time. Empty in most containers. */
+  /** The machine id: a process of an earlier boot of the same machine is dead. Empty in most containers. */
   readonly machine: string;
   readonly host: string;
 }
@@ -48,19 +51,21 @@ export function thisProcess(): Process {
 /**
  * The owner of the lock at `path`.
  *
- * @throws KeystoreError `store` if something is there that cannot be a lock, such as a symlink
+ * @throws KeystoreError `store` if `path` cannot be a lock, such as a symlink
  */
 export function lockOwner(path: string): LockOwner {
   const stat = lstatSync(path, { throwIfNoEntry: false });
   if (stat === undefined) return { state: "none" };
-  if (!stat.isFile()) throw storeError(`${path} is in the way of the lock: it is not a regular file`, "move it away, then try again");
+  if (!stat.isFile()) {
+    throw storeError(`${path} is in the way of the lock: it is not a regular file`, "move it away, then try again");
+  }
   const content = contentOf(path);
   const owner = parseOwner(content);
   return {
     state: owner === undefined ? "unknown" : stateOf(owner),
     who: owner === undefined ? "an unknown process" : `process ${owner.pid}`,
     where: whereAndSince(owner, stat),
-    silent: Math.abs(Date.now() - stat.mtimeMs) > SILENCE, // a time in the future is nobody's touch either
+    silent: Math.abs(Date.now() - stat.mtimeMs) > SILENCE, // a time in the future is not a sign of life either
     identity: `${stat.ino} ${stat.mtimeMs} ${content}`,
   };
 }
@@ -70,12 +75,12 @@ export function isLeftBehind({ state, silent }: HeldLock): boolean {
   return state === "dead" || silent;
 }
 
-/** Whether a process of this pid namespace runs, and is the one that started at `start` if that is given. */
+/** Whether a process of this pid namespace runs, and started at `start`, if that is given. */
 export function isRunning(pid: number, start?: string): boolean {
   try {
     process.kill(pid, 0);
   } catch (error) {
-    if (errorCode(error) === "ESRCH") return false; // EPERM: another user's process, which may have got the pid since
+    if (errorCode(error) === "ESRCH") return false; // EPERM: another user's process has this pid
   }
   if (link("/proc/self") !== String(process.pid)) return true; // /proc is of another pid namespace, or not mounted
   const state = processState(pid);
@@ -106,27 +111,31 @@ function stateOf(owner: Owner): "alive" | "dead" | "unknown" {
   const [boot = "", namespace = ""] = (owner.system ?? here.system).split(" ");
   const [bootHere = "", namespaceHere = ""] = here.system.split(" ");
   if (boot === "" || bootHere === "") return "unknown";
-  if (boot !== bootHere) return owner.machine === here.machine && here.machine !== "" && owner.host === here.host ? "dead" : "unknown";
+  const sameMachine = owner.machine === here.machine && here.machine !== "" && owner.host === here.host;
+  if (boot !== bootHere) return sameMachine ? "dead" : "unknown";
   if (!namespace.startsWith("pid:")) return "unknown";
   if (namespace === namespaceHere) return isRunning(owner.pid, owner.start) ? "alive" : "dead";
-  return searched(namespace, owner);
+  return searchProcesses(namespace, owner);
 }
 
-/** A process of another pid namespace of this kernel: those below our own are seen from here, all of them from the host. */
-function searched(namespace: string, { pid, start }: Owner): "alive" | "dead" | "unknown" {
+/**
+ * Looks for a process of another pid namespace of the same kernel. A process sees the namespaces below its own; the
+ * host's processes see all of them.
+ */
+function searchProcesses(namespace: string, { pid, start }: Owner): "alive" | "dead" | "unknown" {
   let complete = link("/proc/self/ns/pid") === HOST_NAMESPACE;
-  const seen = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
-  if (!seen.includes("1")) complete = false; // /proc is mounted with hidepid
-  for (const other of seen) {
+  const visible = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  if (!visible.includes("1")) complete = false; // /proc is mounted with hidepid
+  for (const other of visible) {
     const status = read(`/proc/${other}/status`);
     const state = processState(other);
     if (state === undefined && lstatSync(`/proc/${other}`, { throwIfNoEntry: false }) !== undefined) complete = false;
     if (state === undefined || state.ended || !mayBe(start, state)) continue;
     const [, inside] = /^NSpid:.*\s\d+\s+(\d+)$/m.exec(status) ?? []; // proc(5): the innermost is the last
     if (inside !== String(pid)) continue;
-    const there = link(`/proc/${other}/ns/pid`);
-    if (there === namespace) return "alive";
-    if (there === undefined) complete = false; // another user's process, and perhaps the one
+    const otherNamespace = link(`/proc/${other}/ns/pid`);
+    if (otherNamespace === namespace) return "alive";
+    if (otherNamespace === undefined) complete = false; // another user's process: it may be the owner
   }
   return complete ? "dead" : "unknown";
 }
@@ -142,7 +151,7 @@ function contentOf(path: string): string {
   try {
     return readSmallFile(path)?.bytes.toString("latin1") ?? "";
   } catch {
-    return ""; // unreadable or too large: no record either
+    return ""; // unreadable or too large: not a lock record
   }
 }
 

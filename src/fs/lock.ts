@@ -1,4 +1,5 @@
-// One writer at a time. Readers never look at the lock. Whoever lost it, stopped for long, notices and writes no more.
+// The writers' lock: one writer at a time. Readers never look at it. A writer that stood still for so long that it lost
+// the lock notices that before its next write, and stops.
 
 import { randomUUID } from "node:crypto";
 import { utimesSync } from "node:fs";
@@ -9,16 +10,16 @@ import { removeFile, writeFileSafely, writeGuard } from "./write.ts";
 import { isLeftBehind, lockOwner, thisProcess, type HeldLock, type LockOwner } from "./lock-owner.ts";
 
 const PATIENCE = 30_000; // ms to wait for another writer
-const PAUSE = 20; // ms between two looks
+const PAUSE = 20; // ms between two attempts
 const HEARTBEAT = 60_000; // ms between two touches of a lock that is held long
 
 /**
- * Runs `work` while holding the lock file at `path`. Node has no flock, so the lock is a file, and another writer may
- * take it over: when its owner is dead, or has not touched it for 10 minutes. So each file that `work` writes, moves
- * or removes by files.ts is preceded by a look at the lock. Between that look and the one system call after it nothing
- * protects: a process that is stopped there for 10 minutes makes that one change when it wakes.
+ * Runs `work` while holding the lock file at `path`. Node has no flock, so the lock is a file. Another writer takes it
+ * over if its owner is dead, or has not touched it for 10 minutes. So files.ts checks the lock before it writes, moves
+ * or removes a file for `work`. One gap remains: a process that is stopped for 10 minutes between that check and the
+ * system call after it still makes that one change when it wakes.
  *
- * @throws KeystoreError `store` if another writer keeps the lock for 30 s, or if it was taken over
+ * @throws KeystoreError `store` if another writer keeps the lock for 30 s, or if this process lost it
  */
 export async function withLock<T>(path: string, work: () => T | Promise<T>): Promise<T> {
   const mine = JSON.stringify({ ...thisProcess(), since: new Date().toISOString(), id: randomUUID() });
@@ -28,10 +29,10 @@ export async function withLock<T>(path: string, work: () => T | Promise<T>): Pro
     outer?.();
     if (!isMine(path, mine)) throw takenOver(path);
   };
-  const heartbeat = setInterval(() => touch(path, mine), HEARTBEAT).unref(); // the work keeps the process alive, or nothing does
+  const heartbeat = setInterval(() => touch(path, mine), HEARTBEAT).unref(); // it does not keep the process alive
   try {
     const result = await writeGuard.run(mustHold, work);
-    if (isLost(path, mine)) throw takenOver(path); // perhaps right before the last change
+    if (isLost(path, mine)) throw takenOver(path); // it may have been lost right before the last change
     return result;
   } finally {
     clearInterval(heartbeat);
@@ -39,17 +40,21 @@ export async function withLock<T>(path: string, work: () => T | Promise<T>): Pro
   }
 }
 
-/** The second lock of the lock at `path`: it serializes the removal. */
+/** The second lock of the lock at `path`: it serializes the removal of a stale lock. */
 export function takeoverLock(path: string): string {
   return `${path}-takeover`;
 }
 
-/** Removes a lock that was judged, unless it was touched or replaced since. @throws KeystoreError `store` if others keep at it for 30 s */
-export async function removeLock(path: string, judged: HeldLock): Promise<void> {
+/**
+ * Removes a stale lock, unless it was touched or replaced in the meantime.
+ *
+ * @throws KeystoreError `store` if other writers hold its second lock for 30 s
+ */
+export async function removeLock(path: string, stale: HeldLock): Promise<void> {
   // A second lock serializes the removal: without it, a writer could remove the lock that another has just taken.
   await withLock(takeoverLock(path), () => {
     const now = lockOwner(path);
-    if (now.state !== "none" && now.identity === judged.identity) removeFile(path);
+    if (now.state !== "none" && now.identity === stale.identity) removeFile(path);
   });
 }
 
@@ -73,21 +78,22 @@ function create(path: string, mine: string): boolean {
 }
 
 function busy(path: string, owner: LockOwner): KeystoreError {
-  if (owner.state === "none") return storeError(`others hold ${path} one after another`, "try again later");
+  if (owner.state === "none") return storeError(`other writers took ${path} one after another`, "try again later");
   const gone = "if that process is gone, run ocicrypt-keystore doctor --fix --force, or remove that file";
   const hint = owner.state === "alive" ? "try again when it is done" : `try again when it is done; ${gone}`;
   return storeError(`another process is changing the store: ${path} is held by ${owner.who} ${owner.where}`, hint);
 }
 
 function takenOver(path: string): KeystoreError {
-  return storeError(`the lock ${path} was lost while this process stood still: another one may be writing`, "nothing more was written; see what is there, then try again");
+  const message = `the lock ${path} was lost while this process stood still: another process may be writing`;
+  return storeError(message, "nothing more was written; see ocicrypt-keystore list, then try again");
 }
 
 function isMine(path: string, mine: string): boolean {
   return readSmallFile(path)?.bytes.toString() === mine;
 }
 
-/** Whether another's lock is there, or none. One that cannot be read is not lost: the work is done by then. */
+/** Whether the lock file is missing, or another writer's. If it cannot be read, that is not an error: the work is done. */
 function isLost(path: string, mine: string): boolean {
   try {
     return !isMine(path, mine);
@@ -104,11 +110,11 @@ function touch(path: string, mine: string): void {
   }
 }
 
-/** The work is done and durable: a lock that cannot be removed is that of an ended process soon, and taken over. */
+/** Removes the lock. The work is done and durable, so a failure is ignored: this process ends soon, and the next writer takes over. */
 function release(path: string, mine: string): void {
   try {
     if (isMine(path, mine)) removeFile(path);
   } catch {
-    // see above
+    // the next writer takes it over
   }
 }

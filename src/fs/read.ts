@@ -3,20 +3,20 @@
 import { closeSync, constants, fstatSync, openSync, readdirSync, readSync, type Stats } from "node:fs";
 import { errorCode, keyError, KeystoreError, storeError } from "../errors.ts";
 
-/** Bytes that a file of the store may have. */
+/** The most bytes that a file of the store may have. */
 export const MAX_FILE = 64 * 1024;
 
-/** A file's bytes with what fstat said of the opened descriptor. */
+/** A file's bytes, with the fstat of the descriptor that they were read from. */
 export interface SmallFile {
   readonly bytes: Buffer;
   readonly stat: Stats;
 }
 
 /**
- * Reads a regular file of at most `max` bytes; a FIFO or a device never blocks it.
+ * Reads a regular file of at most `max` bytes. A FIFO or a device does not block it.
  *
- * @returns undefined if there is no such file
- * @throws KeystoreError `store` if it cannot be read or is no such file
+ * @returns undefined if there is no file at `path`
+ * @throws KeystoreError `store` if it cannot be read, is not a regular file or is too large
  */
 export function readSmallFile(path: string, max = MAX_FILE): SmallFile | undefined {
   let fd: number;
@@ -29,7 +29,7 @@ export function readSmallFile(path: string, max = MAX_FILE): SmallFile | undefin
   try {
     const stat = fstatSync(fd);
     if (!stat.isFile()) throw storeError(`${path} is not a regular file`, "put a file there, or remove it");
-    if (stat.size > max) throw storeError(`${path} is larger than ${max / 1024} KiB`, "it cannot be what it should be: replace or remove it");
+    if (stat.size > max) throw storeError(`${path} is larger than ${max / 1024} KiB`, "too large for such a file: replace or remove it");
     const bytes = Buffer.alloc(stat.size);
     let length = 0;
     while (length < bytes.length) {
@@ -45,18 +45,21 @@ export function readSmallFile(path: string, max = MAX_FILE): SmallFile | undefin
   }
 }
 
-/** ssh's rule: a secret that its owner lets others read is refused. Another owner's file is the administrator's choice. */
+/**
+ * Refuses a secret file that the caller owns and others can read, as ssh does. The mode of a file that somebody else owns
+ * is the administrator's choice.
+ */
 export function refuseOpenMode(path: string, what: string, { stat }: SmallFile): void {
   if (stat.uid !== process.geteuid?.() || (stat.mode & 0o077) === 0) return;
   throw keyError(`${what} ${path} can be read by others (mode ${shownMode(stat)})`, `run chmod 600 ${path}`);
 }
 
-/** A file's mode as chmod takes it. */
+/** A file's mode, written as for chmod. */
 export function shownMode({ mode }: Stats): string {
   return (mode & 0o7777).toString(8).padStart(4, "0");
 }
 
-/** The names in a folder, sorted; none if it is not there. @throws KeystoreError `store` if it cannot be read */
+/** The names in a folder, sorted; an empty list if there is no folder. @throws KeystoreError `store` if it cannot be read */
 export function listFolder(path: string): string[] {
   try {
     return readdirSync(path).toSorted();
@@ -68,6 +71,7 @@ export function listFolder(path: string): string[] {
 
 function unreadable(path: string, error: unknown): KeystoreError {
   const code = errorCode(error) ?? "unknown error";
-  const hint = code === "EACCES" ? "let this user read it (see ls -l), or run as its owner" : "check the path and the disk";
+  const denied = "let this user read it (see ls -l), or run this as its owner";
+  const hint = code === "EACCES" ? denied : "check the path and the disk";
   return storeError(`cannot read ${path}: ${code}`, hint);
 }

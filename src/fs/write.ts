@@ -10,27 +10,30 @@ import { dirname, join } from "node:path";
 import { errorCode, storeError } from "../errors.ts";
 import { MAX_FILE } from "./read.ts";
 
-/** How a file is put in place: `create` fails with EEXIST where there is one. */
+/** How a file is put in place: `create` fails with EEXIST if there is a file. */
 export type WriteMode = "create" | "replace";
 
 /**
- * Who may read a file that is written. A number is the mode of a new file, less the umask. In a folder of the store
- * the folder says it, whatever the umask: `shared` is as readable as the folder, `secret` is for the owner alone, and
- * both belong to the folder's owner where the caller may give files away.
+ * Who may read a file that is written. A number is the mode of a new file, less the umask. In the store, the folder
+ * decides and the umask does not: a `shared` file is as readable as its folder, a `secret` file is for its owner alone,
+ * and both are given to the folder's owner if the caller may do that.
  */
 export type Access = number | "shared" | "secret";
 
-/** Called right before a file is put in place, moved or removed. It throws where that must not happen any longer. */
+/** Called right before a file is put in place, moved or removed. It throws if that is no longer allowed. */
 export const writeGuard = new AsyncLocalStorage<() => void>();
 
 /**
- * Writes a file so that a crash at any instant leaves the old one or the new one: temporary file beside it, fsync,
- * rename (or link), fsync of the folder. A file that is replaced keeps its mode and owner, unless a number as `access`
- * is for the owner alone.
+ * Writes a file so that a crash at any instant leaves the old file or the new one: temporary file in the same folder,
+ * fsync, rename (or link), fsync of the folder. A replaced file keeps its mode and owner, unless `access` is a number
+ * that is for the owner alone.
  */
 export function writeFileSafely(path: string, data: string | Buffer, access: Access, mode: WriteMode, max = MAX_FILE): void {
   const bytes = Buffer.from(data);
-  if (bytes.length > max) throw storeError(`${path} would be larger than ${max / 1024} KiB, too large to be read again`, "it was not written");
+  if (bytes.length > max) {
+    const message = `${path} would be larger than ${max / 1024} KiB, too large to be read again`;
+    throw storeError(message, "it was not written");
+  }
   const temporary = join(dirname(path), `.tmp-${process.pid}-${randomBytes(8).toString("hex")}`);
   const former = mode === "replace" ? lstatSync(path, { throwIfNoEntry: false }) : undefined;
   try {
@@ -52,34 +55,36 @@ export function writeFileSafely(path: string, data: string | Buffer, access: Acc
       return unlinkSync(temporary);
     });
   } catch (error) {
-    quietly(() => unlinkSync(temporary)); // it was not made, or is in place
+    quietly(() => unlinkSync(temporary)); // this fails if it was not made, or was renamed
     throw error;
   }
   try {
     syncFolder(dirname(path));
   } catch (error) {
-    if (former === undefined) quietly(() => unlinkSync(path)); // what is reported as failed can be done again
+    if (former === undefined) quietly(() => unlinkSync(path)); // so that the user can repeat the command
     throw error;
   }
 }
 
-/** Gives a new file the mode and owner that {@link writeFileSafely} promises, as far as the caller may. */
+/** Gives a new file the mode and owner that {@link writeFileSafely} promises, as far as the caller is allowed to. */
 function setAccess(fd: number, path: string, access: Access, former: Stats | undefined): void {
   const secret = access === "secret" || (typeof access === "number" && (access & 0o077) === 0);
   const folder = typeof access === "string" ? statSync(dirname(path)) : undefined;
   const model = secret && typeof access === "number" ? undefined : (former ?? folder);
   if (model === undefined) return;
-  const isModels = (made = fstatSync(fd)): boolean => made.uid === model.uid && made.gid === model.gid;
-  if (!isModels() && !permitted(() => fchownSync(fd, model.uid, model.gid))) permitted(() => fchownSync(fd, -1, model.gid));
+  const hasOwnerOfModel = (stat = fstatSync(fd)): boolean => stat.uid === model.uid && stat.gid === model.gid;
+  if (!hasOwnerOfModel() && !permitted(() => fchownSync(fd, model.uid, model.gid))) {
+    permitted(() => fchownSync(fd, -1, model.gid));
+  }
   const fresh = folder === undefined ? fstatSync(fd).mode & 0o777 : secret ? 0o600 : (folder.mode & 0o644) | 0o600;
   const wanted = former === undefined ? fresh : former.mode & 0o777;
-  // The caller's own secret is refused where others can read it; another owner's is as an administrator left it.
-  const given = isModels() && model.uid !== process.geteuid?.();
-  const allowed = secret && !given ? wanted & 0o700 : wanted;
+  // A secret that the caller owns would be refused if others could read it. The mode of another owner's file stays.
+  const givenAway = hasOwnerOfModel() && model.uid !== process.geteuid?.();
+  const allowed = secret && !givenAway ? wanted & 0o700 : wanted;
   if ((fstatSync(fd).mode & 0o777) !== allowed) permitted(() => fchmodSync(fd, allowed));
 }
 
-/** Whether a change of owner or mode was permitted, by the caller's rights and the file system. Another failure is thrown. */
+/** Whether the caller's rights and the file system permitted a change of owner or mode. @throws any other failure */
 function permitted(change: () => void): boolean {
   try {
     change();
@@ -90,7 +95,7 @@ function permitted(change: () => void): boolean {
   }
 }
 
-/** Removes a file and fsyncs its folder; none there is fine. */
+/** Removes a file, if it exists, and fsyncs its folder. */
 export function removeFile(path: string): void {
   writeGuard.getStore()?.();
   try {
@@ -101,7 +106,7 @@ export function removeFile(path: string): void {
   syncFolder(dirname(path));
 }
 
-/** Moves a file to another folder: in both for a moment, never in none. */
+/** Moves a file to another folder. After a crash it can be in both folders, but it is never in none of them. */
 export function moveFile(from: string, to: string): void {
   writeGuard.getStore()?.();
   renameSync(from, to);
@@ -109,7 +114,7 @@ export function moveFile(from: string, to: string): void {
   syncFolder(dirname(from));
 }
 
-/** Makes a folder and the parents it lacks, and fsyncs the parent of each. One that is there stays as it is. */
+/** Makes a folder and its missing parents, and fsyncs the parent of each. A folder that exists stays as it is. */
 export function makeFolder(path: string, permissions: number): void {
   if (existsSync(path)) return;
   makeFolder(dirname(path), permissions);
@@ -121,12 +126,12 @@ export function makeFolder(path: string, permissions: number): void {
   try {
     syncFolder(dirname(path));
   } catch (error) {
-    quietly(() => rmdirSync(path)); // or the next attempt would take it for durable
+    quietly(() => rmdirSync(path)); // or the next attempt would assume that it is durable
     throw error;
   }
 }
 
-/** Makes what changed in a folder durable. */
+/** Makes the changes in a folder durable. */
 export function syncFolder(path: string): void {
   const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
@@ -149,6 +154,6 @@ function quietly(cleanUp: () => void): void {
   try {
     cleanUp();
   } catch {
-    // the error that led here is the one to tell
+    // the error that led here is reported instead
   }
 }

@@ -1,37 +1,43 @@
-// Runs a holder's command: bytes in, bytes out; time, output and its group of processes bounded. The event loop never waits for it.
+// Runs a holder's command: bytes in, bytes out. Its time, its output and its process group are bounded. The event loop
+// never waits for it.
 
 import type { ChildProcessByStdio } from "node:child_process";
 import type { Readable, Writable } from "node:stream";
 import { errorCode, printable } from "../errors.ts";
 
-const MAX_ANSWER = 4 * 1024; // bytes on standard output; the longest answer due has 66
+const MAX_ANSWER = 4 * 1024; // bytes on standard output; the longest valid answer has 66
 const MAX_COMPLAINT = 1024 * 1024; // bytes on standard error
-const TAIL = 4 * 1024; // bytes of it that are kept
-const SHOWN = 2; // lines, and before them the one with the reason: the last ones of many tools only say that they give up
-const MAX_SHOWN = 300; // characters of each
-const GRACE = 200; // ms for the pipes to be closed once the command has ended: a child of its own may have kept them
+const TAIL = 4 * 1024; // bytes of standard error that are kept
+const SHOWN_LINES = 2; // last lines that are shown, after an earlier line with the reason: many tools end with a general line
+const MAX_SHOWN = 300; // characters of each line
+const GRACE = 200; // ms after the command has ended until its pipes must be closed: a child of it may have kept them
 
-const SIGNALS = ["SIGHUP", "SIGINT", "SIGTERM"] as const; // what ends a client ends us, but not a group of its own
+const SIGNALS = ["SIGHUP", "SIGINT", "SIGTERM"] as const; // the terminal sends them to this process, not to the command's group
 const running = new Set<number>();
 
 /** How a command ended. */
 export interface Ending {
-  /** All that it wrote to standard output, whatever else happened. */
+  /** Everything that it wrote to standard output, even if it failed. */
   readonly answer: Buffer;
   /** What went wrong, such as "failed (exit code 3)"; undefined for exit code 0. */
   readonly failure: string | undefined;
-  /** The last lines of its standard error as `: "REASON / LINE / LINE"`, or nothing. */
+  /** The last lines of its standard error as `: "REASON / LINE / LINE"`, or an empty string. */
   readonly lastLines: string;
 }
 
 /**
- * Runs a program without a shell, in / and with this process's environment, in a process group of its own. The group
- * is killed when the time is over, when it writes too much, when its pipes stay open after the program has ended, and when
+ * Runs a program without a shell, in / and with this process's environment, in its own process group. The group is
+ * killed when the time is over, when it writes too much, when its pipes stay open after the program has ended, and when
  * a signal ends this process.
  *
  * @param timeLimit ms
  */
-export async function runCommand(program: string, args: readonly string[], input: Buffer, timeLimit: number): Promise<Ending> {
+export async function runCommand(
+  program: string,
+  args: readonly string[],
+  input: Buffer,
+  timeLimit: number,
+): Promise<Ending> {
   return await new Promise((resolve) => {
     const answer: Buffer[] = [];
     let tail = Buffer.alloc(0);
@@ -48,20 +54,25 @@ export async function runCommand(program: string, args: readonly string[], input
       if (kill) killGroup(child?.pid);
       if (child?.pid !== undefined) running.delete(child.pid);
       for (const stream of [child?.stdin, child?.stdout, child?.stderr]) stream?.destroy();
-      child?.unref(); // what cannot be killed is not waited for
+      child?.unref(); // do not wait for a process that cannot be killed
       resolve({ answer: Buffer.concat(answer), failure, lastLines: lastLines(tail) });
     };
     const timer = setTimeout(() => end(`did not answer within ${timeLimit / 1000} s`, true), timeLimit);
-    const cannotStart = (error: unknown): void => end(`cannot be started (${errorCode(error) ?? "unknown error"})`, false);
+    const cannotStart = (error: unknown): void => {
+      end(`cannot be started (${errorCode(error) ?? "unknown error"})`, false);
+    };
 
-    for (const signal of SIGNALS) if (process.listenerCount(signal) === 0) process.once(signal, endAll); // who listens already, as a server does, ends in its own time
+    // A server listens to the signals already: it lets the requests under way finish first.
+    for (const signal of SIGNALS) if (process.listenerCount(signal) === 0) process.once(signal, endAll);
     try {
-      child = process.getBuiltinModule("node:child_process").spawn(program, args, { cwd: "/", detached: true, stdio: ["pipe", "pipe", "pipe"] });
+      const { spawn } = process.getBuiltinModule("node:child_process");
+      child = spawn(program, args, { cwd: "/", detached: true, stdio: ["pipe", "pipe", "pipe"] });
     } catch (error) {
       return cannotStart(error);
     }
     child.on("error", cannotStart);
-    if (child.pid === undefined) return undefined; // the error comes as an event; where file descriptors ran out there are not even pipes
+    // The error follows as an event. If there are no file descriptors left, the child does not even have pipes.
+    if (child.pid === undefined) return undefined;
     running.add(child.pid);
     child.stdout.on("data", (chunk: Buffer) => {
       answer.push(chunk);
@@ -74,21 +85,21 @@ export async function runCommand(program: string, args: readonly string[], input
       if (complained > MAX_COMPLAINT) end(`wrote more than ${MAX_COMPLAINT} bytes to standard error`, true);
     });
     child.on("exit", (code, signal) => {
-      // Once more round the loop: where it was busy for as long, what the command wrote is there and not read yet.
+      // setImmediate: if the event loop was busy all that time, the command's output is there but was not read yet.
       if (!ended) grace = setTimeout(() => setImmediate(() => end(failureOf(code, signal), true)), GRACE);
     });
     child.on("close", (code, signal) => end(failureOf(code, signal), false));
-    child.stdin.on("error", () => undefined); // it may end without reading
+    child.stdin.on("error", () => undefined); // the command may end without reading
     child.stdin.end(input);
   });
 }
 
 function failureOf(code: number | null, signal: NodeJS.Signals | null): string | undefined {
-  if (code === null) return `was ended by ${signal ?? "a signal"}`;
+  if (code === null) return `was killed by ${signal ?? "a signal"}`;
   return code === 0 ? undefined : `failed (exit code ${code})`;
 }
 
-/** Ends what runs, and this process as the signal would have. */
+/** Kills all running commands, then lets the signal end this process. */
 function endAll(signal: NodeJS.Signals): void {
   endCommands();
   process.kill(process.pid, signal);
@@ -103,14 +114,15 @@ function killGroup(pid: number | undefined): void {
   try {
     if (pid !== undefined) process.kill(-pid, "SIGKILL");
   } catch {
-    // all of it has ended, or runs as another user
+    // the group has ended, or runs as another user
   }
 }
 
 function lastLines(bytes: Buffer): string {
   const lines = bytes.toString().split(/[\r\n]+/).map((line) => line.trim()).filter((line) => line !== "");
-  const earlier = lines.slice(0, -SHOWN);
-  const reason = earlier.findLast((line) => /^(?:error|denied|fail)/i.test(line)) ?? earlier.findLast((line) => /error|denied|fail/i.test(line));
-  const shown = [...(reason === undefined ? [] : [reason]), ...lines.slice(-SHOWN)];
+  const earlier = lines.slice(0, -SHOWN_LINES);
+  const last = (pattern: RegExp): string | undefined => earlier.findLast((line) => pattern.test(line));
+  const reason = last(/^(?:error|denied|fail)/i) ?? last(/error|denied|fail/i);
+  const shown = [...(reason === undefined ? [] : [reason]), ...lines.slice(-SHOWN_LINES)];
   return shown.length === 0 ? "" : `: "${shown.map((line) => printable(line, MAX_SHOWN)).join(" / ")}"`;
 }

@@ -1,4 +1,4 @@
-// Keys as others write them: JWK, JWK set, PEM of all kinds, certificates. Nothing of the input is ever quoted.
+// Reads keys that other programs wrote: JWK, JWK set, PEM of all kinds, certificates. Messages never quote the input.
 
 import { createPrivateKey, createPublicKey, randomBytes } from "node:crypto";
 import { keyError, KeystoreError } from "../errors.ts";
@@ -7,18 +7,18 @@ import { forbids, naturalAlgorithm } from "../jwe/alg/algorithms.ts";
 import { checkJwk, isPrivate, isSymmetric, publicHalf, type Jwk } from "../jwk/jwk.ts";
 
 const JSON_DEPTH = 5; // a JWK set, its list, a key, its x5c
-const OCT_KID = /^[A-Za-z0-9_-]{22}$/; // 128 bits, as generateJwk makes them
+const OCT_KID = /^[A-Za-z0-9_-]{22}$/; // 128 bits, as the kids that generateJwk makes
 
 /**
- * Reads one key from the bytes of a file and checks that it can wrap, or unwrap where it is private.
+ * Reads one key from the bytes of a file and checks that it can wrap; if it is private, that it can unwrap too.
  *
- * @param passphrase gives the passphrase of an encrypted PEM, where there is one
- * @returns the key with only the members that a store keeps; a symmetric one with its kid
- * @throws KeystoreError `key` if it is no key, several keys, or one that must not be used
+ * @param passphrase gives the passphrase of encrypted PEM; only called for such PEM
+ * @returns the key with only the members that a store keeps; a symmetric key has its kid
+ * @throws KeystoreError `key` if it is not a key, several keys, or a key that must not be used
  */
 export async function parseKey(bytes: Buffer, passphrase: () => Promise<Buffer>): Promise<Jwk> {
   const text = bytes.toString("latin1").trimStart();
-  if (/^eyJ[\w-]*\.\./.test(text)) throw locked(); // a compact JWE, of a key locked for a Tang server
+  if (/^eyJ[\w-]*\.\./.test(text)) throw locked(); // a compact JWE: a key that is locked for a Tang server
   const jwk = text.startsWith("{") || text.startsWith("[") ? parseJwk(bytes) : await parsePem(text, passphrase);
   const { kid, created: _created, ...key } = withSize(jwk);
   const obstacle = forbids(key, isPrivate(key) ? "unwrap" : "wrap") ?? forbids(publicHalf(key), "wrap");
@@ -31,7 +31,7 @@ export async function parseKey(bytes: Buffer, passphrase: () => Promise<Buffer>)
 function withSize(jwk: Jwk): Jwk {
   const natural = isSymmetric(jwk) ? naturalAlgorithm(jwk) : undefined;
   if (natural === undefined) return jwk;
-  if (jwk.alg !== undefined && jwk.alg !== natural) throw refused('cannot be used here: its "alg" is not for its size');
+  if (jwk.alg !== undefined && jwk.alg !== natural) throw refused('cannot be used here: its "alg" does not match its size');
   return { ...jwk, alg: natural };
 }
 
@@ -50,7 +50,7 @@ async function parsePem(text: string, passphrase: () => Promise<Buffer>): Promis
   const secret = labels.filter((label) => label.endsWith("PRIVATE KEY"));
   const open = labels.filter((label) => label.endsWith("PUBLIC KEY"));
   if (secret.length > 1 || (secret.length === 0 && open.length > 1)) throw refused("has several keys, not one");
-  const label = secret[0] ?? open[0] ?? labels.find((one) => one === "CERTIFICATE");
+  const label = secret[0] ?? open[0] ?? labels.find((name) => name === "CERTIFICATE");
   if (label === undefined) throw refused("is neither a JWK nor PEM with a key or a certificate");
   const begin = text.indexOf(`-----BEGIN ${label}-----`);
   const end = text.indexOf(`-----END ${label}-----`, begin);
@@ -63,16 +63,18 @@ async function parsePem(text: string, passphrase: () => Promise<Buffer>): Promis
 function exported(secret: boolean, key: string, passphrase: Buffer | undefined): Jwk {
   let jwk: unknown;
   try {
-    const object = secret ? createPrivateKey({ key, format: "pem", ...(passphrase === undefined ? {} : { passphrase }) }) : createPublicKey(key);
+    const options = { key, format: "pem", ...(passphrase === undefined ? {} : { passphrase }) } as const;
+    const object = secret ? createPrivateKey(options) : createPublicKey(key);
     jwk = object.export({ format: "jwk" });
   } catch {
-    throw refused(passphrase === undefined ? "is damaged PEM, or a key of a kind other than EC and RSA" : "is encrypted PEM that this passphrase does not open");
+    if (passphrase === undefined) throw refused("is damaged PEM, or a key of a type other than EC and RSA");
+    throw refused("is encrypted PEM that this passphrase does not open");
   }
   return checkJwk(jwk, refused);
 }
 
 function locked(): KeystoreError {
-  return refused("is locked: run ocicrypt-keystore unlock where it comes from, for removed keys too");
+  return refused("is locked: run ocicrypt-keystore unlock on the store that it comes from, which also unlocks removed keys");
 }
 
 function refused(reason: string): KeystoreError {

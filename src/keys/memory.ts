@@ -1,4 +1,4 @@
-// A private key whose JWK is in memory: its operations are node:crypto's.
+// A private key whose JWK is in memory: node:crypto does its operations.
 
 import { familyFor } from "../jwe/alg/algorithms.ts";
 import type { PrivateKey } from "../jwe/key.ts";

@@ -1,4 +1,4 @@
-// Adds a key under a name. A crash at any instant leaves what the same command completes when it is repeated.
+// Adds a key under a name. After a crash at any instant, the same command can be repeated and completes the work.
 
 import { KeystoreError, storeError } from "../errors.ts";
 import { makeFolder, removeFile, writeFileSafely } from "../fs/write.ts";
@@ -10,13 +10,13 @@ import { sealLikeTheOthers } from "./relock.ts";
 import type { Located, Store } from "./store.ts";
 
 /**
- * Adds a key under a name, and makes it the default if there is none. A key that is there already only gets the name,
- * or the private half that was missing.
+ * Adds a key under a name, and makes it the default key if there is no default. A key that is in the store already gets
+ * the name, and its private part if that was missing.
  *
- * @param jwk a checked key; an oct key carries its kid
- * @param force where the name is taken: the key becomes its current one, the former ones are retired
+ * @param jwk a checked key; a symmetric key has its kid
+ * @param force if the name is taken, the key becomes its current key and the former ones are retired
  * @returns the key's kid
- * @throws KeystoreError `usage` if it cannot be a name, `store` if the name is taken
+ * @throws KeystoreError `usage` if `name` cannot be a name, `store` if it is taken
  */
 export async function addKey(store: Store, name: string, jwk: Jwk, force = false): Promise<string> {
   const kid = kidOf(jwk);
@@ -36,13 +36,12 @@ export async function addNamed(
   const { dir } = store;
   await changeStore(store, async () => {
     if (name === kid || (isKid(name) && store.publicKey(name) !== undefined)) {
-      throw storeError(`${name} is the kid of another key in ${dir}, or its own`, "choose another name");
+      throw storeError(`${name} is the kid of this key, or of another key in ${dir}`, "choose another name");
     }
     const formerDefault = store.defaultName();
     const former = store.kidsOf(name);
     if (former?.[0] === kid && !force) {
-      const hint = "add --force to give it what it lacks here: its private key, or an operation of its holder";
-      throw storeError(`the name ${name} is taken in ${dir}, by this very key`, hint);
+      throw storeError(`${name} already names this key`, "add --force to add its private key or holder operation");
     }
     if (former !== undefined && !force) {
       const hint = `choose another name, use ocicrypt-keystore rotate ${name}, or import with --force to retire its key`;
@@ -64,12 +63,12 @@ export async function addNamed(
   });
 }
 
-/** Writes what is missing of a key's two files. What is there stays: they are immutable. */
+/** Writes those of a key's two files that are missing. Existing files stay: they are immutable. */
 export async function writeKey(store: Store, kid: string, jwk: Jwk): Promise<void> {
   const { paths } = store;
   makeFolder(paths.public, 0o755);
   makeFolder(paths.private, 0o700);
-  if (isPrivate(jwk) && !(await isThere(store, kid, jwk))) {
+  if (isPrivate(jwk) && !(await hasPrivateKey(store, kid, jwk))) {
     const plain = Buffer.from(json({ ...jwk, kid }));
     const sealed = await sealLikeTheOthers(store, plain);
     const path = paths.privateKey(kid, sealed === undefined ? "jwk" : "jwe");
@@ -80,18 +79,18 @@ export async function writeKey(store: Store, kid: string, jwk: Jwk): Promise<voi
   }
 }
 
-/** Whether the store has this private key. A damaged file of it is replaced; another symmetric key of its kid never is. */
-async function isThere(store: Store, kid: string, jwk: PrivateJwk): Promise<boolean> {
-  const found = store.locate(kid);
-  if (found === undefined) return false;
-  if (found.form === "holder") {
-    const hint = "ocicrypt-keystore remove it with --force, which moves the holder file to removed/, then import the key";
+/** Whether the store has this private key. Its file is replaced if it is damaged, never if it is another symmetric key. */
+async function hasPrivateKey(store: Store, kid: string, jwk: PrivateJwk): Promise<boolean> {
+  const located = store.locate(kid);
+  if (located === undefined) return false;
+  if (located.form === "holder") {
+    const hint = `run ocicrypt-keystore remove ${kid} --force, which moves the holder file to removed/, then import the key`;
     throw storeError(`importing ${kid} would bypass its holder`, hint);
   }
-  const known = await read(store, kid, found);
+  const known = await read(store, kid, located);
   if (known === undefined || !isPrivate(known)) return false;
   if (isSameKey(jwk, known)) return true;
-  const hint = "nothing was imported; take the kid out of the file, and it gets a new one";
+  const hint = "nothing was imported; remove the kid from the file, and the key gets a new one";
   throw storeError(`another symmetric key has the kid ${kid}`, hint);
 }
 
@@ -106,7 +105,7 @@ async function read({ secrets }: Store, kid: string, { path, form }: Located): P
   }
 }
 
-/** The time for `created`, RFC 3339 to the second. */
+/** The time now, for `created`: RFC 3339, to the second. */
 export function now(): string {
   return new Date().toISOString().replace(/\.\d+/, "");
 }

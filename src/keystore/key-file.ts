@@ -1,4 +1,4 @@
-// The files of keys: what their bytes must be.
+// Checks the bytes of key files.
 
 import { atRestKind, atRestOf } from "../at-rest/at-rest.ts";
 import type { AtRest, AtRestKind, SecretSource } from "../at-rest/locked-file.ts";
@@ -9,16 +9,16 @@ import { checkJwk, isPrivate, kidOf, type Jwk, type PrivateJwk } from "../jwk/jw
 
 const JWK_DEPTH = 4; // nesting of a key file
 
-/** A key file's bytes as the checked key its name promises. @throws KeystoreError `key` if it is damaged or another one */
+/** The checked key in a key file. @throws KeystoreError `key` if it is damaged, or not the key that its name says */
 export function parseKeyFile(path: string, kid: string, bytes: Buffer): Jwk {
   const fail: Fail = (reason) =>
     keyError(`key file ${path} is damaged: it ${reason}`, "restore it from a backup, or move it away");
   const jwk = checkJwk(parseJson(bytes, JWK_DEPTH, fail), fail);
-  if ((kidOf(jwk) || kid) !== kid) throw fail("holds another key than its name says");
+  if ((kidOf(jwk) || kid) !== kid) throw fail("holds another key than its file name says");
   return jwk;
 }
 
-/** {@link parseKeyFile} for a file that must have a private part. */
+/** {@link parseKeyFile} for a file that must hold a private key. */
 export function parsePrivateFile(path: string, kid: string, bytes: Buffer): PrivateJwk {
   const jwk = parseKeyFile(path, kid, bytes);
   if (isPrivate(jwk)) return jwk;
@@ -26,15 +26,15 @@ export function parsePrivateFile(path: string, kid: string, bytes: Buffer): Priv
 }
 
 /**
- * The private key in the bytes of a locked file.
+ * The private key in a locked file.
  *
- * @throws KeystoreError `key` if it is damaged, with exit code 3 if the secret is another one or the server does not help
+ * @throws KeystoreError `key` if it is damaged; with exit code 3 if the secret is wrong or the server does not help
  */
 export async function unlockKeyFile(path: string, kid: string, bytes: Buffer, secrets: SecretSource): Promise<PrivateJwk> {
   return await openKeyFile(path, kid, bytes, atRestOfFile(path, bytes, secrets));
 }
 
-/** {@link unlockKeyFile} with the lock that the file is known to have. */
+/** {@link unlockKeyFile} if it is known how the file is locked. */
 export async function openKeyFile(path: string, kid: string, bytes: Buffer, { kind, open }: AtRest): Promise<PrivateJwk> {
   const jwk = await open(bytes).catch((error: unknown) => {
     throw naming(path, error);
@@ -44,12 +44,12 @@ export async function openKeyFile(path: string, kid: string, bytes: Buffer, { ki
   throw unusableError(message, `give the ${kind} it was locked with`);
 }
 
-/** What a locked file is locked with. @throws KeystoreError `key` if it is damaged; the message names it */
+/** How to open a locked file. @throws KeystoreError `key` if it is damaged; the message names it */
 export function atRestOfFile(path: string, bytes: Buffer, secrets: SecretSource): AtRest {
   return look(path, () => atRestOf(bytes, secrets));
 }
 
-/** How a file is locked. @throws KeystoreError `key` if it is damaged; the message names it */
+/** The kind of lock of a file. @throws KeystoreError `key` if it is damaged; the message names it */
 export function atRestKindOfFile(path: string, bytes: Buffer): AtRestKind {
   return look(path, () => atRestKind(bytes));
 }
@@ -67,14 +67,14 @@ function naming(path: string, error: unknown): unknown {
   return new KeystoreError(error.code, `locked key ${path}: ${error.message}`, error.hint);
 }
 
-/** The bytes of a file that was there a moment ago. @throws KeystoreError `store` if it is gone */
+/** The bytes of a file that existed a moment ago. @throws KeystoreError `store` if it is gone */
 export function mustRead(path: string): Buffer {
   return mustReadFile(path).bytes;
 }
 
-/** A file that was there a moment ago. @throws KeystoreError `store` if it is gone */
+/** A file that existed a moment ago. @throws KeystoreError `store` if it is gone */
 export function mustReadFile(path: string): SmallFile {
   const file = readSmallFile(path);
   if (file !== undefined) return file;
-  throw storeError(`${path} is gone`, "somebody else changes the store by hand: try again");
+  throw storeError(`${path} is gone`, "somebody changed the store by hand: try again");
 }

@@ -1,15 +1,16 @@
-// What wrapping and unwrapping need of a key store, whatever it is made of.
+// What wrapping and unwrapping need of a key store.
 
 import type { PrivateKeys, Recipient } from "../jwe/key.ts";
 
 /** A key store: recipients to wrap for, private keys to unwrap with. */
 export interface KeyStore extends PrivateKeys {
   /**
-   * Whom a name or a kid stands for. Names are looked up first.
+   * The recipient of a name or a kid. Names are looked up first.
    *
-   * @throws KeystoreError `recipient` if there is nobody of that name, or only a retired key; `store`, `key` if it cannot be read
+   * @throws KeystoreError `recipient` if there is no such name or kid, or only a retired key; `store` or `key` if it cannot
+   * be read
    */
   recipient(nameOrKid: string): Promise<Recipient>;
-  /** Whom the default key stands for. @throws KeystoreError `recipient` if there is none */
+  /** The default key as a recipient. @throws KeystoreError `recipient` if there is no default key */
   defaultRecipient(): Promise<Recipient>;
 }

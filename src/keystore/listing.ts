@@ -1,4 +1,4 @@
-// What the store holds, for people and programs: a row for each name and kid.
+// Lists the keys of a store for users and programs: a row for each name and kid.
 
 import { storeError } from "../errors.ts";
 import { naturalAlgorithm } from "../jwe/alg/algorithms.ts";
@@ -14,7 +14,7 @@ export interface Entry {
   /** The key management algorithm that wraps for it. */
   readonly alg: string;
   readonly crv?: string;
-  /** A retired key unwraps and no longer wraps. */
+  /** A retired key still unwraps and no longer wraps. */
   readonly state: "current" | "retired";
   /** Whether it is the current key of the default name. */
   readonly default: boolean;
@@ -25,16 +25,16 @@ export interface Entry {
   readonly public: PublicJwk;
 }
 
-/** Every key of every name, by name, the current one first. @throws KeystoreError if a file is damaged or missing */
+/** Every key of every name, sorted by name, the current key first. @throws KeystoreError if a file is damaged or missing */
 export function entries(store: Store): Entry[] {
   return store.mustExist().names().flatMap((name) => entriesOfName(store, name));
 }
 
-/** The keys of a name, the current one first, or the rows of a kid. @throws KeystoreError `recipient` if there is none */
+/** The keys of a name, the current key first; or the rows of a kid. @throws KeystoreError `recipient` if there is no row */
 export function entriesOf(store: Store, nameOrKid: string): readonly [Entry, ...Entry[]] {
   const named = store.mustExist().names().includes(nameOrKid);
-  const found = named ? entriesOfName(store, nameOrKid) : entries(store).filter(({ kid }) => kid === nameOrKid);
-  const [first, ...rest] = found;
+  const rows = named ? entriesOfName(store, nameOrKid) : entries(store).filter(({ kid }) => kid === nameOrKid);
+  const [first, ...rest] = rows;
   if (first === undefined) throw store.noKey(nameOrKid);
   return [first, ...rest];
 }
@@ -43,7 +43,7 @@ function entriesOfName(store: Store, name: string): Entry[] {
   const isDefault = store.defaultName() === name;
   return (store.kidsOf(name) ?? []).flatMap((kid, place) => {
     const jwk = store.publicKey(kid);
-    if (jwk === undefined && store.kidsOf(name)?.includes(kid) !== true) return []; // removed while we read
+    if (jwk === undefined && store.kidsOf(name)?.includes(kid) !== true) return []; // removed in the meantime
     if (jwk === undefined) {
       const message = `the name ${name} points to ${kid}, which is missing in ${store.paths.public}`;
       throw storeError(message, "restore that file from a backup");
@@ -64,7 +64,7 @@ function entriesOfName(store: Store, name: string): Entry[] {
   });
 }
 
-/** The name that each kid of the store has; nothing where there is no store. */
+/** The name of each kid of the store; an empty map if there is no store. */
 export function namesByKid(store: Store): Map<string, string> {
   const pairs = store.names().flatMap((name) => {
     const kids = store.kidsOf(name) ?? [];

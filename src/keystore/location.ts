@@ -1,21 +1,22 @@
-// Where the key store is, when nobody says.
+// Finds the directory of the key store.
 
 import { join, resolve } from "node:path";
 import { KeystoreError, storeError } from "../errors.ts";
 import { inUserNamespace } from "../fs/user-namespace.ts";
 
 /**
- * The key store directory, absolute: what was given, $OCICRYPT_KEYSTORE, /etc/ocicrypt-keystore for root, else
- * ocicrypt-keystore in $XDG_CONFIG_HOME or ~/.config, the home directory being the passwd entry's when HOME is unset.
+ * The key store directory, absolute: `given`, else $OCICRYPT_KEYSTORE, else /etc/ocicrypt-keystore for root, else
+ * ocicrypt-keystore in $XDG_CONFIG_HOME or ~/.config. If HOME is unset, the home directory is that of the passwd entry.
  *
- * @throws KeystoreError `store` if there is no home directory to look in
+ * @throws KeystoreError `store` if there is no home directory
  */
 export function storeLocation(given: string | undefined): string {
   const chosen = given ?? process.env["OCICRYPT_KEYSTORE"];
   if (chosen !== undefined && chosen !== "") return absolute(chosen);
   if (process.geteuid?.() === 0 && !inUserNamespace()) return "/etc/ocicrypt-keystore";
   const config = process.env["XDG_CONFIG_HOME"];
-  if (config?.startsWith("/") === true) return join(config, "ocicrypt-keystore"); // the XDG specification ignores relative ones
+  // The XDG specification says to ignore a relative path.
+  if (config?.startsWith("/") === true) return join(config, "ocicrypt-keystore");
   return join(home(), ".config", "ocicrypt-keystore");
 }
 
@@ -32,8 +33,9 @@ function absolute(path: string): string {
 
 function home(): string {
   try {
-    return process.getBuiltinModule("node:os").homedir(); // loaded when it is needed
+    return process.getBuiltinModule("node:os").homedir(); // loaded only if it is needed
   } catch {
-    throw storeError("no home directory for this user, so no default key store", "set OCICRYPT_KEYSTORE or --keystore DIR");
+    const message = "this user has no home directory, so there is no default key store";
+    throw storeError(message, "set OCICRYPT_KEYSTORE or --keystore DIR");
   }
 }

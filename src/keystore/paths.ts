@@ -3,28 +3,28 @@
 import { basename, dirname, join } from "node:path";
 import { printable, usageError } from "../errors.ts";
 
-/** How a private key can lie in the store, by the ending of its file: where several are there, the first one counts. */
+/** The forms of a private key in the store, by the ending of its file. If a key has several files, the first form counts. */
 export const FORMS = { jwe: "locked", jwk: "file", holder: "holder" } as const;
 
 /** The ending of a private key's file. */
 export type Form = keyof typeof FORMS;
 
-/** Where a private key is, as `list` says it. */
+/** Where a private key is, as `list` shows it. */
 export type Place = (typeof FORMS)[Form];
 
 /** The forms in the order in which they count. */
 export const FORM_ORDER: readonly Form[] = ["jwe", "jwk", "holder"];
 
-const PUBLIC = "public"; // what tells a removed public key from a private one
+const PUBLIC = "public"; // marks a removed public key's file
 const TEMPORARY = /^\.tmp-(\d+)-/;
 
-/** What the name of a key's file says. */
+/** The parts of the name of a key's file. */
 export interface KeyFileName {
   readonly kid: string;
-  /** 1, and from 2 on further symmetric keys of one kid in removed/. */
+  /** 1; in removed/ further symmetric keys with the same kid have 2 and up. */
   readonly copy: number;
   readonly form: Form;
-  /** It is a removed public key. */
+  /** Whether it is a removed public key. */
   readonly public: boolean;
 }
 
@@ -38,7 +38,7 @@ export function parseKeyFileName(file: string): KeyFileName | undefined {
   return copy === 0 || (mark !== undefined && copy === 1) ? undefined : { kid, copy, form, public: false };
 }
 
-/** Writes what {@link parseKeyFileName} reads. */
+/** The name of a key's file: {@link parseKeyFileName} reads it. */
 export function keyFileName({ kid, copy, form, public: isPublic }: KeyFileName): string {
   return [kid, ...(isPublic ? [PUBLIC] : copy === 1 ? [] : [String(copy)]), form].join(".");
 }
@@ -50,12 +50,12 @@ export function inForm(path: string, form: Form): string {
   return join(dirname(path), keyFileName({ ...name, form }));
 }
 
-/** A name that {@link temporaryWriter} knows as this process's. */
+/** A name for a temporary file of this process: {@link temporaryWriter} reads it. */
 export function temporaryName(text: string): string {
   return `.tmp-${process.pid}-${text}`;
 }
 
-/** The process that wrote a temporary file, undefined where the name is no temporary file's. */
+/** The pid of the process that wrote a temporary file, undefined if the name is not that of a temporary file. */
 export function temporaryWriter(file: string): number | undefined {
   const [, pid] = TEMPORARY.exec(file) ?? [];
   return pid === undefined ? undefined : Number(pid);
@@ -105,12 +105,15 @@ function isForm(ending: string): ending is Form {
   return Object.hasOwn(FORMS, ending);
 }
 
-/** Whether text may be a key's name: 1 to 64 of a-z A-Z 0-9 . _ - and no dot first. `Enabled` is what clients send for no value. */
+/**
+ * Whether text may be a key's name: 1 to 64 of the characters a-z A-Z 0-9 . _ - and no dot first. `Enabled` is reserved,
+ * because clients send it if the user gave no value.
+ */
 export function isName(text: string): boolean {
   return /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$/.test(text) && text !== "Enabled";
 }
 
-/** Whether text may be a kid and so part of a file name: base64url, 1 to 128 characters. */
+/** Whether text may be a kid, and so part of a file name: base64url, 1 to 128 characters. */
 export function isKid(text: string): boolean {
   return /^[A-Za-z0-9_-]{1,128}$/.test(text);
 }

@@ -12,27 +12,28 @@ import { atRestKindOfFile, atRestOfFile, mustRead, mustReadFile, openKeyFile, pa
 import { inForm } from "./paths.ts";
 import type { KeyFile, Store } from "./store.ts";
 
-/** A new private key sealed as the store's other keys are; undefined if none is locked. */
+/** A new private key, sealed as the store's other keys are; undefined if none of them is locked. */
 export async function sealLikeTheOthers(store: Store, jwk: Buffer): Promise<Buffer | undefined> {
   const [sample] = store.keyFiles("jwe");
   if (sample === undefined) return undefined;
   const bytes = mustRead(sample.path);
   const lock = atRestOfFile(sample.path, bytes, store.secrets);
-  await openKeyFile(sample.path, sample.kid, bytes, lock); // the same secret, or nothing is written
+  await openKeyFile(sample.path, sample.kid, bytes, lock); // this fails if the secret is another one
   return await lock.seal(jwk);
 }
 
 /**
- * Locks every private key that is not locked. Each is sealed beside the open file, which goes then.
+ * Locks every private key that is not locked: writes the locked file beside the open one, then removes the open one.
  *
  * @returns how many were locked now
- * @throws KeystoreError `key` if one is damaged, or those locked already have another secret or server: then nothing is changed
+ * @throws KeystoreError `key` if a key is damaged, or if keys are locked with another secret or server: then nothing is
+ * changed
  */
 export async function lockKeys(store: Store, lock: AtRest): Promise<number> {
   store.mustExist();
   return await changeStore(store, async () => {
     const [sample] = store.keyFiles("jwe");
-    if (sample !== undefined) await refuseOtherLock(store, sample, lock);
+    if (sample !== undefined) await refuseOtherKind(store, sample, lock);
     const open = store.keyFiles("jwk").map((file) => ({ ...file, bytes: mustCheck(file) }));
     for (const { path, kid, bytes } of open) {
       const locked = inForm(path, "jwe");
@@ -47,22 +48,23 @@ export async function lockKeys(store: Store, lock: AtRest): Promise<number> {
   });
 }
 
-async function refuseOtherLock({ dir }: Store, { path, kid }: KeyFile, lock: AtRest): Promise<void> {
+async function refuseOtherKind({ dir }: Store, { path, kid }: KeyFile, lock: AtRest): Promise<void> {
   const bytes = mustRead(path);
   const kind = atRestKindOfFile(path, bytes);
-  if (kind !== lock.kind) throw storeError(`keys of ${dir} are locked with a ${kind}`, "unlock them first");
+  const hint = "run ocicrypt-keystore unlock first";
+  if (kind !== lock.kind) throw storeError(`keys of ${dir} are locked with a ${kind}`, hint);
   if (!lock.sameAs(bytes)) {
-    const message = `keys of ${dir} are locked for another Tang server, or it has other signing keys now`;
-    throw storeError(message, "unlock them first");
+    const message = `keys of ${dir} are locked for another Tang server, or the server has other signing keys now`;
+    throw storeError(message, hint);
   }
   await openKeyFile(path, kid, bytes, lock);
 }
 
 /**
- * Unlocks every private key. Each is written open beside the locked file, which goes then.
+ * Unlocks every private key: writes the open file beside the locked one, then removes the locked one.
  *
  * @returns how many were unlocked
- * @throws KeystoreError `key` if the secret is another one, or a file is damaged: then nothing is changed
+ * @throws KeystoreError `key` if the secret is wrong, or a file is damaged: then nothing is changed
  */
 export async function unlockKeys(store: Store): Promise<number> {
   store.mustExist();
@@ -82,11 +84,15 @@ export async function unlockKeys(store: Store): Promise<number> {
   });
 }
 
-/** Two symmetric keys can have one kid, in removed/ too: neither is written over the other. @param read reads what is at `target` */
+/**
+ * Refuses to write a key over another one: two symmetric keys can have the same kid.
+ *
+ * @param read reads the key at `target`
+ */
 async function refuseOtherKey(jwk: Jwk, path: string, target: string, read: () => Jwk | Promise<Jwk>): Promise<void> {
   if (!isPrivate(jwk) || !existsSync(target)) return;
-  const there = await read();
-  if (isPrivate(there) && isSameKey(jwk, there)) return;
+  const existing = await read();
+  if (isPrivate(existing) && isSameKey(jwk, existing)) return;
   const [open, locked] = [inForm(path, "jwk"), inForm(path, "jwe")];
   throw storeError(`${open} and ${basename(locked)} are different keys`, "move one of the two away, then try again");
 }
@@ -96,6 +102,6 @@ function mustCheck({ path, kid }: KeyFile): Buffer {
   refuseOpenMode(path, "private key", file);
   parseKeyFile(path, kid, file.bytes);
   if (file.bytes.length <= MAX_FILE / 2) return file.bytes;
-  const hint = "take the members out of it that a key does not need";
-  throw storeError(`${path} would be too large to be read again when it is locked`, hint);
+  const hint = "remove the members that a key does not need";
+  throw storeError(`${path} would be too large to be read again once it is locked`, hint);
 }

@@ -1,4 +1,4 @@
-// Removes keys: what could be missed is moved to removed/, not deleted.
+// Removes keys. Their files are moved to removed/, not deleted.
 
 import { existsSync } from "node:fs";
 import { basename } from "node:path";
@@ -9,29 +9,37 @@ import { changeStore, writeDefault, writeName } from "./change.ts";
 import { isKid, keyFileName, temporaryName } from "./paths.ts";
 import type { Located, Store } from "./store.ts";
 
-/** A key that is gone from the store. */
+/** A removed key. */
 export interface Removed {
   readonly kid: string;
   readonly movedTo: string | undefined;
-  /** What was moved is the command that asks its holder. */
+  /** Whether a holder file was moved, not a private key. */
   readonly held: boolean;
 }
 
-/** What {@link removeKey} did. */
+/** How to remove keys. */
+export interface RemoveOptions {
+  /** Also remove the last copy of a private key. */
+  readonly force: boolean;
+  /** Delete files instead of moving them to removed/. */
+  readonly purge: boolean;
+}
+
+/** The result of {@link removeKey}. */
 export interface Removal {
-  /** The kids whose keys are gone from the store, with where the private key, or what asks its holder, was moved to. */
+  /** The removed keys, and where their files were moved to. */
   readonly removed: readonly Removed[];
-  /** Whether the default key went with it. */
+  /** Whether the default key was removed. */
   readonly wasDefault: boolean;
 }
 
 /**
- * Removes a name with its keys, or one key. A key that another name has too stays. Files are moved to removed/.
+ * Removes a name with its keys, or one key. A key that also has another name stays. Files are moved to removed/.
  *
- * @param options `force`: also the last copy of a private key; `purge`: delete instead of moving
- * @throws KeystoreError `recipient` if there is none, `store` if it would take the last copy of a private key
+ * @throws KeystoreError `recipient` if there is no such name or kid, `store` if it would remove the last copy of a private
+ * key
  */
-export async function removeKey(store: Store, nameOrKid: string, options: { readonly force: boolean; readonly purge: boolean }): Promise<Removal> {
+export async function removeKey(store: Store, nameOrKid: string, options: RemoveOptions): Promise<Removal> {
   const { paths } = store.mustExist();
   return await changeStore(store, () => {
     const byName = store.kidsOf(nameOrKid);
@@ -74,27 +82,27 @@ export async function removeKey(store: Store, nameOrKid: string, options: { read
   });
 }
 
-/** The last step of a purge, which nothing undoes. */
+/** Deletes a file: the last step of a purge, which cannot be undone. */
 function deleteForGood(what: string, path: string): void {
   try {
     removeFile(path);
   } catch (error) {
     const { code, message } = asKeystoreError(error);
     const hint = "delete it with ocicrypt-keystore doctor --fix";
-    throw new KeystoreError(code, `${what} is removed, and a file of it is not deleted yet: ${message}`, hint);
+    throw new KeystoreError(code, `${what} was removed, but one of its files is not deleted yet: ${message}`, hint);
   }
 }
 
 /**
- * Runs changes, each of which tells first how to undo it. Where one fails, those before it are undone: a crash cannot be,
- * so their order must leave a store that works at every step.
+ * Runs changes, each of which first registers how to undo it. If one fails, those before it are undone. A crash undoes
+ * nothing, so the order of the changes must leave a working store after every step.
  */
 function allOrNothing<T>(what: string, change: (undo: (step: () => void) => void) => T): T {
   const steps: (() => void)[] = [];
   try {
     return change((step) => void steps.push(step));
   } catch (error) {
-    const left = steps.toReversed().filter((step) => {
+    const notUndone = steps.toReversed().filter((step) => {
       try {
         step();
         return false;
@@ -103,12 +111,13 @@ function allOrNothing<T>(what: string, change: (undo: (step: () => void) => void
       }
     });
     const { code, message, hint } = asKeystoreError(error);
-    const outcome = left.length === 0 ? `nothing was removed; ${hint}` : `it is removed in part; ${hint}, then try again`;
+    const partly = `it was removed in part; ${hint}, then try again`;
+    const outcome = notUndone.length === 0 ? `nothing was removed; ${hint}` : partly;
     throw new KeystoreError(code, `cannot remove ${what}: ${message}`, outcome);
   }
 }
 
-/** Where a file goes in removed/: beside another symmetric key's of the same kid, not over it. */
+/** The path of a file in removed/. It never replaces another symmetric key with the same kid. */
 function removedTarget({ paths }: Store, kid: string, { path, form }: Located): string {
   const bytes = readSmallFile(path)?.bytes ?? Buffer.alloc(0);
   for (let copy = 1; ; copy++) {
@@ -119,8 +128,8 @@ function removedTarget({ paths }: Store, kid: string, { path, form }: Located): 
 }
 
 /**
- * Moves a key's files to removed/, the private ones first: a public one without it is a recipient still. What is to be
- * deleted gets the name of a leftover there.
+ * Moves a key's files to removed/. The private file goes first: a public file without it is still a recipient. A file
+ * that will be deleted gets the name of a temporary file there, so that `doctor --fix` deletes it after a crash.
  */
 function takeAway(
   store: Store,
@@ -140,10 +149,10 @@ function takeAway(
   };
   let movedTo: string | undefined;
   let held = false;
-  for (let found = store.locate(kid); found !== undefined; found = store.locate(kid)) {
-    movedTo = removedTarget(store, kid, found);
-    held = found.form === "holder";
-    move(found.path, movedTo);
+  for (let located = store.locate(kid); located !== undefined; located = store.locate(kid)) {
+    movedTo = removedTarget(store, kid, located);
+    held = located.form === "holder";
+    move(located.path, movedTo);
   }
   const shared = paths.publicKey(kid);
   if (existsSync(shared)) move(shared, paths.removedFile(keyFileName({ kid, copy: 1, form: "jwk", public: true })));
@@ -153,8 +162,8 @@ function takeAway(
 function refuseCurrent(store: Store, kid: string, remaining: ReadonlyMap<string, readonly string[]>): void {
   for (const [name, rest] of remaining) {
     if (rest.length === 0 || store.kidsOf(name)?.[0] !== kid) continue;
-    const hint = `rotate ${name} first, or remove ${name} with all its keys`;
-    throw storeError(`${kid} is the current key of ${name}, which has retired ones`, hint);
+    const hint = `run ocicrypt-keystore rotate ${name} first, or ocicrypt-keystore remove ${name} for all its keys`;
+    throw storeError(`${kid} is the current key of ${name}, which also has retired keys`, hint);
   }
 }
 
@@ -162,8 +171,8 @@ function lastCopy(what: string, kids: readonly string[], held: boolean, purge: b
   const [copy, copies] = held ? ["the holder", "the holders"] : ["the last copy", "the last copies"];
   const shown = `${kids.slice(0, 3).join(", ")}${kids.length > 3 ? ", …" : ""}`;
   const keys = kids.length === 1 ? `${copy} of private key ${shown}` : `${copies} of ${kids.length} private keys (${shown})`;
-  const back = held ? "; import with --holder brings it back" : ", from where it can be imported again";
-  const message = `removing ${what} would take ${keys}: images encrypted for it alone could no longer be opened`;
+  const back = held ? "; import with --holder adds it again" : ", from where it can be imported again";
+  const message = `removing ${what} would remove ${keys}: images encrypted for it alone could no longer be opened`;
   return storeError(message, purge ? "add --force to delete it for good" : `add --force to move it to removed/${back}`);
 }
 

@@ -1,5 +1,5 @@
-// The key store in a directory, as wrapping and unwrapping read it. One request costs one or two small reads. What
-// changes it has a file of its own: add, add-holder, rotate, remove, relock.
+// The key store in a directory, as wrapping and unwrapping read it. One request costs one or two small reads. Each change
+// has its own file: add, add-holder, rotate, remove, relock.
 
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -28,7 +28,7 @@ export interface Located {
   readonly place: Place;
 }
 
-/** Opens the store in `dir`, which may not be there yet. Nothing is read before it is asked for, and `secrets` only for a locked key. */
+/** Opens the store in `dir`, which need not exist yet. Nothing is read here. `secrets` is called only for a locked key. */
 export function openStore(dir: string, secrets: SecretSource): Store {
   return new Store(dir, secrets);
 }
@@ -47,7 +47,7 @@ export class Store implements KeyStore {
     return this.paths.dir;
   }
 
-  /** @throws KeystoreError `store` if the directory is not there */
+  /** @throws KeystoreError `store` if the directory does not exist */
   mustExist(): this {
     if (statSync(this.dir, { throwIfNoEntry: false }) !== undefined) return this;
     const hint = "make one with ocicrypt-keystore keygen NAME, or say where it is with --keystore DIR";
@@ -66,7 +66,7 @@ export class Store implements KeyStore {
     if (file === undefined) return undefined;
     const kids = file.bytes.toString("latin1").replace(/\n$/, "").split("\n");
     if (kids.every(isKid)) return kids;
-    throw storeError(`${path} is damaged: it must hold a kid a line`, "restore it from a backup");
+    throw storeError(`${path} is damaged: each line must be a kid`, "restore it from a backup");
   }
 
   /** {@link Store.kidsOf}. @throws KeystoreError `recipient` if there is no such name */
@@ -81,7 +81,7 @@ export class Store implements KeyStore {
     return this.names().filter((name) => this.kidsOf(name)?.includes(kid));
   }
 
-  /** The error for a name or kid that nothing in the store has. */
+  /** The error for a name or kid that is not in the store. */
   noKey(nameOrKid: string): KeystoreError {
     return recipientError(`no key named ${nameOrKid} in ${this.dir}`, "see ocicrypt-keystore list");
   }
@@ -108,25 +108,25 @@ export class Store implements KeyStore {
   publicKey(kid: string): PublicJwk | undefined {
     const path = this.paths.publicKey(kid);
     const file = readSmallFile(path);
-    return file && publicJwk(parseKeyFile(path, kid, file.bytes)); // whatever somebody put there, no private part goes on
+    return file && publicJwk(parseKeyFile(path, kid, file.bytes)); // without a private part, even if the file has one
   }
 
-  /** Where a kid's private key is: the first of its forms counts where several are there. */
+  /** Where a kid's private key is. If it has several files, the first form counts. */
   locate(kid: string): Located | undefined {
-    const found = lookAgain(() => FORM_ORDER.find((form) => existsSync(this.paths.privateKey(kid, form))));
-    return found && { path: this.paths.privateKey(kid, found), form: found, place: FORMS[found] };
+    const form = lookAgain(() => FORM_ORDER.find((one) => existsSync(this.paths.privateKey(kid, one))));
+    return form && { path: this.paths.privateKey(kid, form), form, place: FORMS[form] };
   }
 
   /**
-   * The private JWK of a kid, checked; undefined if the store has none itself, but perhaps a holder of it. Where a key
-   * is there locked and not, the locked one counts.
+   * The private JWK of a kid, checked; undefined if the store does not have it (it may have a holder). If there is a locked
+   * and an open file, the locked one counts.
    *
    * @throws KeystoreError `key` if it is damaged, if others can read a file that the caller owns, or if it stays locked
    */
   async privateJwk(kid: string): Promise<PrivateJwk | undefined> {
-    const found = lookAgain(() => this.#read(kid, "jwe") ?? this.#read(kid, "jwk"));
-    if (found === undefined) return undefined;
-    const { path, form, file } = found;
+    const keyFile = lookAgain(() => this.#read(kid, "jwe") ?? this.#read(kid, "jwk"));
+    if (keyFile === undefined) return undefined;
+    const { path, form, file } = keyFile;
     if (form === "jwe") return await unlockKeyFile(path, kid, file.bytes, this.secrets);
     refuseOpenMode(path, "private key", file);
     return parsePrivateFile(path, kid, file.bytes);
@@ -138,22 +138,22 @@ export class Store implements KeyStore {
     return file && { path, form, file };
   }
 
-  /** The holder of a private key, with its public key; undefined if there is none. @throws KeystoreError `key` if it cannot be asked */
+  /** The holder of a private key, and its public key; undefined if there is no holder. @throws KeystoreError `key` if damaged */
   held(kid: string): { readonly holder: Holder; readonly jwk: PublicJwk } | undefined {
     const holder = readHolder(this.paths.privateKey(kid, "holder"), kid);
     if (holder === undefined) return undefined;
     const jwk = this.publicKey(kid);
     if (jwk !== undefined) return { holder, jwk };
-    const hint = `restore ${this.paths.publicKey(kid)} from a backup, or import the key with its holder again`;
+    const hint = `restore ${this.paths.publicKey(kid)} from a backup, or import the key with --holder again`;
     throw keyError(`key ${kid} is held by a command, and its public file is missing`, hint);
   }
 
-  /** The kids that have a file of their own in public/. */
+  /** The kids that have a file in public/. */
   publicKids(): string[] {
     return this.#kidsIn(this.paths.public, ({ form }) => form === "jwk");
   }
 
-  /** Every kid that has a private key, those that only a command holds last. */
+  /** Every kid that has a private key. Those that only a command holds come last. */
   allPrivateKids(): string[] {
     const held = this.#kidsIn(this.paths.private, ({ form }) => form === "holder");
     return [...new Set([...this.#kidsIn(this.paths.private, ({ form }) => form !== "holder"), ...held])];
@@ -164,7 +164,7 @@ export class Store implements KeyStore {
     return this.#kidsIn(this.paths.private, ({ form }) => form === "holder");
   }
 
-  /** The files of private keys in a form, in private/ and in removed/. */
+  /** The files of private keys in one form, in private/ and in removed/. */
   keyFiles(form: Form): KeyFile[] {
     return [this.paths.private, this.paths.removed].flatMap((folder) =>
       listFolder(folder).flatMap((file) => {
@@ -184,16 +184,17 @@ export class Store implements KeyStore {
   async recipient(nameOrKid: string): Promise<Recipient> {
     const [current] = this.kidsOf(nameOrKid) ?? [];
     if (current !== undefined) {
-      const found = await this.#byKid(current);
-      if (found !== undefined) return found;
-      if (this.kidsOf(nameOrKid)?.[0] !== current) return await this.recipient(nameOrKid); // removed or replaced while we read
+      const named = await this.#byKid(current);
+      if (named !== undefined) return named;
+      // The name was removed or got another key in the meantime.
+      if (this.kidsOf(nameOrKid)?.[0] !== current) return await this.recipient(nameOrKid);
       const message = `key ${current} of ${nameOrKid} is missing in ${this.paths.public}`;
       throw storeError(message, "restore that file from a backup");
     }
-    const found = isKid(nameOrKid) ? await this.#byKid(nameOrKid) : undefined;
-    if (found === undefined) throw this.mustExist().#noRecipient(nameOrKid);
+    const byKid = isKid(nameOrKid) ? await this.#byKid(nameOrKid) : undefined;
+    if (byKid === undefined) throw this.mustExist().#noRecipient(nameOrKid);
     const successor = this.#retiredFor(nameOrKid);
-    if (successor === undefined) return found;
+    if (successor === undefined) return byKid;
     const hint = `use ${successor}, the name it was rotated under`;
     throw recipientError(`key ${nameOrKid} is retired and cannot encrypt`, hint);
   }
@@ -225,13 +226,13 @@ export class Store implements KeyStore {
   async #byKid(kid: string): Promise<Recipient | undefined> {
     const jwk = this.publicKey(kid);
     if (jwk === undefined || !isSymmetric(jwk)) return jwk && { kid, jwk };
-    const secret = await this.privateJwk(kid); // whoever wraps with a symmetric key needs it
+    const secret = await this.privateJwk(kid); // wrapping with a symmetric key needs its secret
     if (secret !== undefined) return { kid, jwk: secret };
     if (this.locate(kid) !== undefined) {
-      const hint = "wrap where the key itself is, or for another recipient";
-      throw keyError(`symmetric key ${kid} is held by a command, which only unwraps`, hint);
+      const hint = "encrypt where the key itself is, or for another recipient";
+      throw keyError(`symmetric key ${kid} is held by a command, which can only decrypt`, hint);
     }
-    const hint = "wrap where the key is, or for another recipient";
+    const hint = "encrypt where the key is, or for another recipient";
     throw keyError(`symmetric key ${kid} of ${this.dir} has no private file`, hint);
   }
 
@@ -240,7 +241,7 @@ export class Store implements KeyStore {
     return recipientError(message, "see ocicrypt-keystore list, or make a key with ocicrypt-keystore keygen NAME");
   }
 
-  /** The name under which a kid is retired and nowhere current. */
+  /** The name under which a kid is retired; undefined if it is the current key of a name. */
   #retiredFor(kid: string): string | undefined {
     const places = this.names().map((name) => [name, this.kidsOf(name)?.indexOf(kid) ?? -1] as const);
     if (places.some(([, place]) => place === 0)) return undefined;
@@ -248,11 +249,11 @@ export class Store implements KeyStore {
   }
 }
 
-/** Looks again where nothing was found: between the looks for a locked file and an open one, either may turn into the other. */
+/** Looks up to four times: a lock or unlock may turn a file into its other form between the two look-ups. */
 function lookAgain<T>(look: () => T | undefined): T | undefined {
   for (let tries = 0; tries < 4; tries++) {
-    const found = look();
-    if (found !== undefined) return found;
+    const result = look();
+    if (result !== undefined) return result;
   }
   return undefined;
 }

@@ -52,7 +52,7 @@ const ephemeral = (body: Buffer, dir: string): InstanceType<(typeof import("@nob
 const zero = Buffer.alloc(66).toString("base64url");
 const ANSWERS: readonly (readonly [name: string, lie: (tang: LyingTang, dir: string) => Lie, line: RegExp])[] = [
   ...TRANSPORT.map(([name, lie, line]) => [name, () => lie, line] as const),
-  ["is not found", () => (_request, response) => void response.writeHead(404).end(), /has the key no more that this was locked with/],
+  ["is not found", () => (_request, response) => void response.writeHead(404).end(), /no longer has the key that this file was locked with/],
   ["is another point", () => send(freshPoint("P-521")), /gives an answer that does not open it/],
   ["is what was asked", () => ({ body }, response) => void response.end(body), /gives an answer that does not open it/],
   ["is off the curve", () => changed((jwk) => ({ ...jwk, y: freshPoint("P-521").y })), /has a point that is not on its curve/],
@@ -62,9 +62,9 @@ const ANSWERS: readonly (readonly [name: string, lie: (tang: LyingTang, dir: str
     const [x, y] = [point.subarray(1, 67), point.subarray(67)].map((bytes) => Buffer.from(bytes).toString("base64url"));
     response.end(JSON.stringify(tang.multiply({ kty: "EC", crv: "P-521", x: x ?? "", y: y ?? "" })));
   }, /gives an answer that leaves no secret/],
-  ["is on another curve", () => send(freshPoint("P-256")), /is no public key on P-521/],
-  ["is a private key", () => send(generateJwk({ type: "ec", curve: "P-521" })), /is no public key on P-521/],
-  ["is an RSA key", () => send(generateJwk({ type: "rsa", bits: 2048 })), /is no public key on P-521/],
+  ["is on another curve", () => send(freshPoint("P-256")), /is not a public key on P-521/],
+  ["is a private key", () => send(generateJwk({ type: "ec", curve: "P-521" })), /is not a public key on P-521/],
+  ["is an RSA key", () => send(generateJwk({ type: "rsa", bits: 2048 })), /is not a public key on P-521/],
   ["lacks a coordinate", () => changed(({ y: _, ...jwk }) => jwk), /has no y in canonical base64url/],
   ["has a short coordinate", () => changed((jwk) => ({ ...jwk, y: "AA" })), /has a member y of the wrong length/],
 ];

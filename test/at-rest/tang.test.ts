@@ -159,9 +159,9 @@ withTang("a changed signing key is refused, keys that the server retired still o
   tang.addKeys();
   assert.is(unwrap(other.dir, other.annotation), OPTSDATA);
   assert.match(commands(other.dir).refuses(1, ["lock", ...second]), "is no signing key of the Tang server");
-  assert.match(commands(other.dir).refuses(1, ["lock", ...serverOf(tang)]), "or it has other signing keys now; unlock them first");
+  assert.match(commands(other.dir).refuses(1, ["lock", ...serverOf(tang)]), "or the server has other signing keys now; run ocicrypt-keystore unlock first");
   for (const file of readdirSync(tang.db).filter((one) => one.startsWith("."))) rmSync(join(tang.db, file));
-  assert.match(assertFailure(exec(other.dir, other.annotation), 3), `the Tang server ${url} has the key no more that this was locked with; put the server's old key files back`);
+  assert.match(assertFailure(exec(other.dir, other.annotation), 3), `the Tang server ${url} no longer has the key that this file was locked with; put the server's old key files back`);
   await assertOpens(dir, annotation);
 });
 
@@ -183,10 +183,10 @@ withTang("does not mix with a secret", async () => {
   const tang = await steady();
   const { dir } = await lockedStore(tang);
   const withMasterKey = ["--master-key-file", masterKeyFile()];
-  assert.match(commands(dir).refuses(1, ["lock", ...withMasterKey]), `keys of ${dir} are locked with a Tang server; unlock them first`);
+  assert.match(commands(dir).refuses(1, ["lock", ...withMasterKey]), `keys of ${dir} are locked with a Tang server; run ocicrypt-keystore unlock first`);
   const other = makeStore("alice");
   commands(other)("lock", ...withMasterKey);
-  assert.match(commands(other).refuses(1, ["lock", ...serverOf(tang)]), "are locked with a master key; unlock them first");
+  assert.match(commands(other).refuses(1, ["lock", ...serverOf(tang)]), "are locked with a master key; run ocicrypt-keystore unlock first");
   assert.match(commands(other).refuses(2, ["lock", ...serverOf(tang), ...withMasterKey]), "both a secret and a Tang server; name one of --tang, --passphrase-file and --master-key-file");
   const second = await Tang.started();
   assert.match(commands(dir).refuses(1, ["lock", ...serverOf(second)]), "are locked for another Tang server");
@@ -202,7 +202,7 @@ withTang("swapped files are told", async () => {
   const tang = await steady();
   const { dir, annotation } = await lockedStore(tang, "bob");
   copyFileSync(lockedFile(dir, "bob"), lockedFile(dir, "alice"));
-  assert.match(assertFailure(exec(dir, annotation), 3), "holds another key than its name says");
+  assert.match(assertFailure(exec(dir, annotation), 3), "holds another key than its file name says");
 });
 
 test("asks nobody for an annotation, though it is locked as a key is", async () => {
@@ -237,14 +237,14 @@ for (const [name, args, exitCode, line] of [
 for (const url of ["127.0.0.1:80", "file:///etc/passwd", "ftp://host/", "http://", "http:///adv", "http://user:secret@host/", "http://host/?x", "http://host/#x", "http://ho st/", "http://host/\u001b[2J", "http://h\u00f6st/", "https:\\\\host", `http://${"a".repeat(2000)}`, "http://host:99999"]) {
   test(`refuses ${JSON.stringify(url.slice(0, 40))} as a server's URL`, () => {
     const dir = makeStore("alice");
-    assert.match(commands(dir).refuses(2, ["lock", "--tang", url, "--thumbprint", "x"]), /is no Tang server's URL; use http:\/\/HOST/);
+    assert.match(commands(dir).refuses(2, ["lock", "--tang", url, "--thumbprint", "x"]), /is not a Tang server's URL; use http:\/\/HOST/);
   });
 }
 
 test("shows no password of a URL", () => {
   for (const url of ["http://user:secret@host/", "http://user:se/cret@host", "user:secret@host"]) {
     const line = commands(makeStore("alice")).refuses(2, ["lock", "--tang", url, "--thumbprint", "x"]);
-    assert.match(line, /"(http:\/\/)?…@host\/?" is no Tang server's URL/);
+    assert.match(line, /"(http:\/\/)?…@host\/?" is not a Tang server's URL/);
     assert.not.match(line, "cret");
   }
 });

@@ -93,7 +93,7 @@ test("a further operation comes with --force: the key is wrapped for with OAEP-2
   const former = wrap(dir, ["hsm"]);
   const created = readJson(publicOf(dir))["created"];
   writeHolder(dir, kidOf(dir, "hsm"), { "rsa-oaep": holds("rsa-oaep", RSA) }, { timeout_ms: 9000 });
-  assert.match(cli.refuses(1, held("rsa-oaep-256", RSA)), /the name hsm is taken in .*, by this very key; add --force/);
+  assert.match(cli.refuses(1, held("rsa-oaep-256", RSA)), /hsm already names this key; add --force/);
   cli(...forced("rsa-oaep-256", RSA));
   assert.equal(Object.keys(readJson(holderOf(dir))["ops"] as object), ["rsa-oaep", "rsa-oaep-256"]);
   assert.is(readJson(holderOf(dir))["timeout_ms"], 9000, "what was set by hand stays");
@@ -110,7 +110,7 @@ test("a recipient becomes a key with a holder, and another key with --force reti
   const dir = newStore();
   const cli = commands(dir);
   cli("import", "hsm", RSA.publicFile);
-  assert.match(cli.refuses(1, held("rsa-oaep", RSA)), /the name hsm is taken in .*, by this very key; add --force/);
+  assert.match(cli.refuses(1, held("rsa-oaep", RSA)), /hsm already names this key; add --force/);
   cli(...forced("rsa-oaep", RSA));
   const former = wrap(dir, ["hsm"]);
   assert.is(algOf(former), "RSA-OAEP");
@@ -156,7 +156,7 @@ testWith(openssl, "openssl", "a symmetric key's k is used for the trial alone: i
   assert.is(kid, OCT.kid);
   for (const secret of secretsOf({ ...OCT })) assert.not.match(JSON.stringify(tree(dir)), secret);
   assert.is(unwrap(dir, annotation), OPTSDATA);
-  assert.match(assertFailure(run(["--keystore", dir], { input: wrapRequest(["aes"]) }), 1), `symmetric key ${kid} is held by a command, which only unwraps; wrap where the key itself is`);
+  assert.match(assertFailure(run(["--keystore", dir], { input: wrapRequest(["aes"]) }), 1), `symmetric key ${kid} is held by a command, which can only decrypt; encrypt where the key itself is`);
   assert.match(cli("list"), /aes \(default\) +A256KW +current +holder/);
   const checks = examine(dir);
   assert.equal(problems(checks), ["warn round-trip"]);
@@ -168,8 +168,8 @@ const logs = script(`echo >> ${tried}; exec ${holds("rsa-oaep-256", RSA).join(" 
 const jwkOf = (jwk: object): string => secretFile(JSON.stringify(jwk));
 const OTHER = newRsa();
 for (const [what, code, args, line] of [
-  ["no command", 2, ["import", "hsm", RSA.publicFile, "--holder", "rsa-oaep-256"], "no command to ask the holder with; end the line with -- COMMAND"],
-  ["no command behind --", 2, ["import", "hsm", RSA.publicFile, "--holder", "rsa-oaep-256", "--"], "no command to ask the holder with"],
+  ["no command", 2, ["import", "hsm", RSA.publicFile, "--holder", "rsa-oaep-256"], "the holder's command is missing; end the line with -- COMMAND"],
+  ["no command behind --", 2, ["import", "hsm", RSA.publicFile, "--holder", "rsa-oaep-256", "--"], "the holder's command is missing"],
   ["a command without --", 2, ["import", "hsm", RSA.publicFile, "--holder", "rsa-oaep-256", logs], "unknown argument"],
   ["a relative command", 2, ["import", "hsm", RSA.publicFile, "--holder", "rsa-oaep-256", "--", "openssl"], "the holder's command is not an absolute path"],
   ["a command of more words than a holder file may have", 2, ["import", "hsm", RSA.publicFile, "--holder", "rsa-oaep-256", "--", logs, ...Array.from({ length: 64 }, () => "x")], "the holder's command has more than 64 words"],
@@ -194,7 +194,7 @@ for (const [what, command, line] of [
   ["that answers the right key and fails", [script(`${holds("rsa-oaep-256", RSA).join(" ")}; exit 1`)], /failed \(exit code 1\)/],
   ["that answers nothing", ["/bin/true"], /answered nothing/],
   ["that floods", [script("exec cat /dev/zero")], /answered more than 4096 bytes/],
-  ["that is ended by a signal", [script("kill -TERM $$")], /was ended by SIGTERM/],
+  ["that is ended by a signal", [script("kill -TERM $$")], /was killed by SIGTERM/],
   ["that is not there", ["/nowhere/holder"], /is not there/],
   ["that others can write", [script("exit 0", 0o755)], /can be written by others \(mode 0777\)/],
 ] as const) {
@@ -217,7 +217,7 @@ test("neither of a private key and its holder takes the other's place: remove --
     cli("import", "hsm", RSA.privateFile);
     if (secret !== undefined) cli("lock");
     for (const args of [["import", "other", ...held("rsa-oaep-256", RSA).slice(2)], forced("rsa-oaep-256", RSA)]) {
-      assert.match(cli.refuses(1, args), /the private key [\w-]{43} itself is in the store, and no holder would be asked; export it as a backup/);
+      assert.match(cli.refuses(1, args), /the private key [\w-]{43} is in the store, so its holder would never be asked; run ocicrypt-keystore remove/);
     }
     cli("remove", "hsm", "--force");
     cli(...held("rsa-oaep-256", RSA));
@@ -225,7 +225,7 @@ test("neither of a private key and its holder takes the other's place: remove --
       assert.match(cli.refuses(1, args), /the private key [\w-]{43} is held by a command, which would not be asked any more;/);
     }
     const file = holderOf(dir).replace("/private/", "/removed/");
-    assert.match(cli.refuses(1, ["remove", "hsm"]), /would take the holder of private key [\w-]{43}: images .* add --force to move it to removed\/; import with --holder brings it back/);
+    assert.match(cli.refuses(1, ["remove", "hsm"]), /would take the holder of private key [\w-]{43}: images .* add --force to move it to removed\/; import with --holder adds it again/);
     assert.match(cli.run(["remove", "hsm", "--force"]).stderr, `what asks its holder is now ${file}\n`);
     assert.ok(existsSync(file));
     cli("import", "hsm", RSA.privateFile);

@@ -52,7 +52,7 @@ const KIND = "has a kty other than EC, RSA and oct";
 const CURVE = "has a crv other than P-256, P-384 and P-521";
 const ALG = 'cannot be used here: its "alg" is not one that this provider uses with such a key';
 const ALG_SIZE = 'cannot be used here: its "alg" does not match its size';
-const PEM_KIND = "is damaged PEM, or a key of a kind other than EC and RSA";
+const PEM_KIND = "is damaged PEM, or a key of a type other than EC and RSA";
 const NO_KEY = "is neither a JWK nor PEM with a key or a certificate";
 const SEVERAL = "has several keys, not one";
 

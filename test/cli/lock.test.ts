@@ -102,7 +102,7 @@ test("locks new keys with the secret of the others, and refuses them without it"
   for (const name of ["alice", "bob", "carol"]) await assertOpens(dir, await wrapHere(dir, name, masterKeySecrets), masterKeySecrets);
   await assertOpens(dir, annotation, masterKeySecrets);
   await assertClosed(dir, annotation, secretFiles({ masterKeyFile: masterKeyFile() }));
-  assert.match(cli.refuses(1, ["lock", "--passphrase-file", passphrase]), "are locked with a master key; unlock them first");
+  assert.match(cli.refuses(1, ["lock", "--passphrase-file", passphrase]), "are locked with a master key; run ocicrypt-keystore unlock first");
 });
 
 test("a recipient needs no secret in a locked store, and a symmetric key does", async () => {
@@ -189,7 +189,7 @@ test("a locked key is another's under another name: swapped files are told", asy
   commands(dir)("lock", ...withMasterKey);
   const path = (name: string): string => join(dir, "private", `${kidOf(dir, name)}.jwe`);
   copyFileSync(path("bob"), path("alice"));
-  assert.match(await assertClosed(dir, annotation, masterKeySecrets), "holds another key than its name says");
+  assert.match(await assertClosed(dir, annotation, masterKeySecrets), "holds another key than its file name says");
 });
 
 test("there must be a store", () => {

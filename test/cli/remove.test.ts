@@ -26,7 +26,7 @@ test("remove takes the last copy of a private key only with --force, to where it
   const cli = commands(dir);
   const kid = kidOf(dir, "bob");
   const annotation = await wrapHere(dir, "bob");
-  assert.match(cli.refuses(1, ["remove", "bob"]), `removing bob would take the last copy of private key ${kid}: images encrypted for it alone could no longer be opened; add --force to move it to removed/`);
+  assert.match(cli.refuses(1, ["remove", "bob"]), `removing bob would remove the last copy of private key ${kid}: images encrypted for it alone could no longer be opened; add --force to move it to removed/`);
   assert.match(cli.refuses(1, ["remove", "bob", "--purge"]), "add --force to delete it for good");
   const { code, stdout, stderr } = cli.run(["remove", "bob", "--force"]);
   const moved = join(dir, "removed", `${kid}.jwk`);

@@ -80,8 +80,8 @@ for (const [what, command, line] of [
   ["answers a byte too few", [script("exec head -c 31 /dev/urandom")], /answered, but not with what was wrapped for that key;/],
   ["answers the right key and a newline", opens("echo"), /answered, but not with what was wrapped for that key;/],
   ["answers the right key and fails", opens("exit 4"), /failed \(exit code 4\);/],
-  ["is ended by a signal", [script("kill -SEGV $$")], /was ended by SIGSEGV;/],
-  ["answers the right key and is ended by a signal", opens("kill -KILL $$"), /was ended by SIGKILL;/],
+  ["is ended by a signal", [script("kill -SEGV $$")], /was killed by SIGSEGV;/],
+  ["answers the right key and is ended by a signal", opens("kill -KILL $$"), /was killed by SIGKILL;/],
   ["reads nothing", [script("exec <&-; exit 1")], /failed \(exit code 1\);/],
   ["complains at length", [script(String.raw`printf 'nobody reads this\nfirst\n\n\033[31mlast%0500d\n\n \n' 0 >&2; exit 1`)], /failed \(exit code 1\): "first \/ \\u001b\[31mlast0{285}…";/],
   ["gives its reason before lines that say that it gives up", [script("printf 'start\\nERROR: (Forbidden) no access\\nCode: Forbidden\\nInner error: {\\n  code\\n}\\n' >&2; exit 1")], /failed \(exit code 1\): "ERROR: \(Forbidden\) no access \/ code \/ \}";/],
@@ -91,8 +91,8 @@ for (const [what, command, line] of [
   ["complains in bytes that are no text", [script(String.raw`printf '\377\376' >&2; exit 1`)], /failed \(exit code 1\): "\ufffd\ufffd";/],
   ["is not there", ["/nowhere/holder"], /\/nowhere\/holder, is not there; install it/],
   ["lies below a file", ["/bin/sh/holder"], /\/bin\/sh\/holder, is not there;/],
-  ["is a folder", ["/bin"], /\/bin, is no program;/],
-  ["is no program", [script("exit 0", 0o644)], /is no program;/],
+  ["is a folder", ["/bin"], /\/bin, is not executable;/],
+  ["is no program", [script("exit 0", 0o644)], /is not executable;/],
   ["has no interpreter", [script("", 0o755, "/nowhere/sh")], /cannot be started \(ENOENT\);/],
 ] as const) {
   test(`is one line, exit code 3: the command ${what}`, () => {
@@ -116,11 +116,11 @@ testWith(root, "root", "is one line, exit code 3: the program or the holder file
   const [program = ""] = opens("");
   assert.is(opened(ask([program])), OPTSDATA);
   chownSync(program, STRANGER, STRANGER);
-  assert.match(assertFailure(ask([program]), 3), `${program}, belongs to uid ${STRANGER}, who could make it anything; run chown root ${program}`);
+  assert.match(assertFailure(ask([program]), 3), `${program}, is owned by uid ${STRANGER}, which could replace it; run chown root ${program}`);
   chownSync(program, 0, 0);
   const file = join(hsm.dir, "private", `${hsm.kid}.holder`);
   chownSync(file, STRANGER, STRANGER);
-  assert.match(assertFailure(exec(hsm.dir, annotation), 3), `holder file ${file} belongs to uid ${STRANGER}`);
+  assert.match(assertFailure(exec(hsm.dir, annotation), 3), `holder file ${file} is owned by uid ${STRANGER}`);
   rmSync(file);
 });
 
@@ -288,17 +288,17 @@ test("no command runs for an annotation without kid that a key of the store open
 for (const [what, content, reason] of [
   ["no JSON", "{", "is not JSON"],
   ["a list", "[]", "is not a JSON object"],
-  ["another kid", { kid: "other", ops: { "rsa-oaep-256": ["/x"] } }, "has another kid than its name says"],
-  ["no kid", { kid: undefined, ops: { "rsa-oaep-256": ["/x"] } }, "has another kid than its name says"],
+  ["another kid", { kid: "other", ops: { "rsa-oaep-256": ["/x"] } }, "has another kid than its file name says"],
+  ["no kid", { kid: undefined, ops: { "rsa-oaep-256": ["/x"] } }, "has another kid than its file name says"],
   ["no ops", {}, "has no ops"],
   ["empty ops", { ops: {} }, "has no ops"],
   ["an unknown operation", { ops: { decrypt: ["/x"] } }, "has an operation other than rsa-oaep-256, rsa-oaep, ecdh, a256kw: \"decrypt\""],
   ["an unknown member", { ops: { "rsa-oaep-256": ["/x"] }, timeout: 5 }, "has a member other than kid, ops and timeout_ms: \"timeout\""],
-  ["a command that is text", { ops: { "rsa-oaep-256": "/x -y" } }, "has a command of rsa-oaep-256 that is not a list of at most 64 strings"],
-  ["an argument that is a number", { ops: { "rsa-oaep-256": ["/x", 1] } }, "has a command of rsa-oaep-256 that is not a list of at most 64 strings"],
-  ["65 words", { ops: { "rsa-oaep-256": Array.from({ length: 65 }, () => "/x") } }, "has a command of rsa-oaep-256 that is not a list of at most 64 strings"],
-  ["no program", { ops: { "rsa-oaep-256": [] } }, "has a command of rsa-oaep-256 without an absolute path"],
-  ["a relative program", { ops: { "rsa-oaep-256": ["bin/x"] } }, "has a command of rsa-oaep-256 without an absolute path"],
+  ["a command that is text", { ops: { "rsa-oaep-256": "/x -y" } }, "has a command for rsa-oaep-256 that is not a list of at most 64 strings"],
+  ["an argument that is a number", { ops: { "rsa-oaep-256": ["/x", 1] } }, "has a command for rsa-oaep-256 that is not a list of at most 64 strings"],
+  ["65 words", { ops: { "rsa-oaep-256": Array.from({ length: 65 }, () => "/x") } }, "has a command for rsa-oaep-256 that is not a list of at most 64 strings"],
+  ["no program", { ops: { "rsa-oaep-256": [] } }, "has a command for rsa-oaep-256 without an absolute path"],
+  ["a relative program", { ops: { "rsa-oaep-256": ["bin/x"] } }, "has a command for rsa-oaep-256 without an absolute path"],
   ["no time", { ops: { "rsa-oaep-256": ["/x"] }, timeout_ms: 0 }, "has a timeout_ms that is not 1 to 600000"],
   ["too much time", { ops: { "rsa-oaep-256": ["/x"] }, timeout_ms: 600_001 }, "has a timeout_ms that is not 1 to 600000"],
   ["a part of a millisecond", { ops: { "rsa-oaep-256": ["/x"] }, timeout_ms: 1.5 }, "has a timeout_ms that is not 1 to 600000"],

@@ -26,7 +26,7 @@ test("remove by kid takes a retired key alone, and refuses the current one while
   const current = cli("rotate", "alice").trim();
   const [, retired = ""] = kidsOf(dir, "alice");
   const line = cli.refuses(1, ["remove", current, "--force"]);
-  assert.match(line, `${current} is the current key of alice, which has retired ones; rotate alice first, or remove alice with all its keys`);
+  assert.match(line, `${current} is the current key of alice, which also has retired keys; run ocicrypt-keystore rotate alice first, or ocicrypt-keystore remove alice for all its keys`);
   assert.match(cli.refuses(1, ["remove", retired]), "add --force");
   assert.is(cli.run(["remove", retired, "--force"]).stderr, `removed ${retired}: its private key is now ${join(dir, "removed", `${retired}.jwk`)}\n`);
   assert.equal(kidsOf(dir, "alice"), [current]);

@@ -18,7 +18,7 @@ export function familyOf(alg: unknown): Family | undefined {
 
 /** The family that serves a key. */
 export function familyFor(jwk: Jwk): Family {
-  const family = FAMILIES.find(({ serves }) => serves(jwk));
+  const family = FAMILIES.find((candidate) => candidate.serves(jwk));
   if (family === undefined) throw new Error("no family of algorithms serves this type of key");
   return family;
 }
