@@ -127,3 +127,8 @@ export function printable(text: string, max: number): string {
   if (safe.length <= max) return safe;
   return `${safe.slice(0, max - 1).replace(/[\ud800-\udbff]$/, "")}…`; // never half of a surrogate pair
 }
+
+/** A number with its noun: `1 name`, `2 names`; the words may hold a verb. */
+export function count(number: number, one: string, several: string): string {
+  return `${number} ${number === 1 ? one : several}`;
+}

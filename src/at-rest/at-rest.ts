@@ -7,7 +7,7 @@
 
 import { keyError } from "../errors.ts";
 import { parseLocked, type AtRest, type AtRestKind, type SecretSource, type AtRestType } from "./locked-file.ts";
-import { masterKey, passphrase } from "./secret.ts";
+import { byMasterKey, byPassphrase } from "./secret.ts";
 import { byTang } from "./tang.ts";
 
 const TYPES: readonly AtRestType[] = [byPassphrase, byMasterKey, byTang];

@@ -1,4 +1,4 @@
-// config: the ocicrypt.conf that names this very binary, and where each client wants it.
+// config: prints the ocicrypt.conf that names this binary, and how to set up each client.
 
 import { resolve } from "node:path";
 import { CONTAINERD_CONF, CONTAINERD_KEYS } from "../doctor/containerd-config.ts";
@@ -12,25 +12,25 @@ const CLIENTS = ["skopeo", "podman", "buildah", "nerdctl", "containerd", "crio"]
 /** One of them. */
 type Client = (typeof CLIENTS)[number];
 
-/** Adds the command. Without --client it prints the file that $OCICRYPT_KEYPROVIDER_CONFIG is to name. */
+/** Adds the command. Without --client it prints the file that $OCICRYPT_KEYPROVIDER_CONFIG must name. */
 export function config(cli: Cli): void {
   cli.command(
     "config",
-    "Print the ocicrypt.conf that names this program, and how a client finds it",
+    "Print an ocicrypt.conf that names this program, and how to set up a client",
     (yargs) =>
       yargs
         .option("provider", { type: "string", requiresArg: true, default: "keystore", describe: "The provider's name: clients say provider:NAME" })
-        .option("grpc", { type: "string", requiresArg: true, describe: "Ask the server that listens there (see serve), rather than start this program" })
-        .option("tls-ca", { type: "string", requiresArg: true, describe: "Who signed the server's certificate" })
+        .option("grpc", { type: "string", requiresArg: true, describe: "Have clients call the server at this address (see serve) instead of starting this program" })
+        .option("tls-ca", { type: "string", requiresArg: true, describe: "The CA certificate that signed the server's certificate" })
         .option("tls-cert", { type: "string", requiresArg: true, describe: "The client's certificate" })
-        .option("tls-key", { type: "string", requiresArg: true, describe: "The key of that certificate" })
-        .option("client", { choices: CLIENTS, requiresArg: true, describe: "What to paste where for this client, and what to restart" })
+        .option("tls-key", { type: "string", requiresArg: true, describe: "The private key of that certificate" })
+        .option("client", { choices: CLIENTS, requiresArg: true, describe: "Print what to paste where for this client, and what to restart" })
         .example("$0 config > ocicrypt.conf", "Then: export OCICRYPT_KEYPROVIDER_CONFIG=$PWD/ocicrypt.conf")
-        .example("$0 config --client containerd", "All that containerd needs")
-        .example("$0 config --grpc unix:/run/ocicrypt-keystore/socket", "For clients of serve"),
+        .example("$0 config --client containerd", "Everything that containerd needs")
+        .example("$0 config --grpc unix:/run/ocicrypt-keystore/socket", "For clients of a server"),
     async ({ keystore, provider, client, grpc, tlsCa, tlsCert, tlsKey, ...secrets }) => {
       const tls = [tlsCa, tlsCert, tlsKey];
-      if (grpc === undefined && tls.some((file) => file !== undefined)) throw usageError("TLS is for --grpc", "add --grpc HOST:PORT, or leave it out");
+      if (grpc === undefined && tls.some((file) => file !== undefined)) throw usageError("the --tls options are only for --grpc", "add --grpc HOST:PORT, or leave them out");
       const invocation = grpc === undefined ? startedProgram(provider, storeLocation(keystore), secrets) : await askedServer(grpc, tls);
       const conf = ocicryptConf(provider, invocation);
       if (client === undefined) printJson(conf);
@@ -52,28 +52,37 @@ function ocicryptConf(provider: string, invocation: object): object {
   return { "key-providers": { [provider]: invocation } };
 }
 
-/** `path` stands below `cmd`. */
+/** An entry that starts this program: its `path` is a member of `cmd`. */
 function startedProgram(provider: string, keystore: string, { passphraseFile, masterKeyFile }: SecretArgs): object {
   const secrets = [...(passphraseFile === undefined ? [] : ["--passphrase-file", passphraseFile]), ...(masterKeyFile === undefined ? [] : ["--master-key-file", masterKeyFile])];
   return { cmd: { path: process.execPath, args: ["--keystore", keystore, "--provider", provider, ...secrets] } };
 }
 
-/** Since ocicrypt 1.3.0 with `grpc-tls`; older ones do not know it, and would send without TLS. */
+/** An entry that calls a server. ocicrypt knows `grpc-tls` since 1.3.0; older versions ignore it and call without TLS. */
 async function askedServer(grpc: string, tls: readonly (string | undefined)[]): Promise<object> {
   const { parseAddress, shownAddress } = await import("../serve/address.ts");
   const address = parseAddress(grpc);
   if (tls.every((file) => file === undefined)) return { grpc: shownAddress(address) };
   if (address.kind === "unix") throw usageError("TLS is not for a unix socket", "leave the --tls options out");
   const [ca, cert, key] = tls.map((file) => file && resolve(file));
-  if (!ca || !cert || !key) throw usageError("TLS without all of CA, certificate and key", "give --tls-ca, --tls-cert and --tls-key");
-  tell("clients with ocicrypt before 1.3.0 do not know grpc-tls and call without TLS, which the server refuses: let them ask one on a unix socket or localhost");
+  if (!ca || !cert || !key) throw usageError("--tls-ca, --tls-cert and --tls-key must be given together", "give all three");
+  tell(
+    "clients with ocicrypt before 1.3.0 do not know grpc-tls: they call without TLS, and the server refuses them. " +
+      "Give them a server on a unix socket or on localhost",
+  );
   return { grpc: shownAddress(address), "grpc-tls": { "root-ca-file": ca, "cert-file": cert, "key-file": key } };
 }
 
 function instructions(client: Client, provider: string, conf: string): string {
   const write = (path: string): string => `# 1. Write this to ${path}:\n\n${conf}\n`;
-  const shell = (commands: string): string =>
-    `${write("/etc/ocicrypt.conf")}\n# 2. In the environment it runs in (a service: in its unit, then restart it):\n\nexport OCICRYPT_KEYPROVIDER_CONFIG=/etc/ocicrypt.conf\n\n# 3. Without the key flag nothing is encrypted, and nothing decrypted:\n\n${commands}`;
+  const shell = (commands: string): string => `${write("/etc/ocicrypt.conf")}
+# 2. Set this in the client's environment (for a service: in its unit, then restart it):
+
+export OCICRYPT_KEYPROVIDER_CONFIG=/etc/ocicrypt.conf
+
+# 3. Give the key flag: without it the client neither encrypts nor decrypts:
+
+${commands}`;
   switch (client) {
     case "skopeo":
       return shell(
@@ -81,7 +90,7 @@ function instructions(client: Client, provider: string, conf: string): string {
       );
     case "podman":
       return shell(
-        `podman push --encryption-key provider:${provider}:NAME IMAGE docker://REGISTRY/ENCRYPTED\npodman pull --decryption-key provider:${provider} REGISTRY/ENCRYPTED     # also run, create, build; DecryptionKey= in a Quadlet\n\n# Not with a remote client: the machine that pulls needs the keys.`,
+        `podman push --encryption-key provider:${provider}:NAME IMAGE docker://REGISTRY/ENCRYPTED\npodman pull --decryption-key provider:${provider} REGISTRY/ENCRYPTED     # also run, create, build; DecryptionKey= in a Quadlet\n\n# This does not work with a remote client: the machine that pulls needs the keys.`,
       );
     case "buildah":
       return shell(
@@ -93,7 +102,7 @@ function instructions(client: Client, provider: string, conf: string): string {
       );
     case "containerd":
       return `${write(CONTAINERD_CONF)}
-# 2. The folder of key files must be there, even empty, and be no symlink; ctd-decoder must be in containerd's PATH:
+# 2. The folder of key files must exist, even if it is empty, and must not be a symlink. ctd-decoder must be in containerd's PATH:
 
 mkdir -p ${CONTAINERD_KEYS}
 
@@ -101,7 +110,7 @@ mkdir -p ${CONTAINERD_KEYS}
 
 version = 3
 [plugins.'io.containerd.cri.v1.images']
-  use_local_image_pull = true     # containerd 2.1 on: the transfer service does not pass the decryption payload
+  use_local_image_pull = true     # containerd 2.1 and later: the transfer service does not decrypt
 [plugins.'io.containerd.cri.v1.images'.image_decryption]
   key_model = "node"              # config version 2: [plugins."io.containerd.grpc.v1.cri".image_decryption]
 [stream_processors."io.containerd.ocicrypt.decoder.v1.tar.zstd"]
@@ -121,7 +130,7 @@ systemctl restart containerd`;
 [Service]
 Environment=OCICRYPT_KEYPROVIDER_CONFIG=/etc/ocicrypt.conf
 
-# 3. The folder of key files must be there, even empty; in /etc/crio/crio.conf:
+# 3. The folder of key files must exist, even if it is empty. Add to /etc/crio/crio.conf:
 
 [crio.runtime]
 decryption_keys_path = "/etc/crio/keys/"

@@ -1,4 +1,4 @@
-// default [NAME]: the key that is meant where a client names none.
+// default [NAME]: shows or sets the default key, which is used if a client names none.
 
 import { setDefault } from "../keystore/rotate.ts";
 import { cliStore } from "./secrets.ts";
@@ -11,7 +11,7 @@ export function defaultKey(cli: Cli): void {
     "Show or set the default key",
     (yargs) =>
       yargs
-        .positional("NAME", { type: "string", describe: "The name of the key to use where a client names none" })
+        .positional("NAME", { type: "string", describe: "The name of the key to use if a client names none" })
         .example("$0 default", "Print it")
         .example("$0 default alice", "Set it"),
     async ({ keystore, NAME, ...secrets }) => {

@@ -1,4 +1,4 @@
-// doctor: what keeps images from being encrypted and decrypted here, and how to fix it.
+// doctor: shows what keeps images from being encrypted and decrypted here, and how to fix it.
 
 import { usageError } from "../errors.ts";
 import type { Finding } from "../doctor/check.ts";
@@ -16,7 +16,7 @@ export function doctor(cli: Cli): void {
         .option("fix", {
           type: "boolean",
           default: false,
-          describe: "Fix what can be fixed without losing anything",
+          describe: "Fix problems whose fix loses nothing",
         })
         .option("force", {
           type: "boolean",
@@ -25,10 +25,10 @@ export function doctor(cli: Cli): void {
         })
         .option("json", { type: "boolean", default: false, describe: "As JSON, for programs" })
         .example("$0 doctor", "A line for each check; exit code 1 if one fails")
-        .example("$0 doctor --fix", "Permissions, and what crashes left behind"),
+        .example("$0 doctor --fix", "Fix permissions, and remove what crashes left behind"),
     async ({ keystore, fix: fixing, force, json, ...secrets }) => {
       if (force && !fixing) {
-        throw usageError("--force is for --fix", "give both: ocicrypt-keystore doctor --fix --force");
+        throw usageError("--force is only for --fix", "give both: ocicrypt-keystore doctor --fix --force");
       }
       const store = cliStore({ keystore, ...secrets });
       if (fixing) for (const done of await fix(store, secrets, force)) tell(done);

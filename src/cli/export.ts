@@ -1,4 +1,4 @@
-// export NAME: a key for others, as JWK or as the PEM that ocicrypt's built-in jwe takes.
+// export NAME: prints a key as JWK, or as the PEM that ocicrypt's built-in jwe takes.
 
 import { lstatSync } from "node:fs";
 import { resolve } from "node:path";
@@ -18,18 +18,20 @@ export function exportKey(cli: Cli): void {
     "Export a public key, or a private one with --private",
     (yargs) =>
       yargs
-        .positional("KEY", { type: "string", demandOption: true, describe: "A name, for its current key, or a kid" })
-        .option("private", { type: "boolean", default: false, describe: "The private key" })
+        .positional("KEY", { type: "string", demandOption: true, describe: "A name (its current key is exported), or a kid" })
+        .option("private", { type: "boolean", default: false, describe: "Export the private key" })
         .option("format", { choices: ["jwk", "pem"] as const, requiresArg: true, default: "jwk" as const, describe: "JWK, or PEM (SPKI, PKCS#8)" })
-        .option("output", { alias: "o", type: "string", requiresArg: true, describe: "The file to write; - or none is standard output" })
+        .option("output", { alias: "o", type: "string", requiresArg: true, describe: "The file to write (default: standard output, also -)" })
         .option("force", { type: "boolean", default: false, describe: "Overwrite the file; print a private key to a terminal" })
         .example("$0 export alice --format pem -o alice.pem", "For those who encrypt with jwe:alice.pem")
-        .example("$0 export alice --private -o backup.jwk", "A backup, for the owner alone"),
+        .example("$0 export alice --private -o backup.jwk", "A backup that only you can read"),
     async ({ keystore, KEY, private: secret, format, output = "-", force, ...secrets }) => {
       const store = cliStore({ keystore, ...secrets });
       const [entry] = entriesOf(store, KEY);
       const jwk = secret ? await store.privateJwk(entry.kid) : entry.public;
-      if (jwk === undefined && entry.private === "holder") throw keyError(`the private key of ${KEY} is held by a command and never comes here`, "back it up as its holder can");
+      if (jwk === undefined && entry.private === "holder") {
+        throw keyError(`the private key of ${KEY} is held by a command and cannot be exported`, "use its holder's own backup");
+      }
       if (jwk === undefined) throw keyError(`the private key of ${KEY} is not in ${store.dir}`, "export it where it is");
       write(formatted(jwk, secret, format), output, secret, force);
     },
@@ -41,7 +43,10 @@ function formatted(jwk: Jwk, secret: boolean, format: "jwk" | "pem"): string {
     if (!secret) throw usageError("a symmetric key has no public half", "add --private");
     if (format === "pem") throw usageError("a symmetric key has no PEM form", "use --format jwk");
   } else if (format === "pem") {
-    return String(secret && isPrivate(jwk) ? toPrivateKey(jwk).export({ type: "pkcs8", format: "pem" }) : toPublicKey(jwk).export({ type: "spki", format: "pem" }));
+    const pem = secret && isPrivate(jwk)
+      ? toPrivateKey(jwk).export({ type: "pkcs8", format: "pem" })
+      : toPublicKey(jwk).export({ type: "spki", format: "pem" });
+    return String(pem);
   }
   return `${JSON.stringify(secret ? jwk : publicJwk(jwk))}\n`;
 }
@@ -52,8 +57,8 @@ function write(text: string, output: string, secret: boolean, force: boolean): v
     return writeAnswer(text);
   }
   const path = resolve(output);
-  const there = lstatSync(path, { throwIfNoEntry: false });
-  if (there?.isFile() === false) throw ioError(`${path} is not a regular file`, "name another file");
-  if (there !== undefined && !force) throw ioError(`${path} exists`, "name another file, or add --force to overwrite it");
+  const existing = lstatSync(path, { throwIfNoEntry: false });
+  if (existing?.isFile() === false) throw ioError(`${path} is not a regular file`, "name another file");
+  if (existing !== undefined && !force) throw ioError(`${path} exists`, "name another file, or add --force to overwrite it");
   return writeFileSafely(path, text, secret ? 0o600 : 0o644, force ? "replace" : "create");
 }

@@ -1,4 +1,4 @@
-// import NAME FILE: a key that others made.
+// import NAME FILE: adds a key that was made elsewhere.
 
 import { isPrivate } from "../jwk/jwk.ts";
 import { parseKey } from "../keys/import.ts";
@@ -16,14 +16,14 @@ import { mustReadFile, printKid, tell, type Cli } from "./shared.ts";
 export function importKey(cli: Cli, command: readonly string[]): void {
   cli.command(
     "import NAME FILE",
-    "Import a key: JWK, PEM or certificate; a public one makes a recipient",
+    "Import a key from a JWK, PEM or certificate; a public key makes a recipient",
     (yargs) =>
       yargs
         .positional("NAME", { type: "string", demandOption: true, describe: "The key's name here" })
         .positional("FILE", { type: "string", demandOption: true, describe: "The file, or - for standard input" })
         .option("pem-passphrase-file", { type: "string", requiresArg: true, describe: "A file with the passphrase of encrypted PEM" })
-        .option("force", { type: "boolean", default: false, describe: "Where the name is taken: retire its key, which still unwraps" })
-        .option("holder", { choices: HOLDER_OPERATION_NAMES, requiresArg: true, describe: "FILE is public, and the command after -- does this for the private key" })
+        .option("force", { type: "boolean", default: false, describe: "If the name is taken, retire its key, which still decrypts" })
+        .option("holder", { choices: HOLDER_OPERATION_NAMES, requiresArg: true, describe: "FILE is a public key; the command after -- does this operation with its private key" })
         .example("$0 import bob bob.pem", "A public key: to encrypt for bob")
         .example("jose jwk gen -i '{\"alg\":\"ECDH-ES+A256KW\"}' | $0 import carol -", "A key pair")
         .example("$0 import hsm hsm.pem --holder rsa-oaep-256 -- /usr/local/bin/ask-hsm {kid}", "A key that an HSM holds"),
@@ -37,13 +37,13 @@ export function importKey(cli: Cli, command: readonly string[]): void {
       const store = cliStore({ keystore, ...secrets });
       if (holder === undefined) return printKid(await addKey(store, NAME, jwk, force));
       const kid = await addHolder(store, NAME, jwk, holder, command, force);
-      if (isPrivate(jwk)) tell(`the private part of ${FILE === "" ? "the key" : FILE} was not stored: its holder has it`);
+      if (isPrivate(jwk)) tell(`the private key in ${FILE === "" ? "standard input" : FILE} was not stored: its holder has it`);
       return printKid(kid);
     },
   );
 }
 
-/** The bytes of a key file, - being standard input. @throws KeystoreError `io` if it is not there */
+/** The bytes of a key file; `-` is standard input. @throws KeystoreError `io` if there is no file */
 export function readKeyFile(path: string): Buffer {
   if (path === "-" || path === "") return readStandardInput(); // yargs makes "" of a positional "-"
   return mustReadFile(path, "name a file with a key, or - for standard input").bytes;

@@ -1,6 +1,6 @@
-// inspect IMAGE: who can open which layer, and what everybody can read.
+// inspect IMAGE: shows who can open which layer, and what everybody can read.
 
-import { imageError, KeystoreError, printable } from "../errors.ts";
+import { count, imageError, KeystoreError, printable } from "../errors.ts";
 import { shownKid } from "../image/annotations.ts";
 import { countLayers, inspectImage, type LayerReport, type ManifestReport } from "../image/inspect.ts";
 import { namesByKid } from "../keystore/listing.ts";
@@ -8,7 +8,7 @@ import { IMAGE, openImage } from "../image/source/open.ts";
 import { cliStore } from "./secrets.ts";
 import { print, printJson, type Cli } from "./shared.ts";
 
-const MAX_LINE = 64 * 1024; // characters; whoever made the image wrote most of them
+const MAX_LINE = 64 * 1024; // characters: most of them come from the image, which is not trusted
 
 /** Adds the command. */
 export function inspect(cli: Cli): void {
@@ -18,12 +18,12 @@ export function inspect(cli: Cli): void {
     (yargs) =>
       yargs
         .positional("IMAGE", { type: "string", demandOption: true, describe: IMAGE })
-        .option("verify", { type: "boolean", default: false, describe: "Really open each layer's key with this store" })
-        .option("require-encrypted", { type: "boolean", default: false, describe: "Fail where a layer is plain (attestations do not count)" })
-        .option("tls-verify", { type: "boolean", default: true, describe: "false: without TLS, for a registry on localhost" })
+        .option("verify", { type: "boolean", default: false, describe: "Try to open each layer's key with this store" })
+        .option("require-encrypted", { type: "boolean", default: false, describe: "Fail if a layer is not encrypted (attestations do not count)" })
+        .option("tls-verify", { type: "boolean", default: true, describe: "=false uses plain HTTP; only for a registry on localhost" })
         .option("json", { type: "boolean", default: false, describe: "As JSON, for programs" })
-        .example("$0 inspect oci:encrypted", "A layout")
-        .example("$0 inspect docker://example.org/app:1 --require-encrypted", "In a pipeline"),
+        .example("$0 inspect oci:encrypted", "Show an image in an OCI layout")
+        .example("$0 inspect docker://example.org/app:1 --require-encrypted", "Check an image in a pipeline"),
     async ({ keystore, IMAGE: image, verify, requireEncrypted, tlsVerify, json, ...secrets }) => {
       const store = cliStore({ keystore, ...secrets });
       const names = namesByKid(store);
@@ -35,9 +35,14 @@ export function inspect(cli: Cli): void {
       else print([image, ...manifests.flatMap(manifestLines)].map((line) => printable(line, MAX_LINE)).join("\n"));
       if (!requireEncrypted) return;
       const { encrypted, plain, untold } = countLayers(manifests);
-      if (plain.length > 0) throw imageError(`${plain.length} of the layers of ${image} are not encrypted, ${plain[0]?.digest ?? ""} first`, "encrypt them, or leave --require-encrypted out");
+      if (plain.length > 0) {
+        const layers = count(plain.length, `layer of ${image} is`, `layers of ${image} are`);
+        const message = `${layers} not encrypted, the first is ${plain[0]?.digest ?? ""}`;
+        throw imageError(message, "encrypt the image again, or leave --require-encrypted out");
+      }
       if (untold.length > 0) throw untoldError(image, untold);
-      if (encrypted.length === 0) throw imageError(`${image} has no encrypted layer`, "check that it is the image you mean, or leave --require-encrypted out");
+      if (encrypted.length > 0) return;
+      throw imageError(`${image} has no encrypted layer`, "check the image's name, or leave --require-encrypted out");
     },
   );
 }
@@ -45,8 +50,9 @@ export function inspect(cli: Cli): void {
 function untoldError(image: string, layers: readonly LayerReport[]): KeystoreError {
   const schemes = new Set(layers.flatMap(({ annotations }) => annotations.map(({ scheme }) => printable(scheme, 64))));
   return imageError(
-    `${layers.length} of the layers of ${image} do not tell for whom they are encrypted (${[...schemes].slice(0, 4).join(", ")}), ${layers[0]?.digest ?? ""} first`,
-    "only a JWE under jwe or provider:NAME tells that: encrypt them for such a key, or leave --require-encrypted out",
+    `${count(layers.length, `layer of ${image} has`, `layers of ${image} have`)} no readable recipients ` +
+      `(${[...schemes].slice(0, 4).join(", ")}), the first is ${layers[0]?.digest ?? ""}`,
+    "only annotations of jwe and provider:NAME have them: encrypt for such a key, or leave --require-encrypted out",
   );
 }
 
@@ -54,8 +60,13 @@ function manifestLines({ digest, platform, layers, readable }: ManifestReport): 
   const lines = [`  ${platform ?? "manifest"}  ${digest}`, ...layers.flatMap(layerLines)];
   if (readable === undefined) return lines;
   const { env, labels } = readable;
-  const told = [...(env.length > 0 ? [`env ${env.join(", ")}`] : []), ...(labels.length > 0 ? [`labels ${labels.join(", ")}`] : []), "command", "digests of the unpacked layers"];
-  return [...lines, `    readable by everybody: ${told.join("; ")}`];
+  const names = [
+    ...(env.length > 0 ? [`env ${env.join(", ")}`] : []),
+    ...(labels.length > 0 ? [`labels ${labels.join(", ")}`] : []),
+    "command",
+    "digests of the unpacked layers",
+  ];
+  return [...lines, `    readable by everybody: ${names.join("; ")}`];
 }
 
 function layerLines({ digest, size, mediaType, encrypted, annotations, attestation }: LayerReport): string[] {
@@ -63,8 +74,11 @@ function layerLines({ digest, size, mediaType, encrypted, annotations, attestati
   const lines = [`    ${digest}  ${size} bytes  ${mediaType}  ${state}`];
   for (const { scheme, parts } of annotations) {
     for (const { recipients, opens } of parts) {
-      const whom = recipients.map(({ alg, kid, name }) => `${name ?? (kid === undefined ? "unnamed" : shownKid(kid))} (${alg})`).join(", ");
-      lines.push(`      ${scheme}: ${whom === "" ? "recipients not told" : whom}${opens === undefined ? "" : opens ? " - opens" : " - does not open"}`);
+      const list = recipients.map(({ alg, kid, name }) => {
+        return `${name ?? (kid === undefined ? "unnamed" : shownKid(kid))} (${alg})`;
+      });
+      const shown = list.length === 0 ? "recipients not readable" : list.join(", ");
+      lines.push(`      ${scheme}: ${shown}${opens === undefined ? "" : opens ? " - opens" : " - does not open"}`);
     }
   }
   return lines;

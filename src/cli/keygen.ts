@@ -1,4 +1,4 @@
-// keygen NAME: a new key under a new name.
+// keygen NAME: makes a key under a new name.
 
 import { usageError } from "../errors.ts";
 import { generateJwk, TYPES, type KeyKind, type TypeName } from "../jwk/jwk.ts";
@@ -11,17 +11,17 @@ import { printKid, type Cli } from "./shared.ts";
 export function keygen(cli: Cli): void {
   cli.command(
     "keygen NAME",
-    "Make a new key",
+    "Make a key",
     (yargs) =>
       yargs
         .positional("NAME", { type: "string", demandOption: true, describe: "The new key's name" })
-        .option("type", { choices: [...TYPES.keys()], requiresArg: true, default: "ec" as const, describe: "EC or RSA key pair, or a symmetric key" })
-        .option("curve", { choices: [...TYPES.values()].flatMap(({ curves = [] }) => curves), requiresArg: true, describe: "The curve of an EC key (P-256)" })
-        .option("bits", { type: "string", requiresArg: true, describe: "The size of an RSA or a symmetric key (3072, 256)" })
-        .example("$0 keygen alice", "P-256, to encrypt for provider:keystore:alice")
-        .example("$0 keygen build --type rsa --bits 4096", "RSA"),
+        .option("type", { choices: [...TYPES.keys()], requiresArg: true, default: "ec" as const, describe: "An EC or RSA key pair, or a symmetric key (oct)" })
+        .option("curve", { choices: [...TYPES.values()].flatMap(({ curves = [] }) => curves), requiresArg: true, describe: "The curve of an EC key (default: P-256)" })
+        .option("bits", { type: "string", requiresArg: true, describe: "The size of a key (default: RSA 3072, symmetric 256)" })
+        .example("$0 keygen alice", "An EC key, to encrypt for provider:keystore:alice")
+        .example("$0 keygen build --type rsa --bits 4096", "An RSA key"),
     async ({ keystore, NAME, type, curve, bits, ...secrets }) => {
-      mustBeName(NAME); // before a large key is made for nothing
+      mustBeName(NAME); // before making a key, which may take seconds
       printKid(await addKey(cliStore({ keystore, ...secrets }), NAME, generateJwk(keyKind(type, curve, bits))));
     },
   );
@@ -29,7 +29,7 @@ export function keygen(cli: Cli): void {
 
 function keyKind(type: TypeName, curve: string | undefined, bits: string | undefined): KeyKind {
   const { curves, sizes } = TYPES.get(type) ?? {};
-  if (bits !== undefined && sizes === undefined) throw usageError(`--bits is not for ${type} keys`, "choose one with --curve");
-  if (curve !== undefined && curves === undefined) throw usageError(`--curve is not for ${type} keys`, "choose a size with --bits");
+  if (bits !== undefined && sizes === undefined) throw usageError(`--bits is not for --type ${type}`, "choose a curve with --curve");
+  if (curve !== undefined && curves === undefined) throw usageError(`--curve is not for --type ${type}`, "choose a size with --bits");
   return { type, curve, bits: bits === undefined ? undefined : Number(bits) };
 }

@@ -1,4 +1,4 @@
-// list: every key of every name.
+// list: shows every key of every name.
 
 import { entries, type Entry } from "../keystore/listing.ts";
 import { cliStore } from "./secrets.ts";
@@ -9,13 +9,13 @@ export function list(cli: Cli): void {
   cli.command(
     "list",
     "List the keys",
-    (yargs) => yargs.option("json", { type: "boolean", default: false, describe: "As JSON, for programs" }).example("$0 list", "A line a key"),
+    (yargs) => yargs.option("json", { type: "boolean", default: false, describe: "As JSON, for programs" }).example("$0 list", "One line for each key"),
     ({ keystore, json, ...secrets }) => {
       const store = cliStore({ keystore, ...secrets });
-      const found = entries(store);
-      if (json) return printJson(found.map(({ public: _, ...entry }) => entry));
-      if (found.length === 0) return print(`no keys in ${store.dir}: make one with ocicrypt-keystore keygen NAME`);
-      return printTable(["NAME", "TYPE", "STATE", "PRIVATE", "CREATED", "KID"], found.map(row));
+      const keys = entries(store);
+      if (json) return printJson(keys.map(({ public: _, ...entry }) => entry));
+      if (keys.length === 0) return print(`no keys in ${store.dir}: make one with ocicrypt-keystore keygen NAME`);
+      return printTable(["NAME", "TYPE", "STATE", "PRIVATE", "CREATED", "KID"], keys.map(row));
     },
   );
 }

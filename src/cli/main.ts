@@ -1,4 +1,5 @@
-// The subcommands: yargs parses, each command's module calls and prints. Loaded only when exec mode is not meant.
+// The subcommands: yargs parses the command line, each command's module does the work and prints. This is not loaded in
+// exec mode.
 
 import yargs from "yargs";
 import packageJson from "../../package.json" with { type: "json" };
@@ -23,26 +24,32 @@ import { show } from "./show.ts";
 
 const COMMANDS = [keygen, list, show, importKey, exportKey, rotate, defaultKey, remove, lock, unlock, doctor, inspect, rewrap, serve, config, completion];
 
-const LISTS = new Set(["_", "to", "add", "remove"]); // what may be given more than once
+const LISTS = new Set(["_", "to", "add", "remove"]); // options that may be given more than once
 
-// An option is what its name says, spelled in full: none has parts (--keystore.a) or an opposite (--no-keystore), and all that is text stays text.
-const PARSER = { "parse-numbers": false, "parse-positional-numbers": false, "greedy-arrays": false, "dot-notation": false, "boolean-negation": false } as const;
+// Options have no parts (--keystore.a) and no opposite (--no-keystore), and text that looks like a number stays text.
+const PARSER = {
+  "parse-numbers": false,
+  "parse-positional-numbers": false,
+  "greedy-arrays": false,
+  "dot-notation": false,
+  "boolean-negation": false,
+} as const;
 
 const USAGE = `$0 COMMAND
 $0 [--keystore DIR] [--provider NAME] [--passphrase-file FILE | --master-key-file FILE] < request
 
 A key provider for ocicrypt that keeps its keys in a local directory. Clients start it
-without a command: then it answers the one request on standard input.`;
+without a command: then it answers one request on standard input.`;
 
-/** Runs the command line. An error is shown as its one line and ends the process. */
+/** Runs the command line. An error is shown as one line and ends the process. */
 export async function run(args: readonly string[]): Promise<void> {
   await settle(async () => await runArguments(args));
 }
 
 async function runArguments(args: readonly string[]): Promise<void> {
-  console.log = print; // yargs prints help, the version and completions with it; Node's own hides what cannot be written
-  const { own, holder } = split(args);
-  const parser = yargs([], "/") // it asks for the working directory otherwise, which may be gone
+  console.log = print; // yargs prints help, the version and completions with it; Node's own hides a failure to write
+  const { ours, holder } = split(args);
+  const parser = yargs([], "/") // without "/" yargs reads the working directory, which may be gone
     .scriptName("ocicrypt-keystore")
     .usage(USAGE)
     .option("keystore", { type: "string", requiresArg: true, describe: "The key store directory" })
@@ -55,7 +62,7 @@ async function runArguments(args: readonly string[]): Promise<void> {
     .version(packageJson.version)
     .parserConfiguration(PARSER)
     .check((argv) => {
-      refuseValues(own, argv);
+      refuseValues(ours, argv);
       const twice = Object.keys(argv).find((name) => Array.isArray(argv[name]) && !LISTS.has(name));
       if (twice !== undefined) throw usageError(`--${twice} is given twice`, "give it once");
       return true;
@@ -71,51 +78,57 @@ async function runArguments(args: readonly string[]): Promise<void> {
     tell(await parser.getHelp());
     process.exitCode = 2;
   } else {
-    await parser.parseAsync(marked(own)).catch((error: unknown) => {
-      if (!own.includes("--get-yargs-completions")) throw error; // a shell that asks for completions gets none
+    await parser.parseAsync(marked(ours)).catch((error: unknown) => {
+      if (!ours.includes("--get-yargs-completions")) throw error; // a shell that asks for completions gets none
     });
   }
 }
 
-/** What follows `--holder … --` is a command of the user's: yargs never sees it. */
-function split(args: readonly string[]): { own: readonly string[]; holder: readonly string[] } {
+/** Splits off what follows `--holder … --`: it is a holder's command, which yargs must not parse. */
+function split(args: readonly string[]): { ours: readonly string[]; holder: readonly string[] } {
   const end = args.indexOf("--");
   const asked = args.slice(0, Math.max(end, 0)).some((arg) => /^--holder(=|$)/.test(arg));
-  return asked ? { own: args.slice(0, end), holder: args.slice(end + 1) } : { own: args, holder: [] };
+  return asked ? { ours: args.slice(0, end), holder: args.slice(end + 1) } : { ours: args, holder: [] };
 }
 
-/** Refuses values that yargs takes and nobody meant. */
+/** Refuses values that yargs accepts although the user cannot mean them. */
 function refuseValues(args: readonly string[], argv: Record<string, unknown>): void {
   const end = args.indexOf("--");
   for (const [at, arg] of args.entries()) {
     const [, option = "", name = "", value] = /^(--?([^=]+))(?:=(.*))?$/s.exec(arg) ?? [];
     if (name === "" || (end !== -1 && at > end)) continue;
     const fail = (what: string, hint: string): KeystoreError => usageError(`${printable(option, 64)} ${what}`, hint);
-    // A variable that somebody forgot to set: it must not stand for the default.
-    if ((value ?? args[at + 1]) === "") throw fail("has an empty value", "give it one, or leave it out");
-    if (value === undefined && at + 1 === end && typeof argv[name] !== "boolean") throw fail("has no value", "give it one before --");
-    // yargs takes any word but true for false.
-    if (value !== undefined && value !== "true" && value !== "false" && typeof argv[name] === "boolean") throw fail("is neither true nor false", `give ${option}, or ${option}=false`);
+    // A shell variable that is not set must not mean the default.
+    if ((value ?? args[at + 1]) === "") throw fail("has an empty value", "give it a value, or leave it out");
+    const isBoolean = typeof argv[name] === "boolean";
+    if (value === undefined && at + 1 === end && !isBoolean) throw fail("has no value", "give it a value before --");
+    // For yargs any word but true means false.
+    if (value !== undefined && value !== "true" && value !== "false" && isBoolean) {
+      throw fail("is neither true nor false", `give ${option}, or ${option}=false`);
+    }
   }
 }
 
-// A kid is base64url and may start with a dash, which yargs takes for an option's. No option is as long as a kid.
+// A kid is base64url and may start with a dash, so that yargs takes it for an option. No option is as long as a kid.
 const MARK = "\0"; // no argument can hold it
 const DASHED_KID = /^-[A-Za-z0-9_-]{21}$|^-[A-Za-z0-9_-]{42}$/;
 
-/** The arguments with those marked that are none of an option: dashed kids, and whatever comes after `--`. */
+/** The arguments, with a mark before those that start with a dash and are not options: kids, and all after `--`. */
 function marked(args: readonly string[]): string[] {
   const end = args.indexOf("--");
   const before = end === -1 ? args : args.slice(0, end);
   const after = end === -1 ? [] : args.slice(end + 1);
-  return [...before.map((arg) => (DASHED_KID.test(arg) ? MARK + arg : arg)), ...after.map((arg) => (arg.startsWith("-") ? MARK + arg : arg))];
+  return [
+    ...before.map((arg) => (DASHED_KID.test(arg) ? MARK + arg : arg)),
+    ...after.map((arg) => (arg.startsWith("-") ? MARK + arg : arg)),
+  ];
 }
 
 function unmarked(value: unknown): unknown {
   return typeof value === "string" && value.startsWith(MARK) ? value.slice(MARK.length) : value;
 }
 
-/** Takes the marks off again, whichever option or positional they came to. */
+/** Removes the marks from the values of all options and positionals. */
 function unmark(argv: Record<string, unknown>): void {
   for (const [name, value] of Object.entries(argv)) argv[name] = Array.isArray(value) ? value.map(unmarked) : unmarked(value);
 }

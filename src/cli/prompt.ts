@@ -1,4 +1,4 @@
-// Asks on the terminal, whatever standard input is: for a passphrase, of which nothing is echoed, or for a yes.
+// Asks on the terminal, even if standard input is not the terminal: for a passphrase, without echo, or for a yes.
 
 import { openSync, writeSync } from "node:fs";
 import { createInterface } from "node:readline";
@@ -9,7 +9,7 @@ import { ioError, usageError } from "../errors.ts";
 /**
  * Reads a line from /dev/tty without echo.
  *
- * @param hint what to do where there is no terminal
+ * @param hint what to do if there is no terminal
  * @throws KeystoreError `usage` without a terminal, `io` after Ctrl-C or Ctrl-D
  */
 export async function askSecret(question: string, hint: string): Promise<Buffer> {
@@ -19,8 +19,8 @@ export async function askSecret(question: string, hint: string): Promise<Buffer>
 /**
  * Whether the line typed at /dev/tty is `yes`.
  *
- * @param what `whether` what, for where there is no terminal
- * @param hint what to do there
+ * @param what completes the error "there is no terminal to ask …"
+ * @param hint what to do if there is no terminal
  * @throws KeystoreError `usage` without a terminal, `io` after Ctrl-C or Ctrl-D
  */
 export async function askYes(question: string, what: string, hint: string): Promise<boolean> {
@@ -29,9 +29,10 @@ export async function askYes(question: string, what: string, hint: string): Prom
 
 async function askLine(question: string, fd: number, echo: boolean): Promise<string> {
   const input = new ReadStream(fd);
-  if (process.env["TERM"] === "dumb") delete process.env["TERM"]; // readline would not edit the line, and nothing is drawn here
+  if (process.env["TERM"] === "dumb") delete process.env["TERM"]; // or readline does not edit the line
   const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
-  const lines = createInterface({ input, output: silent, terminal: !echo, historySize: 0 }); // what is echoed the terminal edits itself
+  // With echo, the terminal itself edits the line.
+  const lines = createInterface({ input, output: silent, terminal: !echo, historySize: 0 });
   writeSync(fd, question);
   try {
     const answer = await new Promise<string | undefined>((resolve) => {

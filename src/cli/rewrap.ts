@@ -1,6 +1,6 @@
-// rewrap IMAGE: changes who can open an image, without its layers.
+// rewrap IMAGE: changes who can open an image, without touching its layers.
 
-import { asKeystoreError, imageError, keyError, KeystoreError, printable, recipientError, usageError } from "../errors.ts";
+import { asKeystoreError, imageError, keyError, KeystoreError, printable, usageError } from "../errors.ts";
 import { isJweScheme, mustBeJweScheme, shownKid } from "../image/annotations.ts";
 import type { PartRecipient } from "../image/parts.ts";
 import { planRewrap, type RewrapPlan, type RewrapRequest } from "../image/rewrap.ts";
@@ -28,19 +28,19 @@ export function rewrap(cli: Cli): void {
     (yargs) =>
       yargs
         .positional("IMAGE", { type: "string", demandOption: true, describe: IMAGE })
-        .option("to", { ...names, conflicts: ["add", "remove"], describe: "Who is to open it from now on; again for another" })
-        .option("add", { ...names, describe: "Who is to open it too" })
-        .option("remove", { ...names, describe: "Who is not to open it any more: a name, with its retired keys, or a kid" })
-        .option("from", { type: "string", requiresArg: true, describe: "The scheme to open: jwe or provider:NAME (every one that opens)" })
-        .option("as", { type: "string", requiresArg: true, describe: "The scheme to write: jwe or provider:NAME (each its own)" })
-        .option("key", { type: "string", requiresArg: true, describe: "A file with a private key to open with, beside the store's" })
+        .option("to", { ...names, conflicts: ["add", "remove"], describe: "The recipients from now on (may be repeated)" })
+        .option("add", { ...names, describe: "More recipients" })
+        .option("remove", { ...names, describe: "Recipients to remove: a name (with its retired keys), or a kid" })
+        .option("from", { type: "string", requiresArg: true, describe: "The scheme to open: jwe or provider:NAME (default: every scheme that opens)" })
+        .option("as", { type: "string", requiresArg: true, describe: "The scheme to write: jwe or provider:NAME (default: each annotation keeps its scheme)" })
+        .option("key", { type: "string", requiresArg: true, describe: "A file with a private key to open with, besides the store's" })
         .option("prune", { type: "boolean", default: false, describe: "Delete the old manifests" })
         .option("dry-run", { type: "boolean", default: false, describe: "Print the table and write nothing" })
-        .option("tls-verify", { type: "boolean", default: true, describe: "false: without TLS, for a registry on localhost" })
-        .example("$0 rewrap oci:encrypted --to alice", "After rotate alice: nothing is left for the retired key")
+        .option("tls-verify", { type: "boolean", default: true, describe: "=false uses plain HTTP; only for a registry on localhost" })
+        .example("$0 rewrap oci:encrypted --to alice", "After rotate alice: the retired key no longer opens it")
         .example("$0 rewrap docker://example.org/app:1 --from jwe --as provider:keystore --to alice", "Take over an image of the built-in jwe"),
     async ({ keystore, IMAGE: image, to, add = [], remove = [], from, as, key, prune, dryRun, tlsVerify, ...secrets }) => {
-      if (to === undefined && add.length === 0 && remove.length === 0) throw usageError("nobody to rewrap for", "say --to NAME, --add NAME or --remove NAME");
+      if (to === undefined && add.length === 0 && remove.length === 0) throw usageError("there is nothing to change", "give --to, --add or --remove");
       const store = cliStore({ keystore, ...secrets });
       const request: RewrapRequest = {
         to: to && (await recipients(store, to)),
@@ -50,7 +50,7 @@ export function rewrap(cli: Cli): void {
         as: as === undefined ? undefined : mustBeJweScheme(as),
       };
       const opened = await openImage(image, tlsVerify);
-      if (prune && opened.prune === undefined) throw usageError("a registry prunes by itself", "leave --prune out");
+      if (prune && opened.prune === undefined) throw usageError("--prune does not work in a registry", "leave --prune out, and delete the old manifests in the registry");
       const keys = key === undefined ? store : await withKeyFile(store, key);
       const plan = await planRewrap(opened, request, keys).catch(rethrowUnwritten);
       if (plan.changes.length === 0) return tell("nothing was written: no layer is encrypted");
@@ -60,29 +60,33 @@ export function rewrap(cli: Cli): void {
       if (dryRun || unchanged) return tell(dryRun ? "nothing was written (--dry-run)" : "nothing to change");
       if (prune) await pruneOld(await openImage(image, tlsVerify), [...plan.renamed.keys()]);
       const kept = new Set(plan.changes.flatMap((change) => (change.kept ? [printable(change.scheme, 128)] : [])));
-      if (kept.size > 0) tell(`what stands under ${[...kept].join(", ")} was not opened and stays: whoever could open by it still can`);
+      if (kept.size > 0) {
+        const schemes = [...kept].join(", ");
+        tell(`the annotations of ${schemes} were not opened and stay: whoever could open the image by them still can`);
+      }
       for (const [before, after] of plan.renamed) tell(`${before} is now ${after}`);
-      return tell("signatures and referrers point at the old digests: sign again");
+      return tell("signatures and referrers point to the old digests: sign the image again");
     },
   );
 }
 
-/** Adds to an error of the plan what the user has to know first. */
+/** Adds to an error of planning that nothing was written. */
 function rethrowUnwritten(error: unknown): never {
   const { code, message, hint } = asKeystoreError(error);
   throw new KeystoreError(code, message, `nothing was written; ${hint}`);
 }
 
-/** Deletes those that no other tag shares. */
+/** Deletes the old manifests that no other tag needs. */
 async function pruneOld(written: ImageSource, digests: readonly string[]): Promise<void> {
   try {
     await written.prune?.(await unreferenced(written, digests));
   } catch (error) {
-    throw imageError(`the image is rewrapped, but its old manifests are still there: ${asKeystoreError(error).message}`, "mend that, and delete them by hand");
+    const message = `the image is rewrapped, but its old manifests are still there: ${asKeystoreError(error).message}`;
+    throw imageError(message, "fix that, and delete them by hand");
   }
 }
 
-/** `a:b` names several, as it does for the provider. */
+/** Splits `a:b`, which names several recipients, as for the provider. */
 function split(names: readonly string[]): string[] {
   return names.flatMap((one) => one.split(":"));
 }
@@ -96,27 +100,31 @@ async function recipients(store: KeyStore, names: readonly string[]): Promise<Re
 function kidsOf(store: Store, nameOrKid: string): string[] {
   const kids = store.kidsOf(nameOrKid);
   if (kids !== undefined) return kids;
-  if (isKid(nameOrKid) && nameOrKid.length >= 22) return [nameOrKid]; // the shortest kid there is has 128 bits
-  throw recipientError(`no key named ${nameOrKid} in ${store.dir}`, "see ocicrypt-keystore list, or give the kid");
+  if (isKid(nameOrKid) && nameOrKid.length >= 22) return [nameOrKid]; // the shortest kids have 128 bits
+  throw store.noKey(nameOrKid);
 }
 
 async function withKeyFile(store: KeyStore, file: string): Promise<PrivateKeys> {
   const jwk = await parseKey(readKeyFile(file), async () => {
     throw usageError(`${file} is encrypted`, "import it with ocicrypt-keystore import, which asks for its passphrase");
   });
-  if (!isPrivate(jwk)) throw keyError(`${file} holds no private key`, "name the one that opens the image");
-  const own = memoryKey(kidOf(jwk), jwk);
+  if (!isPrivate(jwk)) throw keyError(`${file} holds no private key`, "name a file with the private key that opens the image");
+  const fromFile = memoryKey(kidOf(jwk), jwk);
   return {
-    privateKey: async (kid) => (kid === own.kid ? own : await store.privateKey(kid)),
-    privateKids: async () => [own.kid, ...(await store.privateKids().catch(() => []))],
+    privateKey: async (kid) => (kid === fromFile.kid ? fromFile : await store.privateKey(kid)),
+    privateKids: async () => [fromFile.kid, ...(await store.privateKids().catch(() => []))],
   };
 }
 
 function report({ changes }: RewrapPlan, names: ReadonlyMap<string, string>): void {
-  const whom = (scheme: string, list: readonly PartRecipient[]): string =>
-    list.map(({ alg, kid }) => (kid === undefined ? `unnamed (${alg})` : (names.get(kid) ?? shownKid(kid)))).join(", ") || (isJweScheme(scheme) ? "-" : "not told");
+  const shown = (scheme: string, list: readonly PartRecipient[]): string => {
+    const each = list.map(({ alg, kid }) => (kid === undefined ? `unnamed (${alg})` : (names.get(kid) ?? shownKid(kid))));
+    return each.join(", ") || (isJweScheme(scheme) ? "-" : "not readable");
+  };
   printTable(
     ["LAYER", "SCHEME", "BEFORE", "AFTER"],
-    changes.map(({ layer, scheme, before, after }) => [layer.slice(0, 19), printable(scheme, 128), whom(scheme, before), whom(scheme, after)]),
+    changes.map(({ layer, scheme, before, after }) => {
+      return [layer.slice(0, 19), printable(scheme, 128), shown(scheme, before), shown(scheme, after)];
+    }),
   );
 }

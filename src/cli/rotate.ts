@@ -1,4 +1,4 @@
-// rotate NAME: a new current key of the same kind; the old one still opens what was encrypted for it.
+// rotate NAME: makes a new current key of the same kind. The old key still opens what was encrypted for it.
 
 import { rotateKey } from "../keystore/rotate.ts";
 import { cliStore } from "./secrets.ts";
@@ -8,8 +8,11 @@ import { printKid, type Cli } from "./shared.ts";
 export function rotate(cli: Cli): void {
   cli.command(
     "rotate NAME",
-    "Make a new key under a name; the old one still unwraps",
-    (yargs) => yargs.positional("NAME", { type: "string", demandOption: true, describe: "The key's name" }).example("$0 rotate alice", "Encrypt for a new key from now on"),
+    "Make a new key under a name; the old key still decrypts",
+    (yargs) =>
+      yargs
+        .positional("NAME", { type: "string", demandOption: true, describe: "The key's name" })
+        .example("$0 rotate alice", "Encrypt for a new key from now on"),
     async ({ keystore, NAME, ...secrets }) => printKid(await rotateKey(cliStore({ keystore, ...secrets }), NAME)),
   );
 }

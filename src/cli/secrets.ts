@@ -1,4 +1,4 @@
-// The secret that unlocks private keys, for the commands: from a file, else asked for on the terminal.
+// The secret that unlocks private keys, for the commands: it is read from a file, else asked for on the terminal.
 
 import { usageError } from "../errors.ts";
 import type { AtRest, SecretSource } from "../at-rest/locked-file.ts";
@@ -22,15 +22,16 @@ function cliSecrets(given: SecretFiles): SecretSource {
 }
 
 /**
- * A lock with the secret that the command line names, else the one that the environment names, else a passphrase asked for twice.
- * The secret is read or asked for now.
+ * A lock with the secret that the command line names, else the environment, else a passphrase that is asked for twice. The
+ * secret is read or asked for now.
  */
 export async function newAtRest(given: SecretFiles): Promise<AtRest> {
   if (given.passphraseFile !== undefined && given.masterKeyFile !== undefined) {
-    throw usageError("both a passphrase and a master key", "name one of --passphrase-file and --master-key-file");
+    throw usageError("--passphrase-file cannot be combined with --master-key-file", "give one of the two");
   }
-  const [first, second] = given.masterKeyFile === undefined ? (["passphrase", "master key"] as const) : (["master key", "passphrase"] as const);
-  const kind = [first, second].find((one) => secretFile(one, given) !== undefined);
+  const kinds = ["passphrase", "master key"] as const;
+  const order = given.masterKeyFile === undefined ? kinds : kinds.toReversed();
+  const kind = order.find((candidate) => secretFile(candidate, given) !== undefined);
   const secret = kind === undefined ? await askTwice() : await secretFiles(given)(kind);
   return atRestBySecret(kind ?? "passphrase", async () => secret);
 }
@@ -41,7 +42,7 @@ async function askTwice(): Promise<Buffer> {
   throw usageError("the two passphrases differ", "try again: nothing was changed");
 }
 
-/** The store that the command line means. */
+/** The store that the command line names. */
 export function cliStore({ keystore, ...given }: SecretFiles & { readonly keystore: string | undefined }): Store {
   return openStore(storeLocation(keystore), cliSecrets(given));
 }

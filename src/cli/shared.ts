@@ -5,17 +5,21 @@ import { errorCode, ioError } from "../errors.ts";
 import { readSmallFile, type SmallFile } from "../fs/read.ts";
 import { outputError, writeStandardError, writeStandardOutput } from "../exec/stdio.ts";
 
-/** The parser a command adds itself to, with the options every command has. */
-export type Cli = Argv<{ keystore: string | undefined; "passphrase-file": string | undefined; "master-key-file": string | undefined }>;
+/** The parser that a command adds itself to, with the options that every command has. */
+export type Cli = Argv<{
+  keystore: string | undefined;
+  "passphrase-file": string | undefined;
+  "master-key-file": string | undefined;
+}>;
 
-/** Tells a person something that is no data, on standard error. */
+/** Prints a message for the user, which is not data, on standard error. */
 export function tell(text: string): void {
   writeStandardError(`${text}\n`);
 }
 
 /**
- * Prints a text to look at, and a newline, to standard output. A reader that has seen enough, such as head, may go away: that is told by the
- * exit code alone, and the command goes on.
+ * Prints text and a newline to standard output. A reader such as head may close it early: then only the exit code tells
+ * that, and the command goes on.
  *
  * @throws KeystoreError `io` if it cannot be written for another reason
  */
@@ -28,7 +32,7 @@ export function print(text: string): void {
   }
 }
 
-/** Prints the kid of a key that is in the store by now. @throws KeystoreError `io` that says so if it cannot be written */
+/** Prints the kid of a key that was just stored. @throws KeystoreError `io` that says it was stored, if it cannot be written */
 export function printKid(kid: string): void {
   try {
     writeStandardOutput(`${kid}\n`);
@@ -43,14 +47,14 @@ export function printJson(value: unknown): void {
   print(JSON.stringify(value, null, 2));
 }
 
-/** Prints rows as columns under a heading, as wide as their widest cell. */
+/** Prints rows under a heading. Each column is as wide as its widest cell. */
 export function printTable(heading: readonly string[], rows: readonly (readonly string[])[]): void {
   const table = [heading, ...rows];
   const widths = heading.map((_, column) => table.reduce((width, row) => Math.max(width, row[column]?.length ?? 0), 0));
   print(table.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ").trimEnd()).join("\n"));
 }
 
-/** Reads a file that the command line names. @throws KeystoreError `io` if it is not there */
+/** Reads a file that the command line names. @throws KeystoreError `io` if there is no file */
 export function mustReadFile(path: string, hint: string): SmallFile {
   const file = readSmallFile(path);
   if (file === undefined) throw ioError(`there is no file ${path}`, hint);

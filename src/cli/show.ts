@@ -1,4 +1,4 @@
-// show NAME|KID: what there is to know of a key, its public part included.
+// show NAME|KID: shows all about a key, its public JWK included.
 
 import { entriesOf, type Entry } from "../keystore/listing.ts";
 import type { Store } from "../keystore/store.ts";
@@ -14,16 +14,16 @@ export function show(cli: Cli): void {
       yargs
         .positional("KEY", { type: "string", demandOption: true, describe: "A name or a kid" })
         .option("json", { type: "boolean", default: false, describe: "As JSON, for programs" })
-        .example("$0 show alice", "Its kids, and who has the private key"),
+        .example("$0 show alice", "Its kids, and where the private keys are"),
     ({ keystore, KEY, json, ...secrets }) => {
       const store = cliStore({ keystore, ...secrets });
-      const found = entriesOf(store, KEY).map((entry) => ({ ...entry, ...held(store, entry) }));
-      return json ? printJson(found) : print(found.map(paragraph).join("\n\n"));
+      const keys = entriesOf(store, KEY).map((entry) => ({ ...entry, ...held(store, entry) }));
+      return json ? printJson(keys) : print(keys.map(paragraph).join("\n\n"));
     },
   );
 }
 
-/** What a holder is asked, and of which program. The arguments stay unseen: somebody may have put a PIN there. */
+/** The operations of a holder, and the program of each. Arguments are not shown: one of them may be a PIN. */
 interface Held {
   readonly holder?: Readonly<Record<string, string>>;
 }
@@ -41,10 +41,14 @@ function paragraph(entry: Entry & Held): string {
     alg: entry.alg,
     state: entry.state,
     private: entry.private,
-    ...(entry.holder === undefined ? {} : { holder: Object.entries(entry.holder).map(([op, program]) => `${op} by ${program}`).join(", ") }),
+    ...(entry.holder === undefined ? {} : { holder: operations(entry.holder) }),
     created: entry.created,
     public: JSON.stringify(entry.public),
   })
     .map(([label, value]) => `${`${label}:`.padEnd(9)}${value}`)
     .join("\n");
+}
+
+function operations(holder: Readonly<Record<string, string>>): string {
+  return Object.entries(holder).map(([op, program]) => `${op} by ${program}`).join(", ");
 }

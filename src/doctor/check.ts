@@ -8,10 +8,10 @@ export interface Check {
   /** Stable: programs rely on it. */
   readonly id: string;
   /**
-   * Looks, and reports each problem.
+   * Looks for problems and reports each.
    *
-   * @returns what to say if there was no problem, or {@link skip} if it could not look
-   * @throws anything: that is reported as a failure
+   * @returns the message if there was no problem, or {@link skip} if it could not look
+   * @throws any error, which is reported as a failure
    */
   readonly run: (context: Context, report: Report) => Outcome | Promise<Outcome>;
 }
@@ -19,7 +19,7 @@ export interface Check {
 /** What a check returns. */
 export type Outcome = string | Skipped;
 
-/** Why a check could not look: what it looks at is not there. */
+/** Why a check could not look: the thing that it looks at does not exist. */
 export interface Skipped {
   readonly skipped: string;
 }
@@ -33,7 +33,7 @@ export interface Report {
 /** Reports one problem. `fix` solves it and loses nothing; it runs while the store's lock is held. */
 export type Note = (message: string, hint: string, fix?: () => void) => void;
 
-/** What doctor says: one finding if the check passed or was skipped, else one for each problem. */
+/** A finding of doctor: one if the check passed or was skipped, else one for each problem. */
 export interface Finding {
   readonly id: string;
   readonly status: "ok" | "warn" | "fail" | "skip";
@@ -43,9 +43,9 @@ export interface Finding {
   readonly fix?: () => void;
 }
 
-const MAX_LINE = 1024; // characters of a message or a hint: names of files may be long and hold anything
+const MAX_LINE = 1024; // characters of a message or a hint: file names may be long
 
-/** What a check returns that could not look. */
+/** What a check returns if it could not look. */
 export function skip(reason: string): Skipped {
   return { skipped: reason };
 }
@@ -73,9 +73,4 @@ export async function attempt<T>(note: Note, part: () => T | Promise<T>, fix?: (
     note(message, hint, fix);
     return undefined;
   }
-}
-
-/** A number with its noun: `1 name`, `2 names`; the words may hold a verb. */
-export function count(number: number, one: string, several: string): string {
-  return `${number} ${number === 1 ? one : several}`;
 }

@@ -17,7 +17,7 @@ export interface Provider {
   readonly args: readonly string[];
   /** What its args mean to this program; undefined if this program cannot be started with them to answer requests. */
   readonly options: ExecOptions | undefined;
-  /** Whether its program is this very one. */
+  /** Whether its program is this program. */
   readonly own: boolean;
 }
 
@@ -29,7 +29,7 @@ export interface Server {
   readonly tls: JsonObject | undefined;
 }
 
-/** What the file says. Nothing is in it if it is missing, cannot be read or is damaged. */
+/** The content of the file. It is empty if the file is missing, cannot be read or is damaged. */
 export interface ConfigFile {
   readonly path: string;
   readonly exists: boolean;

@@ -37,7 +37,7 @@ export function configVariable({ config }: Context, { warn }: Report): Outcome {
 export function configFile({ path, exists, error }: ConfigFile, { fail }: Report): Outcome {
   if (error !== undefined) throw error;
   if (!exists) {
-    const message = `there is no file ${path}: clients go on without a word, and know no provider`;
+    const message = `there is no file ${path}: clients go on without a message, and know no provider`;
     fail(message, `write it with ocicrypt-keystore config > ${path}`);
   }
   return path;
@@ -65,7 +65,7 @@ export function configProvider({ path, value, entries, providers, servers }: Con
   }
   return [
     ...own.map(({ name }) => `provider ${name} is this program`),
-    ...servers.map(({ name, address }) => `provider ${name} is asked at ${address}`),
+    ...servers.map(({ name, address }) => `provider ${name} is the server at ${address}`),
   ].join(", ");
 }
 
@@ -95,7 +95,7 @@ export function configArgs({ path: file, providers }: ConfigFile, { warn, fail }
     if (options === undefined) {
       // The args are not quoted: one of them may be a secret.
       const words = `${args.length} words`;
-      fail(`the args of provider ${name} are none that a client may start this program with (${words})`, PRINTED);
+      fail(`this program does not accept the args of provider ${name} (${words})`, PRINTED);
       continue;
     }
     const other = storeLocation(options.keystore);

@@ -10,7 +10,7 @@ const SERVICE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 const DEFAULT_KEY_MODEL = "node"; // of CRI
 const HINT = "see ocicrypt-keystore config --client containerd";
 
-/** A check of the configuration's text, which is skipped if containerd is not installed. */
+/** A check of the configuration's text. It is skipped if containerd is not installed. */
 export function withContainerd(run: (text: string, report: Report) => Outcome | Promise<Outcome>): Check["run"] {
   return async ({ containerd }, report) => {
     return containerd === undefined ? skip("no containerd here") : await run(containerd, report);

@@ -1,4 +1,4 @@
-// What a client asks a provider, and what it takes from the answer: shared by the checks that ask one.
+// The requests of a client to a provider, and how it reads the answers. Several checks use this.
 
 import { isObject, member, parseJson, type Fail } from "../json.ts";
 

@@ -20,7 +20,7 @@ const TIME_LIMIT = 10_000; // ms for one call
  * @returns what to say if all went well
  */
 export async function callServers(servers: readonly Server[], { warn, fail }: Report): Promise<string> {
-  setLogVerbosity(logVerbosity.NONE); // the library's own lines
+  setLogVerbosity(logVerbosity.NONE); // turn the library's own log off
   for (const server of servers) {
     const { name, tls } = server;
     if (tls !== undefined && member(tls, "insecure-skip-verify") === true) {

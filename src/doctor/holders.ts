@@ -3,12 +3,13 @@
 import { tryHolder } from "../keystore/add-holder.ts";
 import { usableCommand } from "../keys/holder.ts";
 import { isSymmetric } from "../jwk/jwk.ts";
-import { attempt, count, type Outcome, type Report } from "./check.ts";
+import { count } from "../errors.ts";
+import { attempt, type Outcome, type Report } from "./check.ts";
 import type { Context } from "./context.ts";
 
 /**
- * Each command is there, only its owner can change it, and it opens what is wrapped for its key. They are asked one
- * after the other: a token may not bear two requests at a time.
+ * Each command exists, only its owner can change it, and it opens what is wrapped for its key. The commands run one
+ * after the other: a token may fail with two requests at a time.
  */
 export async function storeHolders({ store }: Context, { warn, fail }: Report): Promise<Outcome> {
   const kids = store.heldKids();
@@ -34,5 +35,5 @@ export async function storeHolders({ store }: Context, { warn, fail }: Report): 
   if (kids.length === 0) return "no key is held by a command";
   const keys = count(kids.length, "key is held by a command", "keys are held by commands");
   const message = `${keys}, ${tried} operations of which were tried`;
-  return untried === 0 ? message : `${message}, and ${untried} of a256kw not: that takes the key itself`;
+  return untried === 0 ? message : `${message}; ${untried} of a256kw were not, since that needs the key itself`;
 }

@@ -9,7 +9,8 @@ import { removeFile } from "../fs/write.ts";
 import { openKeyFile, parsePrivateFile, unlockKeyFile } from "../keystore/key-file.ts";
 import { inForm } from "../keystore/paths.ts";
 import { secretFile } from "../at-rest/secret-files.ts";
-import { attempt, count, type Note, type Outcome, type Report } from "./check.ts";
+import { count } from "../errors.ts";
+import { attempt, type Note, type Outcome, type Report } from "./check.ts";
 import type { Context } from "./context.ts";
 
 const OPTIONS: ReadonlyMap<SecretKind, string> = new Map([
@@ -42,13 +43,13 @@ export function storeUnnamed({ store }: Context, { warn }: Report): Outcome {
   return "every private key has a name";
 }
 
-/** No key is there twice, unlocked and locked. Of the same key, the unlocked file can go. */
+/** No key has both an unlocked and a locked file. If both hold the same key, the fix removes the unlocked file. */
 export async function storeTwice(context: Context, { warn }: Report): Promise<Outcome> {
   const { store } = context;
   for (const { path: locked, kid } of store.keyFiles("jwe")) {
     const path = inForm(locked, "jwk");
     if (!existsSync(path)) continue;
-    const message = `${path} is there unlocked and locked: a lock or unlock was interrupted`;
+    const message = `${path} exists unlocked and locked: a lock or unlock was interrupted`;
     if (await isSameKey(locked, path, kid, context)) {
       warn(message, "finish it with ocicrypt-keystore doctor --fix", () => removeFile(path));
     } else {
@@ -56,7 +57,7 @@ export async function storeTwice(context: Context, { warn }: Report): Promise<Ou
       warn(message, `give the secret that opens the locked one to the same key, with ${options}, and --fix`);
     }
   }
-  return "no key is there unlocked and locked";
+  return "no key exists both unlocked and locked";
 }
 
 /** Private keys are all locked, in one way, and open; or none is locked. */
@@ -90,8 +91,8 @@ export async function storeLocked(context: Context, { warn, fail }: Report): Pro
   if (locked.length === 0) return "no private key is locked";
   const keys = count(locked.length, "private key is", "private keys are");
   const urls = [...new Set(locked.flatMap(({ lock }) => lock.url ?? []))];
-  if (urls.length === 0) return `${keys} locked with a ${kinds.join()}, which is found and opens them`;
-  return `${keys} locked for the ${kinds.join()} ${urls.join(", ")}, which is asked each time and opened them`;
+  if (urls.length === 0) return `${keys} locked with a ${kinds.join()}, which was given and opens them`;
+  return `${keys} locked for the ${kinds.join()} ${urls.join(", ")}, which is needed each time and opened them`;
 }
 
 interface LockedKey {

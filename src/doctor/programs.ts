@@ -1,4 +1,4 @@
-// Programs: whether a path is one, and where a name is found.
+// Programs: whether a path is a program, and where PATH has one.
 
 import { accessSync, constants, statSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-// The check that wraps and unwraps by the program itself, started as a client starts it.
+// The check that wraps and unwraps with the program itself, started as a client starts it.
 
 import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";

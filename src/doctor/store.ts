@@ -2,7 +2,7 @@
 
 import { accessSync, chmodSync, constants, existsSync, realpathSync, statSync, type Stats } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { errorCode } from "../errors.ts";
+import { count, errorCode } from "../errors.ts";
 import { listFolder, refuseOpenMode, shownMode } from "../fs/read.ts";
 import { removeFile } from "../fs/write.ts";
 import { storeLocks } from "../keystore/change.ts";
@@ -10,7 +10,7 @@ import { isKid, isName, parseKeyFileName, temporaryWriter } from "../keystore/pa
 import { isLeftBehind, isRunning, lockOwner } from "../fs/lock-owner.ts";
 import { secretFile } from "../at-rest/secret-files.ts";
 import type { Store } from "../keystore/store.ts";
-import { attempt, count, skip, type Check, type Outcome, type Report } from "./check.ts";
+import { attempt, skip, type Check, type Outcome, type Report } from "./check.ts";
 import type { Context } from "./context.ts";
 
 const SLOW = 10 * 60_000; // ms; a write takes a few, so a temporary file of this age is a leftover
@@ -27,12 +27,9 @@ export function inStore(run: Check["run"]): Check["run"] {
 /** There is a store, and this user can read it. */
 export function storeFolder({ store }: Context, { fail }: Report): Outcome {
   const { dir } = store;
-  const stat = statSync(dir, { throwIfNoEntry: false });
-  if (stat === undefined) {
-    const hint = "make one with ocicrypt-keystore keygen NAME, or say where it is with --keystore DIR";
-    fail(`no key store at ${dir}`, hint);
-  } else if (!stat.isDirectory()) fail(`${dir} is not a directory`, "say where the key store is with --keystore DIR");
-  else for (const folder of folders(store)) listFolder(folder);
+  if (!statSync(store.mustExist().dir).isDirectory()) {
+    fail(`${dir} is not a directory`, "say where the key store is with --keystore DIR");
+  } else for (const folder of folders(store)) listFolder(folder);
   return dir;
 }
 
@@ -104,7 +101,7 @@ export function storeLeftovers({ store }: Context, { warn }: Report): Outcome {
     const pid = temporaryWriter(basename(path));
     if (pid === undefined || (isRunning(pid) && Date.now() - stat.mtimeMs < SLOW)) continue;
     const hint = "remove it with ocicrypt-keystore doctor --fix";
-    warn(`${path} is half written: a crash left it`, hint, () => removeFile(path));
+    warn(`${path} was not completely written: a crash left it behind`, hint, () => removeFile(path));
   }
   return "no half-written files";
 }
@@ -116,14 +113,14 @@ export function storeLock({ store }: Context, { warn }: Report): Outcome {
     const owner = lockOwner(path);
     if (owner.state === "none") continue;
     const { who, where } = owner;
-    const gone = `${path} is of a process that does not run here`;
+    const gone = `${path} is held by a process that does not run here`;
     if (owner.state === "alive" && !owner.silent) writer = `${who} is changing the store (${where})`;
     else if (owner.state === "alive") {
-      warn(`${path} is of ${who} ${where}, which has not touched it for 10 minutes`, NEXT_CHANGE);
+      warn(`${path} is held by ${who} ${where}, which has not touched it for 10 minutes`, NEXT_CHANGE);
     } else if (isLeftBehind(owner)) warn(`${gone}: ${who} ${where}`, NEXT_CHANGE);
     else {
-      const force = "if it is gone, run ocicrypt-keystore doctor --fix --force";
-      const later = "after 10 minutes without a sign of it the next change takes the lock over";
+      const force = "if that process is gone, run ocicrypt-keystore doctor --fix --force";
+      const later = "after 10 minutes without a sign of life the next change takes the lock over";
       warn(`${gone}, and perhaps elsewhere: ${who} ${where}`, `${force}; ${later}`);
     }
   }

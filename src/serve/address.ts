@@ -1,4 +1,5 @@
-// Where serve listens, and who can reach it there: a unix socket by its mode, TCP on loopback alone, else by mutual TLS.
+// Where serve listens and who can reach it: on a unix socket, whom its mode allows; on loopback, every user of this
+// machine; on other addresses, clients with a certificate (mutual TLS).
 
 import { randomBytes } from "node:crypto";
 import { linkSync, lstatSync, unlinkSync } from "node:fs";
@@ -11,27 +12,30 @@ import { removeFile, writeGuard } from "../fs/write.ts";
 import { withLock } from "../fs/lock.ts";
 
 /** An address to listen on. */
-export type Address = { readonly kind: "unix"; readonly path: string } | { readonly kind: "tcp"; readonly host: string; readonly port: number };
+export type Address =
+  | { readonly kind: "unix"; readonly path: string }
+  | { readonly kind: "tcp"; readonly host: string; readonly port: number };
 
-const MAX_SOCKET_PATH = 107; // bytes: sun_path of unix(7), less its NUL
-const PATIENCE = 2_000; // ms for a live server to accept
+const MAX_SOCKET_PATH = 107; // bytes: sun_path of unix(7) without its NUL
+const PATIENCE = 2_000; // ms in which a running server accepts a connection
 const LOOPBACK = new BlockList();
 LOOPBACK.addSubnet("127.0.0.0", 8, "ipv4");
 LOOPBACK.addAddress("::1", "ipv6");
 
 /** `unix:PATH` (also `unix:///PATH`, as clients write it) or `HOST:PORT`. @throws KeystoreError `usage` */
 export function parseAddress(text: string): Address {
-  if (printable(text, text.length) !== text) throw unusable(text, "it has characters that cannot be shown: take another path or host");
+  if (printable(text, text.length) !== text) throw unusable(text, "it has characters that cannot be shown: use another path or host");
   const [, path] = /^unix:(?:\/\/(?=\/))?(.+)$/s.exec(text) ?? [];
   if (path !== undefined) {
     const absolute = resolve(path);
-    if ([absolute, temporarySocket(absolute)].some((one) => Buffer.byteLength(one) > MAX_SOCKET_PATH) || absolute.includes("\0")) throw unusable(text, `a socket's path has at most ${MAX_SOCKET_PATH} bytes`);
+    const tooLong = [absolute, temporarySocket(absolute)].some((socket) => Buffer.byteLength(socket) > MAX_SOCKET_PATH);
+    if (tooLong || absolute.includes("\0")) throw unusable(text, `use a path of at most ${MAX_SOCKET_PATH} bytes`);
     return { kind: "unix", path: absolute };
   }
   const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:[\]/]*)):(\d{1,5})$/.exec(text) ?? [];
   const host = bracketed ?? plain;
   if (host === undefined || Number(port) > 65_535) throw unusable(text, "write unix:PATH or HOST:PORT, such as localhost:50051");
-  if (host === "") throw unusable(text, "without a host it is every interface of this machine: write localhost:PORT");
+  if (host === "") throw unusable(text, "without a host it would be every interface of this machine: write localhost:PORT");
   return { kind: "tcp", host, port: Number(port) };
 }
 
@@ -42,69 +46,71 @@ export function shownAddress(address: Address): string {
 }
 
 /**
- * The addresses that a host without TLS stands for, each of which must be bound: where one is left free, another user's program may take it,
- * and clients that try it first would tell it what they wrap.
+ * The addresses of a host that is used without TLS. All of them must be bound: if one is left free, another user's program
+ * may bind it, and would receive the layer keys of clients that try that address first.
  *
- * @throws KeystoreError `usage` if the host is any but this machine's loopback
+ * @throws KeystoreError `usage` if the host is not this machine's loopback
  */
 export async function loopbackHosts(host: string): Promise<string[]> {
-  const found = await lookup(host, { all: true }).catch(() => {
-    throw unusable(host, "its host is unknown here");
+  const addresses = await lookup(host, { all: true }).catch(() => {
+    throw unusable(host, "this host name cannot be resolved: use another one");
   });
-  if (!found.every((one) => LOOPBACK.check(one.address, one.family === 6 ? "ipv6" : "ipv4"))) {
-    throw unusable(host, "others can reach it there: add --tls-cert, --tls-key and --tls-client-ca, or listen on localhost or a unix socket");
+  if (!addresses.every(({ address, family }) => LOOPBACK.check(address, family === 6 ? "ipv6" : "ipv4"))) {
+    const hint = "add --tls-cert, --tls-key and --tls-client-ca, or listen on localhost or a unix socket";
+    throw unusable(host, `other machines can reach it there: ${hint}`);
   }
-  const hosts = [...new Set(found.map((one) => one.address))];
-  const own = Object.values(networkInterfaces()).flatMap((addresses) => addresses?.map((one) => one.address) ?? []);
-  const bindable = hosts.filter((one) => one !== "::1" || own.includes(one)); // the name has it also where IPv6 is off
+  const hosts = [...new Set(addresses.map(({ address }) => address))];
+  const local = Object.values(networkInterfaces()).flatMap((list) => list?.map(({ address }) => address) ?? []);
+  const bindable = hosts.filter((one) => one !== "::1" || local.includes(one)); // localhost resolves to ::1 even if IPv6 is disabled
   return bindable.length === 0 ? hosts : bindable;
 }
 
-/** Where a socket is bound before it gets its name: short, since the whole path has a limit. */
+/** The path that a socket is bound at before it gets its name: a short one, since its length is limited. */
 function temporarySocket(path: string): string {
   return join(dirname(path), `.${randomBytes(3).toString("hex")}`);
 }
 
 /**
- * Makes way for a unix socket and binds it, with its mode from the first moment. A socket that nobody listens on is removed. When a server closes
- * a socket, Node deletes whatever has the name that it was bound with, perhaps the socket of the next server: hence it is bound with another name.
+ * Binds a unix socket, which has its mode from the first moment. A socket that no server listens on is replaced. When a
+ * server closes a socket, Node deletes the path that it was bound at, even if that is the next server's socket by then.
+ * So the socket is bound at a temporary path.
  *
- * @param bind listens at the path that it is given
- * @returns what removes the socket again, unless another one is there by now
- * @throws KeystoreError `usage` if a server listens there, or something else than a socket is there
+ * @param bind listens at the path that it gets
+ * @returns a function that removes the socket, unless another one has replaced it
+ * @throws KeystoreError `usage` if a server listens at `path`, or `path` is not a socket
  */
 export async function bindSocket(path: string, mode: number, bind: (path: string) => Promise<unknown>): Promise<() => Promise<void>> {
   const temporary = temporarySocket(path);
   const lock = `${path}.lock`;
   return await withLock(lock, async () => {
     await removeStaleSocket(path);
-    writeGuard.getStore()?.(); // bind puts a file in place too
-    const before = process.umask(0o777 & ~mode); // no chmod, which would follow what somebody put in its place
+    writeGuard.getStore()?.(); // bind creates a file too
+    const before = process.umask(0o777 & ~mode); // not chmod: it would follow a symlink that somebody put there
     try {
       await bind(temporary);
     } finally {
       process.umask(before);
     }
     const bound = identity(temporary);
-    linkSync(temporary, path); // a rename would replace what is there by now
+    linkSync(temporary, path); // not rename: it would replace a file that was made in the meantime
     unlinkSync(temporary);
     const remove = (): void => {
       if (identity(path) === bound) unlinkSync(path);
     };
-    return async () => await withLock(lock, remove).catch(() => undefined); // its folder may be gone, or no longer ours to write
+    return async () => await withLock(lock, remove).catch(() => undefined); // the folder may be gone or no longer writable
   });
 }
 
-/** Two files that are there at the same time have the same one only if they are one. */
+/** The device and inode of a file: two paths with the same identity are the same file. */
 function identity(path: string): string | undefined {
-  const found = lstatSync(path, { bigint: true, throwIfNoEntry: false });
-  return found && `${found.dev} ${found.ino}`;
+  const stat = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  return stat && `${stat.dev} ${stat.ino}`;
 }
 
 async function removeStaleSocket(path: string): Promise<void> {
-  const found = lstatSync(path, { throwIfNoEntry: false });
-  if (found === undefined) return;
-  if (!found.isSocket()) throw unusable(`unix://${path}`, "there is a file, and it is no socket: move it away or take another path");
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) return;
+  if (!stat.isSocket()) throw unusable(`unix://${path}`, "it is not a socket: move it away, or use another path");
   if (await isLive(path)) throw unusable(`unix://${path}`, "another server listens there: stop that one first");
   removeFile(path);
 }
@@ -117,7 +123,8 @@ async function isLive(path: string): Promise<boolean> {
       answer(live);
     };
     socket.once("connect", () => done(true));
-    socket.once("error", (error) => done(errorCode(error) !== "ECONNREFUSED" && errorCode(error) !== "ENOENT")); // EAGAIN, EACCES: somebody is there
+    // With any other error, such as EAGAIN or EACCES, a server listens.
+    socket.once("error", (error) => done(errorCode(error) !== "ECONNREFUSED" && errorCode(error) !== "ENOENT"));
     socket.setTimeout(PATIENCE, () => done(true));
   });
 }

@@ -1,4 +1,5 @@
-// One request of a client: answered within its time, logged, and in the audit file before the client has its answer.
+// Handles one request of a client: answers it within its time limit, logs it, and writes it to the audit file before the
+// client gets the answer.
 
 import { status, type sendUnaryData, type ServerUnaryCall } from "@grpc/grpc-js";
 import { asKeystoreError, busyError, deniedError, errorLine, ioError, KeystoreError, lateError, printable, requestError, type ErrorCode } from "../errors.ts";
@@ -15,19 +16,19 @@ import { watched } from "./store.ts";
 /** An operation of the protocol. */
 export type RequestOp = Request["op"];
 
-/** What the command line says of requests. */
+/** The options of the command line for requests. */
 export interface HandlerOptions {
   readonly allow: readonly RequestOp[];
   readonly provider: string | undefined;
-  /** Commands of holders that run at the same time. */
+  /** How many commands of holders may run at the same time. */
   readonly holderJobs: number;
 }
 
 export type Call = ServerUnaryCall<Buffer, Buffer>;
 export type Done = sendUnaryData<Buffer>;
 
-const MAX_DETAILS = 6_300; // bytes of an error's line in the header that holds it
-const MAX_AT_ONCE = 256; // requests under way, those that wait for a turn included
+const MAX_DETAILS = 6_300; // bytes that an error's line may have in its header
+const MAX_AT_ONCE = 256; // requests under way, including those that wait for a turn
 
 const STATUS: Readonly<Record<ErrorCode, status>> = {
   usage: status.INVALID_ARGUMENT,
@@ -64,13 +65,13 @@ export class Handler {
     this.#limits = limits;
   }
 
-  /** Answers one request. Its place is free again at its time limit, whatever it waits for. */
+  /** Answers one request. At its time limit it no longer counts as under way, even if its work still waits. */
   async handle(op: RequestOp, call: Call, done: Done): Promise<void> {
     const started = performance.now();
-    const client = clientName(call); // now: later the connection may be gone
+    const client = clientName(call); // read it now: later the connection may be gone
     const seen: { kids: string[]; provider: string | undefined } = { kids: [], provider: this.#hints.provider };
     const allowance = new Allowance(this.#limits);
-    call.on("cancelled", () => allowance.abandon(lateError("the client is gone", "it gave up before it had its answer")));
+    call.on("cancelled", () => allowance.abandon(lateError("the client is gone", "it closed the call before it got its answer")));
     let answer: Answer | undefined;
     let failure: KeystoreError | undefined;
     this.#underWay++;
@@ -90,21 +91,31 @@ export class Handler {
     } as const;
     try {
       const { record } = this.#limits;
-      if (this.#audit !== undefined) await within(record, this.#audit.append(entry), () => ioError(`the audit file could not be written within ${shownTime(record)}`, "nothing is answered without it: check its disk"));
+      const late = (): KeystoreError => {
+        const message = `the audit file could not be written within ${shownTime(record)}`;
+        return ioError(message, "no request is answered without its record: check the disk of the audit file");
+      };
+      if (this.#audit !== undefined) await within(record, this.#audit.append(entry), late);
     } catch (error) {
       failure = asKeystoreError(error);
     }
     this.#underWay--;
     logLine({ ...entry, result: resultOf(failure) });
     if (failure !== undefined || answer === undefined) done(callError(failure));
-    else done(null, encodeMessage(wireForm(answer, (bytes) => [...bytes]))); // the Rust client reads bytes as a list of integers only, the Go client both
+    else done(null, encodeMessage(wireForm(answer, (bytes) => [...bytes]))); // the Rust client reads only a list of integers
   }
 
   async #answer(op: RequestOp, message: Buffer, seen: { kids: string[]; provider: string | undefined }, allowance: Allowance): Promise<Answer> {
     if (this.#underWay > MAX_AT_ONCE) throw busyError(`${MAX_AT_ONCE} requests are under way`, "try again");
-    if (!this.#allow.includes(op)) throw deniedError(`this server does not ${op === "keywrap" ? "wrap" : "unwrap"}`, `it was started with --allow ${op === "keywrap" ? "unwrap" : "wrap"}`);
+    if (!this.#allow.includes(op)) {
+      const [denied, allowed] = op === "keywrap" ? ["wrap", "unwrap"] : ["unwrap", "wrap"];
+      throw deniedError(`this server does not ${denied}`, `it was started with --allow ${allowed}`);
+    }
     const request = parseRequest(decodeMessage(message));
-    if (request.op !== op) throw requestError(`the request's op is ${request.op}, and not what was called`, "ocicrypt's clients write it: WrapKey is for keywrap, UnWrapKey for keyunwrap");
+    if (request.op !== op) {
+      const hint = "the method WrapKey is for keywrap, and UnWrapKey for keyunwrap";
+      throw requestError(`the request's op is ${request.op}, but the method is for ${op}`, hint);
+    }
     if (request.op === "keywrap") seen.provider = providerName([...request.parameters.keys()], this.#hints);
     return await answerRequest(request, watched(this.#store, seen.kids, this.#turns, allowance), this.#hints);
   }
@@ -121,21 +132,24 @@ export function callError(error: KeystoreError | undefined): { readonly code: st
 }
 
 /**
- * An error's line for a client. It travels percent-encoded in a header, of which some clients take 8 KiB in all. The library's encoder
- * throws on half a surrogate pair, which nobody catches: the server would end.
+ * An error's line for a client. It is sent percent-encoded in a header, and some clients accept only 8 KiB of headers. The
+ * gRPC library's encoder throws on half a surrogate pair, and that error would end the server.
  */
 function details(line: string): string {
   const whole = line.toWellFormed();
   return encodeURIComponent(whole).length <= MAX_DETAILS ? whole : printable(whole, MAX_DETAILS / 9); // a UTF-16 unit takes up to 9 bytes
 }
 
-/** How the log calls a client: the first common name in its certificate, else the certificate's fingerprint; undefined where there is none, or the connection is gone already. */
+/**
+ * The name of a client for the log: the first common name in its certificate, else the certificate's fingerprint. It is
+ * undefined without a certificate, or if the connection is gone.
+ */
 function clientName(call: Call): string | undefined {
   try {
     const certificate = call.getAuthContext().sslPeerCertificate;
     const [name] = [certificate?.subject?.CN ?? []].flat();
     return name === undefined || name === "" ? certificate?.fingerprint256 : printable(name, MAX_NAME);
   } catch {
-    return undefined; // the library does not expect a socket that is closed
+    return undefined; // the library throws if the socket is closed
   }
 }

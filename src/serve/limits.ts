@@ -8,7 +8,7 @@ export interface TimeLimits {
   readonly message: number;
   /** From the end of the message to the answer, without the time that the request waits for a turn. */
   readonly work: number;
-  /** All that a request waits for its turn to run a holder's command. */
+  /** The whole time that a request waits for its turns to run holders' commands. */
   readonly turn: number;
   /** Until a record is in the audit file. */
   readonly record: number;
@@ -24,7 +24,7 @@ export function shownTime(ms: number): string {
   return `${ms / 1000} s`;
 }
 
-/** What `work` gives, unless that takes longer: whatever `work` does then is ignored, even if it never ends. */
+/** The result of `work`. If it takes longer than `limit`, `late` is thrown and the outcome of `work` is ignored. */
 export async function within<T>(limit: number, work: Promise<T>, late: () => KeystoreError): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const over = new Promise<never>((_resolve, reject) => {
@@ -35,7 +35,7 @@ export async function within<T>(limit: number, work: Promise<T>, late: () => Key
 
 type Phase = "work" | "turn";
 
-/** What `work` gives, unless that takes longer: then the outcome of `work` is ignored, even if it never ends. */
+/** The time that one request may take. When it is used up, the request is abandoned. */
 export class Allowance {
   readonly #abandoned = new AbortController();
   readonly #limits: TimeLimits;
@@ -50,12 +50,12 @@ export class Allowance {
     this.#start("work");
   }
 
-  /** Aborted once nobody waits for the answer any longer: nothing more is started for it. */
+  /** Aborted when no client waits for the answer any longer: then no more work is started for it. */
   get abandoned(): AbortSignal {
     return this.#abandoned.signal;
   }
 
-  /** What `work` gives, or the reason for which the request was abandoned before. */
+  /** The result of `work`. @throws the reason if the request is abandoned first */
   async until<T>(work: Promise<T>): Promise<T> {
     const { signal } = this.#abandoned;
     const over = new Promise<never>((_resolve, reject) => {
@@ -102,7 +102,7 @@ export class Allowance {
   }
 }
 
-/** Lets a number of holders' commands run at the same time. The others wait for their turn, in order. */
+/** Limits how many holders' commands run at the same time. The others wait for their turn, in order. */
 export class Turns {
   readonly #waiting = new Set<() => void>(); // in the order of insertion
   #free: number;

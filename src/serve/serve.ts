@@ -1,4 +1,4 @@
-// serve: one warm process that answers over gRPC what exec mode answers on standard output.
+// serve: one running process that answers over gRPC, with the same answers as exec mode.
 
 import { X509Certificate } from "node:crypto";
 import { createSecureContext } from "node:tls";
@@ -13,50 +13,52 @@ import { shownTime, TIME_LIMITS } from "./limits.ts";
 import { AuditFile } from "./log.ts";
 import { unlockedStore } from "./store.ts";
 
-/** What the command line says. */
+/** The options of the command line. */
 export interface ServeOptions extends HandlerOptions {
   readonly store: Store;
   readonly address: Address;
   /** Permissions of a unix socket. */
   readonly socketMode: number;
-  /** PEM; without it the address is a unix socket or loopback. */
+  /** PEM; without it the address must be a unix socket or loopback. */
   readonly tls: { readonly cert: Buffer; readonly key: Buffer; readonly clientCa: Buffer } | undefined;
   /** The audit file's path. */
   readonly audit: string | undefined;
 }
 
-const MAX_INCOMPLETE = 128; // requests whose message is still to come, each with up to MAX_MESSAGE in memory
-const DRAIN_LIMIT = 30_000; // ms for what is under way when the server is told to end
+const MAX_INCOMPLETE = 128; // requests whose message is not complete yet, each with up to MAX_MESSAGE in memory
+const DRAIN_LIMIT = 30_000; // ms for the requests under way when the server is told to end
 const GRPC_OPTIONS = {
   "grpc.max_receive_message_length": MAX_MESSAGE,
   "grpc.max_send_message_length": MAX_MESSAGE,
   "grpc.max_concurrent_streams": 128, // of one connection
   "grpc.max_connection_idle_ms": 5 * 60_000,
-  "grpc.max_connection_age_ms": 10 * 60_000, // then a client dials anew, as it does for every call anyway
-  "grpc.max_connection_age_grace_ms": Object.values(TIME_LIMITS).reduce((sum, limit) => sum + limit), // as long as a request may take
+  "grpc.max_connection_age_ms": 10 * 60_000, // then a client must connect again, as most do for each call
+  // The longest time that a request may take.
+  "grpc.max_connection_age_grace_ms": Object.values(TIME_LIMITS).reduce((sum, limit) => sum + limit),
   "grpc.keepalive_time_ms": 60_000,
   "grpc.keepalive_timeout_ms": 20_000,
   "grpc.enable_channelz": 0,
 };
 
 /**
- * Serves until it gets SIGTERM or SIGINT and what was under way then is answered, or 30 s have passed. SIGHUP does not end it: it is what `kill -HUP`
- * and systemd's ExecReload send to reload, and Node undoes what nohup sets.
+ * Serves until SIGTERM or SIGINT. Then it finishes the requests under way, for at most 30 s. SIGHUP does not end it:
+ * `kill -HUP` and systemd's ExecReload send it to reload, and under nohup Node would no longer ignore it.
  *
- * @param tell gets lines for a person: where it listens, what is wrong with a key
+ * @param tell gets lines for the user: where the server listens, which key does not open
  * @throws KeystoreError if it cannot start
  */
 export async function serve(options: ServeOptions, tell: (line: string) => void): Promise<void> {
   const { address, socketMode, tls } = options;
-  process.on("SIGHUP", () => tell("SIGHUP: nothing to reload, the store is read for each request; restart the server for new TLS files"));
+  const reload = "SIGHUP: nothing to reload, the store is read for each request; restart the server for new TLS files";
+  process.on("SIGHUP", () => tell(reload));
   const hosts = address.kind === "unix" ? [] : tls === undefined ? await loopbackHosts(address.host) : [address.host];
   const credentials = tls === undefined ? ServerCredentials.createInsecure() : mutualTls(tls);
   const audit = options.audit === undefined ? undefined : new AuditFile(options.audit);
   await audit?.write();
   const store = await unlockedStore(options.store, tell);
-  process.stderr.on("error", () => undefined); // nobody reads the log: no reason to stop
+  process.stderr.on("error", () => undefined); // the server goes on if nobody reads the log
 
-  setLogVerbosity(logVerbosity.NONE); // the library's own log: what concerns a person is in ours
+  setLogVerbosity(logVerbosity.NONE); // turn the library's own log off: ours has what users need
   const server = new Server({ ...GRPC_OPTIONS, interceptors: [limited()] });
   const handler = new Handler(store, options, audit);
   server.addService(SERVICE, {
@@ -67,7 +69,7 @@ export async function serve(options: ServeOptions, tell: (line: string) => void)
   const stopped = new Promise<void>((stop) => {
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, stop);
   });
-  tell(`listening on ${shownAddress(actual)}`); // who reads this may send a signal
+  tell(`listening on ${shownAddress(actual)}`); // this comes last: whoever reads it may send a signal
   await stopped;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.once(signal, () => {
@@ -85,13 +87,18 @@ function mutualTls({ cert, key, clientCa }: NonNullable<ServeOptions["tls"]>): S
     createSecureContext({ cert, key, ca: clientCa });
   } catch (error) {
     const reason = error instanceof Error ? error.message.split("\n", 1)[0] : "unknown error";
-    throw usageError(`the TLS certificate, key and client CA cannot be used: ${reason}`, "give PEM files with --tls-cert, --tls-key (of that certificate) and --tls-client-ca");
+    const hint = "give PEM files with --tls-cert, --tls-key (of that certificate) and --tls-client-ca";
+    throw usageError(`the TLS certificate, key and client CA cannot be used: ${reason}`, hint);
   }
   requireCertificates(clientCa);
   return ServerCredentials.createSsl(clientCa, [{ cert_chain: cert, private_key: key }], true);
 }
 
-/** TLS skips what it cannot read in a file of authorities, and would let nobody in, or not everybody. @throws KeystoreError `usage` */
+/**
+ * Refuses a file without a certificate, or with a damaged one: TLS would skip it, and then refuse some or all clients.
+ *
+ * @throws KeystoreError `usage`
+ */
 function requireCertificates(clientCa: Buffer): void {
   const certificates = clientCa.toString("latin1").split(/^(?=-----BEGIN )/m).filter((block) => /^-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----/.test(block));
   if (certificates.length === 0) throw usageError("the file of --tls-client-ca has no certificate in PEM", "name the certificate of the CA that signs the clients' certificates");
@@ -107,13 +114,19 @@ function isCertificate(pem: string): boolean {
   }
 }
 
-/** @returns the address with the port that was taken, and what takes a unix socket away */
-async function listen(server: Server, address: Address, hosts: readonly string[], socketMode: number, credentials: ServerCredentials): Promise<{ actual: Address; withdraw: () => Promise<void> }> {
+/** @returns the address with the port that was bound, and a function that removes a unix socket */
+async function listen(
+  server: Server,
+  address: Address,
+  hosts: readonly string[],
+  socketMode: number,
+  credentials: ServerCredentials,
+): Promise<{ actual: Address; withdraw: () => Promise<void> }> {
   if (address.kind === "unix") {
-    const withdraw = await bindSocket(address.path, socketMode, async (path) => await bound(server, { ...address, path }, credentials));
-    return { actual: address, withdraw };
+    const bind = async (path: string): Promise<number> => await bound(server, { ...address, path }, credentials);
+    return { actual: address, withdraw: await bindSocket(address.path, socketMode, bind) };
   }
-  let { port } = address; // 0 is any: the further hosts get the one that the first got
+  let { port } = address; // 0 means any port: all hosts get the port that the first one got
   for (const host of hosts) port = await bound(server, { ...address, host, port }, credentials);
   return { actual: { ...address, port }, withdraw: async () => undefined };
 }
@@ -124,7 +137,8 @@ async function bound(server: Server, address: Address, credentials: ServerCreden
     server.bindAsync(target, credentials, (error, port) => {
       if (error === null) return resolve(port);
       const code = /\bE[A-Z]{3,}\b/.exec(error.message)?.[0] ?? "unknown error";
-      return reject(ioError(`cannot listen on ${shownAddress(address)}: ${code}`, "check that no other program listens there, and that this user may"));
+      const hint = "check that no other program listens there, and that this user may listen there";
+      return reject(ioError(`cannot listen on ${shownAddress(address)}: ${code}`, hint));
     });
   });
 }
@@ -143,8 +157,9 @@ async function drain(server: Server): Promise<void> {
 }
 
 /**
- * Ends a request whose message does not come to its end: after its time, or the oldest when too many wait. What is compressed is not taken
- * at all, since a few bytes would become megabytes before a handler sees them; ocicrypt's clients compress nothing.
+ * Ends requests whose message does not become complete: after their time, or the oldest if there are too many. Compressed
+ * requests are refused, because a few bytes would become megabytes before a handler sees them. ocicrypt's clients do not
+ * compress.
  */
 function limited(): ServerInterceptor {
   const incomplete = new Set<ServerInterceptingCallInterface>(); // the oldest first
@@ -156,7 +171,8 @@ function limited(): ServerInterceptor {
     new ServerInterceptingCall(call, {
       start: (next) => {
         const limit = TIME_LIMITS.message;
-        const timer = setTimeout(() => end(call, status.DEADLINE_EXCEEDED, `the request did not come to its end within ${shownTime(limit)}`), limit);
+        const late = `the request was not complete within ${shownTime(limit)}`;
+        const timer = setTimeout(() => end(call, status.DEADLINE_EXCEEDED, late), limit);
         const complete = (): void => {
           incomplete.delete(call);
           clearTimeout(timer);
@@ -170,10 +186,14 @@ function limited(): ServerInterceptor {
           },
           onCancel: complete,
         });
-        // The library keeps the header to itself, in a field that the tests watch over.
-        if ("incomingEncoding" in call && call.incomingEncoding !== "identity") return end(call, status.UNIMPLEMENTED, "the request is compressed", "send it as it is");
+        // The library has the header in a private field. A test checks that the field exists.
+        if ("incomingEncoding" in call && call.incomingEncoding !== "identity") {
+          return end(call, status.UNIMPLEMENTED, "the request is compressed", "send it without compression");
+        }
         const [oldest] = incomplete;
-        if (oldest !== undefined && incomplete.size >= MAX_INCOMPLETE) end(oldest, status.RESOURCE_EXHAUSTED, `${MAX_INCOMPLETE} newer requests wait for the rest of their message`);
+        if (oldest !== undefined && incomplete.size >= MAX_INCOMPLETE) {
+          end(oldest, status.RESOURCE_EXHAUSTED, `${MAX_INCOMPLETE} newer requests wait for the rest of their message`);
+        }
         incomplete.add(call);
       },
     });

@@ -1,4 +1,5 @@
-// gRPC: ocicrypt's service as its clients call it (utils/keyprovider/keyprovider.proto). Bytes in, bytes out; loaded only by serve and doctor.
+// ocicrypt's gRPC service as its clients call it (utils/keyprovider/keyprovider.proto): bytes in, bytes out. Only serve and
+// doctor load it.
 
 import type { MethodDefinition } from "@grpc/grpc-js";
 import protobuf from "protobufjs/minimal.js";
@@ -7,7 +8,7 @@ import { requestError } from "../errors.ts";
 const FIELD = 1; // the one field of both messages, of type bytes
 const LENGTH_DELIMITED = 2; // its wire type
 
-/** Bytes that a message may have: what gRPC itself takes when nobody says otherwise. */
+/** The most bytes that a message may have: gRPC's own default. */
 export const MAX_MESSAGE = 4 * 1024 * 1024;
 
 const asItIs = (bytes: Buffer): Buffer => bytes;
@@ -24,15 +25,15 @@ function method(name: string): MethodDefinition<Buffer, Buffer> {
   };
 }
 
-/** The two methods. Messages are handed on as they come: one that is malformed is answered, logged and audited like any other mistake. */
+/** The two methods. Messages are not parsed here, so that a malformed one is answered, logged and audited as well. */
 export const SERVICE = { WrapKey: method("WrapKey"), UnWrapKey: method("UnWrapKey") } as const;
 
-/** A message of either kind around JSON. */
+/** A message with JSON in it; requests and answers have the same form. */
 export function encodeMessage(json: string): Buffer {
   return Buffer.from(protobuf.Writer.create().uint32((FIELD << 3) | LENGTH_DELIMITED).bytes(Buffer.from(json)).finish());
 }
 
-/** The JSON in a message, empty where it has none. @throws KeystoreError `request` if it is no protobuf message */
+/** The JSON in a message, or no bytes if it has none. @throws KeystoreError `request` if it is not a protobuf message */
 export function decodeMessage(message: Buffer): Uint8Array {
   let json: Uint8Array = Buffer.alloc(0);
   try {
@@ -43,6 +44,6 @@ export function decodeMessage(message: Buffer): Uint8Array {
     }
     return json;
   } catch {
-    throw requestError("the gRPC message is malformed", "ocicrypt's clients write it: see keyprovider.proto of ocicrypt");
+    throw requestError("the gRPC message is malformed", "it must be as in ocicrypt's keyprovider.proto");
   }
 }

@@ -1,4 +1,5 @@
-// The key store as a server reads it: from the disk for each request, so that a change counts at once; what was unlocked stays so.
+// The key store as a server reads it: from the disk for each request, so that a change counts at once. Unlocked keys stay
+// in memory.
 
 import { setImmediate as giveWay } from "node:timers/promises";
 import { asKeystoreError, errorLine, KeystoreError, unusableError } from "../errors.ts";
@@ -10,8 +11,8 @@ import type { KeyStore } from "../keystore/keystore.ts";
 import { shownTime, TIME_LIMITS, within, type Allowance, type Turns } from "./limits.ts";
 
 /**
- * A store whose locked keys are unlocked once and kept in memory. One that does not open in its time is tried again by
- * the next request for it.
+ * A store whose locked keys are unlocked once and kept in memory. If a key does not open in time, the next request for it
+ * tries again.
  */
 class UnlockedStore extends Store {
   readonly #kept = new Map<string, { readonly file: Buffer; readonly jwk: Promise<PrivateJwk | undefined> }>();
@@ -34,13 +35,13 @@ class UnlockedStore extends Store {
     if (file !== undefined && known?.file.equals(file) === true) return await known.jwk;
     this.#kept.delete(kid);
     const jwk = within(this.#limit, super.privateJwk(kid), () => this.#late(path));
-    if (file !== undefined) this.#kept.set(kid, { file, jwk }); // at once: whoever asks meanwhile waits for it
-    let found: PrivateJwk | undefined;
+    if (file !== undefined) this.#kept.set(kid, { file, jwk }); // before it is open: other requests for it wait for this
+    let opened: PrivateJwk | undefined;
     try {
-      found = await jwk;
-      return found;
+      opened = await jwk;
+      return opened;
     } finally {
-      if (found === undefined && this.#kept.get(kid)?.jwk === jwk) this.#kept.delete(kid);
+      if (opened === undefined && this.#kept.get(kid)?.jwk === jwk) this.#kept.delete(kid);
     }
   }
 
@@ -51,11 +52,11 @@ class UnlockedStore extends Store {
 }
 
 /**
- * The store with its locked keys unlocked now. One that is locked or made later is unlocked when it is first asked for.
+ * The store with its locked keys unlocked. A key that is locked or made later is unlocked when it is first needed.
  *
  * @param warn gets a line for each key that does not open
  * @param limit ms that unlocking a key may take
- * @throws KeystoreError (exit code 3) if none of the locked keys opens, `store` if the directory is not there
+ * @throws KeystoreError (exit code 3) if there are locked keys and none opens, `store` if the directory does not exist
  */
 export async function unlockedStore(
   opened: Store,
@@ -72,11 +73,11 @@ export async function unlockedStore(
   return store;
 }
 
-const AT_A_STRETCH = 2; // a key and its private operation: what nearly every request needs
+const AT_A_STRETCH = 2; // steps: nearly every request needs one key and one private operation
 
 /**
- * A store for one request: it notes in `kids` which keys that came to, lets others go on before each further key and private operation, has
- * the commands of holders run in their turn, and starts nothing once the request is abandoned.
+ * A store for one request. It notes the kids of the keys in `kids`. Before each further key and private operation it lets
+ * other requests go on. It has holders' commands run in their turn, and it starts nothing once the request is abandoned.
  */
 export function watched(store: KeyStore, kids: string[], turns: Turns, allowance: Allowance): KeyStore {
   let steps = 0;
@@ -90,7 +91,10 @@ export function watched(store: KeyStore, kids: string[], turns: Turns, allowance
     return key;
   };
   const politeKey = (key: PrivateKey): PrivateKey => {
-    const operate = async <T>(step: () => Promise<T>): Promise<T> => (key.holder === undefined ? await politely(step) : await turns.run(allowance, async () => await politely(step)));
+    const operate = async <T>(step: () => Promise<T>): Promise<T> => {
+      if (key.holder === undefined) return await politely(step);
+      return await turns.run(allowance, async () => await politely(step));
+    };
     return { ...key, perform: async (wrapped) => await operate(async () => await key.perform(wrapped)) };
   };
   return {

@@ -49,7 +49,7 @@ const ADVERTISEMENTS: readonly (readonly [name: string, lie: (tang: LyingTang) =
   }
   test("takes it when it lies no more", async () => {
     tang.adv = undefined;
-    assert.match((await runBeside(["lock", ...serverOf(tang), "--keystore", dir])).stderr, "locked 1 private keys");
+    assert.match((await runBeside(["lock", ...serverOf(tang), "--keystore", dir])).stderr, "locked 1 private key");
   });
 }
 

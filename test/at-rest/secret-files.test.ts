@@ -47,7 +47,7 @@ test("lock takes what the command line names before what the environment names, 
   const dir = makeStore("alice");
   assert.match(commands(dir).run(["lock", ...withMasterKey], { env: { [PASSPHRASE_FILE]: passphrase } }).stderr, "with a master key");
   commands(dir)("unlock", ...withMasterKey);
-  assert.match(commands(dir).refuses(2, ["lock", ...withMasterKey, "--passphrase-file", passphrase]), "both a passphrase and a master key");
+  assert.match(commands(dir).refuses(2, ["lock", ...withMasterKey, "--passphrase-file", passphrase]), "--passphrase-file cannot be combined with --master-key-file");
 });
 
 test("a passphrase file loses exactly one final newline", async () => {
@@ -61,7 +61,7 @@ test("a passphrase file loses exactly one final newline", async () => {
 
 const folder = temporaryFolder();
 for (const [name, option, path, line] of [
-  ["an empty passphrase", "--passphrase-file", secretFile(""), /the passphrase is empty; give one that is not/],
+  ["an empty passphrase", "--passphrase-file", secretFile(""), /the passphrase is empty; give a passphrase that is not empty/],
   ["a passphrase that is a newline", "--passphrase-file", secretFile("\n"), /the passphrase is empty/],
   ["a passphrase that others can read", "--passphrase-file", secretFile("secret", 0o644), /passphrase .* can be read by others \(mode 0644\); run chmod 600 /],
   ["a missing passphrase file", "--passphrase-file", join(folder, "none"), /the passphrase file .*none is missing; name it with --passphrase-file FILE or OCICRYPT_KEYSTORE_PASSPHRASE_FILE/],

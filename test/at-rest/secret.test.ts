@@ -25,7 +25,7 @@ for (const p2c of [0, 1, 999, -1000, 1000.5, 10_000_001, 1e9, "x", "600000", nul
     for (const { header } of jwe.recipients) header["p2c"] = p2c;
     writeFileSync(path, JSON.stringify(jwe));
     const started = Date.now();
-    assert.match(assertFailure(exec(dir, annotation, ["--passphrase-file", secretFile("secret")]), 3), /parameters out of bounds/);
+    assert.match(assertFailure(exec(dir, annotation, ["--passphrase-file", secretFile("secret")]), 3), /is damaged: it has a p2c that is not an integer from 1000 to 10000000/);
     assert.ok(Date.now() - started < 1000);
   });
 }
@@ -36,7 +36,7 @@ for (const p2s of ["", "AAAAAAAA", "!", 7, Buffer.alloc(1025).toString("base64ur
     const jwe = JSON.parse((await sealAtRest(Buffer.from("{}"), "passphrase", Buffer.from("secret"))).toString()) as { recipients: { header: Members }[] };
     for (const { header } of jwe.recipients) header["p2s"] = p2s;
     writeFileSync(join(dir, "private", `${kid}.jwe`), JSON.stringify(jwe));
-    assert.match(assertFailure(exec(dir, annotation, ["--passphrase-file", secretFile("secret")]), 3), /parameters out of bounds/);
+    assert.match(assertFailure(exec(dir, annotation, ["--passphrase-file", secretFile("secret")]), 3), /is damaged: it has a p2c that is not an integer from 1000 to 10000000/);
   });
 }
 

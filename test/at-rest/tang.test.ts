@@ -121,7 +121,7 @@ withTang("doctor says that keys are locked for a server, and that it opened them
   const { dir } = await lockedStore(tang, "bob");
   const checks = examine(dir);
   assert.equal(problems(checks), []);
-  assertCheck(checks, "store.locked", "ok", new RegExp(`2 private keys are locked for the Tang server ${tang.url}, which is asked each time and opened them`));
+  assertCheck(checks, "store.locked", "ok", new RegExp(`2 private keys are locked for the Tang server ${tang.url}, which is needed each time and opened them`));
   assertCheck(checks, "round-trip", "ok", /unwrapped/);
 });
 
@@ -151,14 +151,14 @@ withTang("a changed signing key is refused, keys that the server retired still o
   commands(dir)("unlock");
   tang.hideKeys();
   tang.addKeys();
-  assert.match(commands(dir).refuses(1, ["lock", "--tang", url, "--thumbprint", former]), `${former} is no signing key of the Tang server ${url}; run tang-show-keys on that server`);
+  assert.match(commands(dir).refuses(1, ["lock", "--tang", url, "--thumbprint", former]), `${former} is not a signing key of the Tang server ${url}; run tang-show-keys on that server`);
 
   const other = await lockedStore(tang);
   const second = serverOf(tang);
   tang.hideKeys();
   tang.addKeys();
   assert.is(unwrap(other.dir, other.annotation), OPTSDATA);
-  assert.match(commands(other.dir).refuses(1, ["lock", ...second]), "is no signing key of the Tang server");
+  assert.match(commands(other.dir).refuses(1, ["lock", ...second]), "is not a signing key of the Tang server");
   assert.match(commands(other.dir).refuses(1, ["lock", ...serverOf(tang)]), "or the server has other signing keys now; run ocicrypt-keystore unlock first");
   for (const file of readdirSync(tang.db).filter((one) => one.startsWith("."))) rmSync(join(tang.db, file));
   assert.match(assertFailure(exec(other.dir, other.annotation), 3), `the Tang server ${url} no longer has the key that this file was locked with; put the server's old key files back`);
@@ -187,7 +187,7 @@ withTang("does not mix with a secret", async () => {
   const other = makeStore("alice");
   commands(other)("lock", ...withMasterKey);
   assert.match(commands(other).refuses(1, ["lock", ...serverOf(tang)]), "are locked with a master key; run ocicrypt-keystore unlock first");
-  assert.match(commands(other).refuses(2, ["lock", ...serverOf(tang), ...withMasterKey]), "both a secret and a Tang server; name one of --tang, --passphrase-file and --master-key-file");
+  assert.match(commands(other).refuses(2, ["lock", ...serverOf(tang), ...withMasterKey]), "--tang cannot be combined with --passphrase-file or --master-key-file");
   const second = await Tang.started();
   assert.match(commands(dir).refuses(1, ["lock", ...serverOf(second)]), "are locked for another Tang server");
 });
@@ -221,9 +221,9 @@ test("asks nobody for an annotation, though it is locked as a key is", async () 
 // Whether the server is the one that is meant.
 
 for (const [name, args, exitCode, line] of [
-  ["another thumbprint", () => ["--thumbprint", "A".repeat(43)], 1, /A{43} is no signing key of the Tang server http:.*; run tang-show-keys/],
-  ["its exchange key's thumbprint", (tang: LyingTang) => ["--thumbprint", thumbprint(tang.exchangePoint)], 1, /is no signing key of the Tang server/],
-  ["no thumbprint and no terminal", () => [], 2, /there is no terminal to ask whether the Tang server http:.* is trusted; give a signing key of it with --thumbprint THUMBPRINT: tang-show-keys prints it/],
+  ["another thumbprint", () => ["--thumbprint", "A".repeat(43)], 1, /A{43} is not a signing key of the Tang server http:.*; run tang-show-keys/],
+  ["its exchange key's thumbprint", (tang: LyingTang) => ["--thumbprint", thumbprint(tang.exchangePoint)], 1, /is not a signing key of the Tang server/],
+  ["no thumbprint and no terminal", () => [], 2, /there is no terminal to ask whether the Tang server http:.* is trusted; give its signing key with --thumbprint THUMBPRINT: run tang-show-keys/],
 ] as const) {
   test(`refuses a server with ${name}, and locks nothing`, async () => {
     const tang = await LyingTang.started();
@@ -250,7 +250,7 @@ test("shows no password of a URL", () => {
 });
 
 test("a thumbprint without a server is wrong usage, and there must be a store", () => {
-  assert.match(commands(makeStore("alice")).refuses(2, ["lock", "--thumbprint", "x"]), "name it with --tang URL");
+  assert.match(commands(makeStore("alice")).refuses(2, ["lock", "--thumbprint", "x"]), "name the server with --tang URL");
   const dir = join(temporaryFolder(), "none");
   assert.match(commands(dir).refuses(1, ["lock", "--tang", "http://127.0.0.1:1"]), `no key store at ${dir}`);
   assert.not.ok(existsSync(dir));
@@ -272,7 +272,7 @@ testWith(tool("openssl"), "openssl", "asks a server over https whose certificate
   const args = ["lock", "--tang", url, "--thumbprint", tang.thumbprint, "--keystore", dir];
   assert.match(assertFailure(await runBeside(args), 3), `the Tang server ${url} does not answer: DEPTH_ZERO_SELF_SIGNED_CERT`);
   const env = { SSL_CERT_FILE: cert };
-  assert.is((await runBeside(args, { env })).stderr, `locked 1 private keys for the Tang server ${url}\n`);
+  assert.is((await runBeside(args, { env })).stderr, `locked 1 private key for the Tang server ${url}\n`);
   assert.is((await runBeside(["--keystore", dir], { env, input: unwrapRequest(annotation) })).code, 0);
   assertFailure(await runBeside(["--keystore", dir], { input: unwrapRequest(annotation) }), 3);
 });

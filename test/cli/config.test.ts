@@ -32,8 +32,8 @@ test("config --grpc prints an address as clients take it, without TLS for every 
 test("config --grpc refuses what no client could use", () => {
   const refuse = (...args: readonly string[]): string => assertFailure(run(["config", ...args]), 2);
   assert.match(refuse("--grpc", "localhost"), /cannot listen on|write unix:PATH or HOST:PORT/);
-  assert.match(refuse("--tls-ca", "/ca"), /TLS is for --grpc/);
-  assert.match(refuse("--grpc", "h:1", "--tls-ca", "/ca"), /TLS without all of CA, certificate and key/);
+  assert.match(refuse("--tls-ca", "/ca"), /the --tls options are only for --grpc/);
+  assert.match(refuse("--grpc", "h:1", "--tls-ca", "/ca"), /--tls-ca, --tls-cert and --tls-key must be given together/);
   assert.match(refuse("--grpc", "unix:/s", "--tls-ca", "/a", "--tls-cert", "/b", "--tls-key", "/c"), /TLS is not for a unix socket/);
 });
 

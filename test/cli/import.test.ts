@@ -228,7 +228,7 @@ for (const [name, key, make] of PUBLIC) {
     assert.is(cli("import", "key", secretFile(make(command, secret))), kid, "the same key has the same kid");
     await assertOpens(there, await wrapHere(here, "key"));
     assert.match(cli("list", "--json"), '"private": "none"');
-    assert.match(cli.refuses(1, ["rotate", "key"]), "key is a recipient only: its private key is elsewhere; rotate it there, then ocicrypt-keystore import key FILE --force");
+    assert.match(cli.refuses(1, ["rotate", "key"]), "this store has no private key for key; rotate it where it is, then run ocicrypt-keystore import key FILE --force");
   });
 }
 

@@ -65,8 +65,8 @@ for (const [args, line] of [
   [["keygen", "a", "--type", "rsa", "--bits", "1024"], /an RSA key cannot have 1024 bits; use --bits with a multiple of 8 from 2048 to 8192/],
   [["keygen", "a", "--type", "rsa", "--bits", "many"], /an RSA key cannot have NaN bits/],
   [["keygen", "a", "--type", "oct", "--bits", "64"], /a symmetric key cannot have 64 bits/],
-  [["keygen", "a", "--bits", "256"], /--bits is not for EC keys/],
-  [["keygen", "a", "--type", "oct", "--curve", "P-256"], /--curve is not for oct keys/],
+  [["keygen", "a", "--bits", "256"], /--bits is not for --type ec/],
+  [["keygen", "a", "--type", "oct", "--curve", "P-256"], /--curve is not for --type oct/],
 ] as const) {
   test(`refuses ${args.join(" ")}`, () => {
     const dir = join(temporaryFolder(), "store");

@@ -79,10 +79,10 @@ onTty("lock asks twice and shows nothing, unlock asks once", async (command) => 
   const dir = makeStore("alice");
   const annotation = await wrapHere(dir, "alice");
   const locked = await onTerminal(command, ["lock", "--keystore", dir], [[NEW, `${PASSPHRASE}\n`], [AGAIN, `${PASSPHRASE}\n`]]);
-  assert.equal(locked, { code: 0, screen: `${NEW}\n${AGAIN}\n`, stdout: "", stderr: "locked 1 private keys with a passphrase\n" });
+  assert.equal(locked, { code: 0, screen: `${NEW}\n${AGAIN}\n`, stdout: "", stderr: "locked 1 private key with a passphrase\n" });
   await assertOpens(dir, annotation, secrets);
   const unlocked = await onTerminal(command, ["unlock", "--keystore", dir], [[ASK, `${PASSPHRASE}\n`]]);
-  assert.equal(unlocked, { code: 0, screen: `${ASK}\n`, stdout: "", stderr: "unlocked 1 private keys\n" });
+  assert.equal(unlocked, { code: 0, screen: `${ASK}\n`, stdout: "", stderr: "unlocked 1 private key\n" });
   await assertOpens(dir, annotation);
 });
 
@@ -159,7 +159,7 @@ onTty("lock --tang shows what signs for the server, and only a yes is one", asyn
   const tang = await LyingTang.started();
   const dir = makeStore("alice");
   const annotation = await wrapHere(dir, "alice");
-  const question = `The Tang server ${tang.url} signs with\n  ${tang.thumbprint}\nIs that what tang-show-keys prints there? Type yes to trust it: `;
+  const question = `The signing keys of the Tang server ${tang.url} are\n  ${tang.thumbprint}\nDoes tang-show-keys print the same on the server? Type yes to trust it: `;
   const args = ["lock", "--tang", tang.url, "--keystore", dir];
   const before = tree(dir);
   for (const [answer, exitCode, line] of [["no\n", 2, /the Tang server http:.* is not trusted; nothing was changed/], ["\n", 2, /is not trusted/], ["y\n", 2, /is not trusted/], [CTRL_D, 1, /cancelled/]] as const) {
@@ -169,7 +169,7 @@ onTty("lock --tang shows what signs for the server, and only a yes is one", asyn
     assert.equal(tree(dir), before);
   }
   const locked = await onTerminal(command, args, [["trust it: ", "yes\n"]], "", true);
-  assert.equal(locked, { code: 0, screen: `${question}yes\n`, stdout: "", stderr: `locked 1 private keys for the Tang server ${tang.url}\n` });
+  assert.equal(locked, { code: 0, screen: `${question}yes\n`, stdout: "", stderr: `locked 1 private key for the Tang server ${tang.url}\n` });
   await assertOpens(dir, annotation);
 });
 

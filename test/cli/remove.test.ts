@@ -19,7 +19,7 @@ import {
   wrapHere,
 } from "../support/stores.ts";
 
-const NO_DEFAULT = "there is no default key any more: set one with ocicrypt-keystore default NAME\n";
+const NO_DEFAULT = "there is no longer a default key: set one with ocicrypt-keystore default NAME\n";
 
 test("remove takes the last copy of a private key only with --force, to where it can be imported again", async () => {
   const dir = makeStore("alice", "bob");

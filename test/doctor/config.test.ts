@@ -62,7 +62,7 @@ for (const [what, id, status, message, content] of [
   ["a program that is not there", "config.path", "fail", /the program of provider ks is not there: \/none/, { ks: entry([], "/none") }],
   ["a program that cannot be executed", "config.path", "fail", /cannot be executed.*chmod \+x/, { ks: entry([], notExecutable) }],
   ["a program without a folder", "config.path", "warn", /which a client looks for on its own PATH/, { ks: entry(args, "linked") }],
-  ["args of another program", "config.args", "fail", /the args of provider ks are none that a client may start this program with/, { ks: entry(["--passphrase", "hunter2"]) }],
+  ["args of another program", "config.args", "fail", /this program does not accept the args of provider ks/, { ks: entry(["--passphrase", "hunter2"]) }],
   ["args for another provider", "config.args", "fail", /provider ks is told to be other: it refuses to encrypt/, { ks: entry(["--keystore", dir, "--provider", "other"]) }],
   ["another key store", "config.args", "warn", new RegExp(`provider ks uses the key store ${other}, not ${dir}.*--keystore ${other}`), { ks: entry(["--keystore", other, "--provider", "ks"]) }],
   ["no key store, where the default is another", "config.args", "warn", /provider ks uses the key store \/\S+, not/, { ks: entry(["--provider", "ks"]) }],

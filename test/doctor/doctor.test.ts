@@ -113,7 +113,7 @@ test("counts one thing in the singular", () => {
   const secret = lock(dir);
   assertCheck(examine(dir), "store.locked", "warn", /^1 key is locked with a master key, which was not given;/);
   const checks = examine(dir, ["--master-key-file", secret]);
-  assertCheck(checks, "store.locked", "ok", /^1 private key is locked with a master key, which is found and opens them;/);
+  assertCheck(checks, "store.locked", "ok", /^1 private key is locked with a master key, which was given and opens them;/);
 });
 
 test("never prints what is secret", () => {
@@ -133,7 +133,7 @@ const broken: [string, string, "warn" | "fail", RegExp, (dir: string) => void][]
   ["a half-written file of a dead process", "store.leftovers", "warn", /is half written.*doctor --fix/, (dir) => writeFileSync(temporary(join(dir, "private")), "")],
   ["a half-written file that is old, whatever its pid is now", "store.leftovers", "warn", /half written/, (dir) => (writeFileSync(temporary(dir, process.pid), ""), utimesSync(temporary(dir, process.pid), 1, 1))],
   ["a lock of a dead process", "store.lock", "warn", /\.lock is of a process that does not run here: process \d+ since \S+; the next change takes it over; or run .*doctor --fix/, (dir) => writeFileSync(join(dir, ".lock"), JSON.stringify({ pid: deadPid(), start: "1" }))],
-  ["a lock of a process that cannot be seen", "store.lock", "warn", /\.lock is of a process that does not run here, and perhaps elsewhere: process \d+ since \S+; if it is gone, run .*doctor --fix --force/, (dir) => writeFileSync(join(dir, ".lock"), JSON.stringify({ pid: deadPid(), start: "1", system: "" }))],
+  ["a lock of a process that cannot be seen", "store.lock", "warn", /\.lock is of a process that does not run here, and perhaps elsewhere: process \d+ since \S+; if that process is gone, run .*doctor --fix --force/, (dir) => writeFileSync(join(dir, ".lock"), JSON.stringify({ pid: deadPid(), start: "1", system: "" }))],
   ["a takeover that died", "store.lock", "warn", /\.lock-takeover is of/, (dir) => writeFileSync(join(dir, ".lock-takeover"), "")],
   ["a lock that its live owner does not touch", "store.lock", "warn", /\.lock is of process \d+ since \S+, which has not touched it for 10 minutes/, (dir) => (writeFileSync(join(dir, ".lock"), JSON.stringify({ pid: process.pid })), utimesSync(join(dir, ".lock"), 1, 1))],
   ["a lock that is a symlink", "store.lock", "fail", /\.lock is in the way of the lock: it is not a regular file; move it away/, (dir) => symlinkSync(join(dir, "default"), join(dir, ".lock"))],
@@ -244,13 +244,13 @@ test("--fix removes a dead lock without needing it, --fix --force one of which n
   assert.is(doctor("--fix", "--force"), "");
   assert.ok(existsSync(path));
   assert.ok(performance.now() - began < 25_000, "and waits for none");
-  assert.match(assertFailure(run(["doctor", "--force", "--keystore", dir]), 2), /--force is for --fix/);
+  assert.match(assertFailure(run(["doctor", "--force", "--keystore", dir]), 2), /--force is only for --fix/);
 });
 
 test("opens locked keys with the secret it is given, else tells that it was not given", () => {
   const dir = makeStore("alice", "bob");
   const secret = lock(dir);
-  assertCheck(examine(dir, ["--master-key-file", secret]), "store.locked", "ok", /2 private keys are locked with a master key, which is found and opens them/);
+  assertCheck(examine(dir, ["--master-key-file", secret]), "store.locked", "ok", /2 private keys are locked with a master key, which was given and opens them/);
   assert.equal(problems(examine(dir, [], { OCICRYPT_KEYSTORE_MASTER_KEY_FILE: secret })), []);
   const checks = examine(dir);
   assertCheck(checks, "store.locked", "warn", /2 keys are locked with a master key, which was not given; .*--master-key-file FILE/);
@@ -347,7 +347,7 @@ test("--fix says what it could not fix, and writes nothing to a store that needs
   mkdirSync(temporary(dir)); // no file: it is not ours to remove
   const { code, stderr } = run(["doctor", "--fix", "--keystore", dir], { env: { PATH: "" } });
   assert.is(code, 0);
-  assert.match(stderr, /^not fixed: \S+ is half written: a crash left it: /);
+  assert.match(stderr, /^not fixed: \S+ was not completely written: a crash left it behind: /);
 });
 
 test("is wrong usage with an unknown option", () => {

@@ -17,7 +17,7 @@ test("doctor calls a server as a client would, and says what clients would get",
   const server = await startServer(store);
   const checks = (): ReturnType<typeof examine> => examine(store, [], { OCICRYPT_KEYPROVIDER_CONFIG: configFile({ kv: { grpc: server.address } }) });
   assertCheck(checks(), "config.grpc", "ok", /^kv answers at unix:\/\//);
-  assertCheck(checks(), "config.provider", "ok", /^provider kv is asked at/);
+  assertCheck(checks(), "config.provider", "ok", /^provider kv is the server at/);
   assert.is(await server.stop(), 0);
   assert.match(server.log(), /^keywrap kv .* ok [^]*^keyunwrap - .* ok /m);
   assertCheck(checks(), "config.grpc", "fail", /provider kv at unix:.*: no server answers there, or it does not accept this TLS: /);

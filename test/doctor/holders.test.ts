@@ -46,10 +46,10 @@ test("doctor asks a holder that has failed for nothing more: its token may count
 });
 
 for (const [what, damage, expected, line] of [
-  ["a command that is not there", (dir: string) => writeHolder(dir, kidOf(dir, "hsm"), { "rsa-oaep-256": ["/nowhere/holder"] }), ["fail store.holders"], /\/nowhere\/holder, is not there; install it/],
+  ["a command that is not there", (dir: string) => writeHolder(dir, kidOf(dir, "hsm"), { "rsa-oaep-256": ["/nowhere/holder"] }), ["fail store.holders"], /\/nowhere\/holder, does not exist; install it/],
   ["a command that holds another key", (dir: string) => writeHolder(dir, kidOf(dir, "hsm"), { "rsa-oaep-256": holds("rsa-oaep-256", OTHER) }), ["fail store.holders"], /failed \(exit code 1\)/],
   ["a second operation that fails", (dir: string) => writeHolder(dir, kidOf(dir, "hsm"), { "rsa-oaep-256": holds("rsa-oaep-256", RSA), "rsa-oaep": ["/bin/false"] }), ["fail store.holders"], /\/bin\/false, failed \(exit code 1\)/],
-  ["a damaged holder file", (dir: string) => writeFileSync(holderOf(dir), "{}"), ["fail store.holders"], /is damaged: it has another kid than its name says; mend it/],
+  ["a damaged holder file", (dir: string) => writeFileSync(holderOf(dir), "{}"), ["fail store.holders"], /is damaged: it has another kid than its file name says; fix it/],
   ["the private key beside its holder", (dir: string) => writeFileSync(holderOf(dir).replace(/holder$/, "jwk"), commands(newStoreWith(RSA.privateFile))("export", "hsm", "--private"), { mode: 0o600 }), ["warn store.holders"], /is never asked: the key itself is .*\.jwk; move one of the two/],
 ] as const) {
   test(`doctor finds ${what}`, () => {

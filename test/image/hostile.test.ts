@@ -58,9 +58,9 @@ for (const [name, manifest] of [
 
 test("--require-encrypted takes no annotation's word for an attestation, and no media type's for a key", () => {
   const attestation = ',"annotations":{"vnd.docker.reference.type":"attestation-manifest"}';
-  assert.match(failsAfter("inspect", single(`{"layers":[${PLAIN}]}`, attestation).reference, "--require-encrypted"), /1 of the layers .* not encrypted/);
+  assert.match(failsAfter("inspect", single(`{"layers":[${PLAIN}]}`, attestation).reference, "--require-encrypted"), /1 layer .* is not encrypted/);
   const keyless = PLAIN.replace("v1.tar", "v1.tar+encrypted");
-  assert.match(failsAfter("inspect", single(`{"layers":[${keyless}]}`).reference, "--require-encrypted"), /1 of the layers .* not encrypted/);
+  assert.match(failsAfter("inspect", single(`{"layers":[${keyless}]}`).reference, "--require-encrypted"), /1 layer .* is not encrypted/);
   cli("inspect", single(`{"layers":[${PLAIN.replace(/application[^"]*/, "application/vnd.in-toto+json")},${encrypted()}]}`, attestation).reference, "--require-encrypted");
 });
 
@@ -80,7 +80,7 @@ test("--require-encrypted wants an annotation that tells for whom, and names the
   ];
   for (const [scheme, value] of cases) {
     const line = failsAfter("inspect", single(`{"layers":[${only(scheme, value)},${layer}]}`).reference, "--require-encrypted");
-    assert.match(line, new RegExp(`1 of the layers of .* do not tell for whom they are encrypted \\(${scheme.replace("provider.", "provider:")}\\), sha256:.*; .*jwe or provider:NAME`), `${scheme} ${value}`);
+    assert.match(line, new RegExp(`1 layer of .* has no readable recipients \\(${scheme.replace("provider.", "provider:")}\\), sha256:.*; .*jwe or provider:NAME`), `${scheme} ${value}`);
   }
   cli("inspect", single(`{"layers":[${second(layer, "pgp", "AAAA")}]}`).reference, "--require-encrypted");
   cli("inspect", single(`{"layers":[${only("jwe", `AAAA,${base64(jwe)}`)}]}`).reference, "--require-encrypted");
@@ -191,7 +191,7 @@ test("drops the embedded copy of a manifest that changed", () => {
 
 test("shows whom a rewrap leaves as they are, and says so where nothing is encrypted", () => {
   const layer = second(encrypted(), "pgp", "AAAA");
-  assert.match(cli("rewrap", single(`{"layers":[${layer}]}`).reference, "--to", "bob"), /pgp +not told +not told/);
+  assert.match(cli("rewrap", single(`{"layers":[${layer}]}`).reference, "--to", "bob"), /pgp +not readable +not readable/);
   assert.match(run(["rewrap", single(`{"layers":[${PLAIN}]}`).reference, "--to", "bob", "--keystore", store]).stderr, /no layer is encrypted/);
 });
 
@@ -206,7 +206,7 @@ test("--remove takes somebody off what this store cannot open, too, or says what
 
   for (const [scheme, value] of [["provider.other", "AAAA"], ["pgp", "AAAA"]] as const) {
     const foreign = single(`{"layers":[${second(encryptedLayer(store, ["alice", "bob"]), scheme, value)}]}`).reference;
-    assert.match(run(["rewrap", foreign, "--remove", "bob", "--keystore", store]).stderr, new RegExp(`what stands under ${scheme.replace(".", ":")} was not opened and stays`));
+    assert.match(run(["rewrap", foreign, "--remove", "bob", "--keystore", store]).stderr, new RegExp(`the annotations of ${scheme.replace(".", ":")} were not opened and stay`));
   }
   const unreadable = encrypted().replace(/(keystore":")([^"]*)/, `$1$2,AAAA`);
   assert.match(refused(1, "rewrap", single(`{"layers":[${unreadable}]}`).reference, "--remove", "bob"), /a recipient without a readable kid/);

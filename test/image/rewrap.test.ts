@@ -193,7 +193,7 @@ test("leaves no layer without a recipient, and names nobody it cannot tell", () 
   assert.match(assertFailure(run(["rewrap", reference, "--remove", "alice", "--keystore", store]), 1), /would be left without any recipient/);
   assert.match(assertFailure(run(["rewrap", reference, "--to", "nobody", "--keystore", store]), 1), /unknown recipient "nobody"/);
   assert.match(assertFailure(run(["rewrap", reference, "--remove", "nobody", "--keystore", store]), 1), /no key named nobody/);
-  assert.match(assertFailure(run(["rewrap", reference, "--keystore", store]), 2), /nobody to rewrap for/);
+  assert.match(assertFailure(run(["rewrap", reference, "--keystore", store]), 2), /give --to, --add or --remove/);
   assert.match(assertFailure(run(["rewrap", reference, "--to", "bob", "--add", "alice", "--keystore", store]), 2), /mutually exclusive/);
   assert.match(assertFailure(run(["rewrap", reference, "--to", "bob", "--as", "pgp", "--keystore", store]), 2), /"pgp" is no scheme to rewrap/);
 });
@@ -222,7 +222,7 @@ test("--prune leaves a manifest that another tag points to", () => {
 
 test("says that signatures and referrers do not follow", () => {
   const { reference } = unusual();
-  assert.match(run(["rewrap", reference, "--to", "bob", "--keystore", store]).stderr, /sha256:\w+ is now sha256:\w+\n[^]*signatures and referrers point at the old digests/);
+  assert.match(run(["rewrap", reference, "--to", "bob", "--keystore", store]).stderr, /sha256:\w+ is now sha256:\w+\n[^]*signatures and referrers point to the old digests/);
 });
 
 test("reads a part in base64url, which one writer emits, and writes standard base64", () => {

@@ -20,10 +20,10 @@ test("opens with every key as it is, and with members that nobody knows", () => 
 });
 
 refuses([
-  ["a kid that is not the file's", a256, { kid: "another" }, /another key than its name says/],
-  ["another key of its type", p256, newKey("P-256"), /another key than its name says/],
-  ["another key of another type", p256, rsa, /another key than its name says/],
-  ["another RSA key", rsa, otherRsa, /another key than its name says/],
+  ["a kid that is not the file's", a256, { kid: "another" }, /another key than its file name says/],
+  ["another key of its type", p256, newKey("P-256"), /another key than its file name says/],
+  ["another key of another type", p256, rsa, /another key than its file name says/],
+  ["another RSA key", rsa, otherRsa, /another key than its file name says/],
   ["no kty", p256, { kty: undefined }, /kty other than/],
   ["kty OKP", p256, { kty: "OKP" }, /kty other than/],
   ["a number for kid", p256, { kid: 1 }, /kid that is not a short string/],

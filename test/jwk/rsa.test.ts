@@ -39,7 +39,7 @@ refuses([
   ["only a public RSA key", rsa, { d: undefined, p: undefined, q: undefined, dp: undefined, dq: undefined, qi: undefined }, /no private part/],
   ["an RSA key of 1024 bits", rsa, newKey("RSA-1024"), /an RSA key of 1024 bits/],
   ["an RSA key of 2047 bits", rsa, { n: encode(2n ** 2046n + 1n) }, /an RSA key of 2047 bits/],
-  ["an RSA key of more than 8192 bits", rsa, { n: encode(2n ** 8192n + 1n) }, /an n that is too long/],
+  ["an RSA key of more than 8192 bits", rsa, { n: encode(2n ** 8192n + 1n) }, /member n that is too long/],
 ]);
 
 test("takes every RSA d below n (RFC 8017, section 3.2)", () => {

@@ -89,8 +89,8 @@ for (const [what, command, line] of [
   ["gives several reasons", [script("printf 'it failed\\nFailed to log in\\nexit\\nerrors: 1\\nbye\\n' >&2; exit 1")], /: "Failed to log in \/ errors: 1 \/ bye";/],
   ["gives its reason in its last line", [script("printf 'one\\ntwo\\nerror: gone\\n' >&2; exit 1")], /: "two \/ error: gone";/],
   ["complains in bytes that are no text", [script(String.raw`printf '\377\376' >&2; exit 1`)], /failed \(exit code 1\): "\ufffd\ufffd";/],
-  ["is not there", ["/nowhere/holder"], /\/nowhere\/holder, is not there; install it/],
-  ["lies below a file", ["/bin/sh/holder"], /\/bin\/sh\/holder, is not there;/],
+  ["is not there", ["/nowhere/holder"], /\/nowhere\/holder, does not exist; install it/],
+  ["lies below a file", ["/bin/sh/holder"], /\/bin\/sh\/holder, does not exist;/],
   ["is a folder", ["/bin"], /\/bin, is not executable;/],
   ["is no program", [script("exit 0", 0o644)], /is not executable;/],
   ["has no interpreter", [script("", 0o755, "/nowhere/sh")], /cannot be started \(ENOENT\);/],
@@ -299,9 +299,9 @@ for (const [what, content, reason] of [
   ["65 words", { ops: { "rsa-oaep-256": Array.from({ length: 65 }, () => "/x") } }, "has a command for rsa-oaep-256 that is not a list of at most 64 strings"],
   ["no program", { ops: { "rsa-oaep-256": [] } }, "has a command for rsa-oaep-256 without an absolute path"],
   ["a relative program", { ops: { "rsa-oaep-256": ["bin/x"] } }, "has a command for rsa-oaep-256 without an absolute path"],
-  ["no time", { ops: { "rsa-oaep-256": ["/x"] }, timeout_ms: 0 }, "has a timeout_ms that is not 1 to 600000"],
-  ["too much time", { ops: { "rsa-oaep-256": ["/x"] }, timeout_ms: 600_001 }, "has a timeout_ms that is not 1 to 600000"],
-  ["a part of a millisecond", { ops: { "rsa-oaep-256": ["/x"] }, timeout_ms: 1.5 }, "has a timeout_ms that is not 1 to 600000"],
+  ["no time", { ops: { "rsa-oaep-256": ["/x"] }, timeout_ms: 0 }, "has a timeout_ms that is not an integer from 1 to 600000"],
+  ["too much time", { ops: { "rsa-oaep-256": ["/x"] }, timeout_ms: 600_001 }, "has a timeout_ms that is not an integer from 1 to 600000"],
+  ["a part of a millisecond", { ops: { "rsa-oaep-256": ["/x"] }, timeout_ms: 1.5 }, "has a timeout_ms that is not an integer from 1 to 600000"],
 ] as const) {
   test(`is one line, exit code 3: a holder file with ${what}`, () => {
     const path = join(hsm.dir, "private", `${hsm.kid}.holder`);
@@ -321,7 +321,7 @@ test("is one line, exit code 3: a holder file of other modes, of another type of
   }
   rmSync(path);
   writeHolder(dir, kid, { ecdh: OPENS });
-  assert.match(assertFailure(exec(dir, annotation), 3), `the holder of key ${kid} has ecdh, which is not for RSA keys; take it out`);
+  assert.match(assertFailure(exec(dir, annotation), 3), `the holder of key ${kid} has the operation ecdh, which is not for rsa keys; remove ecdh`);
   writeHolder(dir, kid, { "rsa-oaep-256": OPENS });
   rmSync(join(dir, "public", `${kid}.jwk`));
   assert.match(assertFailure(exec(dir, annotation), 3), `key ${kid} is held by a command, and its public file is missing; restore ${join(dir, "public", `${kid}.jwk`)} from a backup`);

@@ -82,9 +82,9 @@ test("refuses a damaged public key file when it wraps, exit code 1, and no priva
   for (const [jwk, change, reason] of [
     [p256, { y: changed(p256["y"]) }, /point that is not on its curve/],
     [p256, { x: b64u(Buffer.alloc(66, 1)), y: b64u(Buffer.alloc(66, 1)) }, /x of the wrong length/],
-    [p256, { ...newKey("P-256"), d: undefined }, /another key than its name says/],
+    [p256, { ...newKey("P-256"), d: undefined }, /another key than its file name says/],
     [rsa, { e: encode(1n) }, /e that is even, below 3/],
-    [rsa, { n: encode(n + 2n) }, /another key than its name says/],
+    [rsa, { n: encode(n + 2n) }, /another key than its file name says/],
   ] as const) {
     const dir = temporaryFolder();
     const kid = placeKey(dir, "key", jwk);

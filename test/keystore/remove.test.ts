@@ -17,7 +17,7 @@ import {
   wrapHere,
 } from "../support/stores.ts";
 
-const NO_DEFAULT = "there is no default key any more: set one with ocicrypt-keystore default NAME\n";
+const NO_DEFAULT = "there is no longer a default key: set one with ocicrypt-keystore default NAME\n";
 
 test("remove by kid takes a retired key alone, and refuses the current one while there are retired ones", async () => {
   const dir = makeStore("alice");

@@ -22,17 +22,17 @@ const refuse = (listen: string, ...args: readonly string[]): string => assertFai
 
 test("TCP without mutual TLS is for loopback alone", () => {
   for (const listen of ["0.0.0.0:50051", "[::]:50051", "10.1.2.3:50051", "[2001:db8::1]:50051", "[::ffff:10.1.2.3]:1", "1.1.1.1:443"]) {
-    assert.match(refuse(listen), /others can reach it there: add --tls-cert, --tls-key and --tls-client-ca, or listen on localhost/, listen);
+    assert.match(refuse(listen), /other machines can reach it there: add --tls-cert, --tls-key and --tls-client-ca, or listen on localhost/, listen);
   }
-  assert.match(refuse(":50051"), /without a host it is every interface/);
-  assert.match(refuse("no-such-host.invalid:50051"), /its host is unknown here/);
+  assert.match(refuse(":50051"), /without a host it would be every interface/);
+  assert.match(refuse("no-such-host.invalid:50051"), /this host name cannot be resolved/);
 });
 
 test("TLS without a client CA, on a unix socket, or with files that do not fit is refused", () => {
   const dir = temporaryFolder();
   for (const file of ["cert", "key", "ca"]) writeFileSync(join(dir, file), "no PEM", { mode: 0o600 });
   const [cert, key, ca] = [["--tls-cert", join(dir, "cert")], ["--tls-key", join(dir, "key")], ["--tls-client-ca", join(dir, "ca")]] as const;
-  for (const some of [[...cert, ...key], [...cert, ...ca], [...ca], [...key, ...ca]]) assert.match(refuse("0.0.0.0:1", ...some), /TLS without all of certificate, key and client CA/);
+  for (const some of [[...cert, ...key], [...cert, ...ca], [...ca], [...key, ...ca]]) assert.match(refuse("0.0.0.0:1", ...some), /--tls-cert, --tls-key and --tls-client-ca must be given together/);
   assert.match(refuse(`unix:${dir}/s`, ...cert, ...key, ...ca), /TLS is not for a unix socket/);
   assert.match(refuse("0.0.0.0:0", ...cert, ...key, ...ca), /the TLS certificate, key and client CA cannot be used: /);
   assert.match(assertFailure(run(["serve", "--keystore", store, "--listen", "0.0.0.0:0", ...cert, ...key, "--tls-client-ca", join(dir, "none")]), 1), /there is no file/);
@@ -106,7 +106,7 @@ test("a socket that a killed server left is replaced; a live one, a file, a link
   const [file, link] = [join(temporaryFolder(), "file"), join(temporaryFolder(), "link")];
   writeFileSync(file, "mine");
   symlinkSync(file, link);
-  for (const there of [file, link]) assert.match(refuse(`unix:${there}`), /there is a file, and it is no socket/);
+  for (const there of [file, link]) assert.match(refuse(`unix:${there}`), /it is not a socket/);
   assert.is(statSync(file).size, 4);
 });
 

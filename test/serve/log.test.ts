@@ -125,7 +125,7 @@ testWith(smallDisk(), "the right to mount a small disk", "with the disk full not
   while (await opens()) assert.ok(answered++ < 1000, "the disk never got full");
   for (let trial = 0; trial < 5; trial++) {
     const details = await refused(grpcUnwrap(server.address, annotation), status.INTERNAL);
-    assert.match(details, /cannot write the audit file .*: ENOSPC; nothing is answered without it/);
+    assert.match(details, /cannot write the audit file .*: ENOSPC; no request is answered without its record/);
     await refused(grpcWrap(server.address, ["bob"]), status.INTERNAL);
   }
   assert.ok(records(audit).filter(({ result }) => result === "ok").length >= answered, "an answer without its record");
