@@ -2,27 +2,29 @@
 
 import { spawn, spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { moveFile, removeFile, writeFileSafely } from "../../src/fs/write.ts";
-import { withLock } from "../../src/fs/lock.ts";
 import { lockOwner } from "../../src/fs/lock-owner.ts";
-import { tree, temporaryFolder } from "../support/folders.ts";
-import { tool, endurance, testWith } from "../support/parts.ts";
-import { assertFailure, BINARY, ROOT, run, succeed } from "../support/program.ts";
-import { masterKeyFile, makeStore } from "../support/stores.ts";
-
-/** The lock record of this process, changed. */
-const owner = (changes: object): string => {
-  let written = "";
-  const path = join(temporaryFolder(), "lock");
-  void withLock(path, () => (written = readFileSync(path, "utf8")));
-  return JSON.stringify({ ...(JSON.parse(written || readFileSync(path, "utf8")) as object), ...changes });
-};
-const deadPid = (): number => spawnSync("true").pid;
+import { withLock } from "../../src/fs/lock.ts";
+import { temporaryFolder, tree } from "../support/folders.ts";
+import { deadPid, makeOld, owner } from "../support/locks.ts";
+import { endurance, testWith, tool } from "../support/parts.ts";
+import { assertFailure, BINARY, run, succeed } from "../support/program.ts";
+import { makeStore, masterKeyFile } from "../support/stores.ts";
 
 test("lets one after another work", async () => {
   const path = join(temporaryFolder(), "lock");
@@ -79,99 +81,14 @@ test("is taken over when the one who took it over died in turn", async () => {
   assert.is(await withLock(path, () => "done"), "done");
 });
 
-const old = (path: string): void => utimesSync(path, Date.now() / 1000 - 700, Date.now() / 1000 - 700);
 const otherBoot = (changes = {}): string => owner({ ...changes, system: `0${randomUUID().slice(1)} pid:[4026531836]` });
-
-const machine = existsSync("/etc/machine-id") ? true : undefined;
-testWith(machine, "a machine id", "of another boot of this machine is dead, and taken over at once", async () => {
-  const path = join(temporaryFolder(), "lock");
-  writeFileSync(path, otherBoot());
-  assert.is(lockOwner(path).state, "dead");
-  assert.is(await withLock(path, () => "done"), "done");
-  assert.equal(readdirSync(join(path, "..")), []);
-});
-
-for (const [name, content] of [
-  ["another machine", () => otherBoot({ machine: "0123456789abcdef0123456789abcdef" })],
-  ["another host with this machine's id, as of a copied image", () => otherBoot({ host: "elsewhere" })],
-  ["a container without a machine id", () => otherBoot({ machine: "" })],
-  ["a pid namespace that is none", () => owner({ system: `${readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim()} net:[1]` })],
-  ["a system that tells nothing of itself", () => owner({ system: "" })],
-  ["no record", () => "damaged"],
-  ["an empty file", () => ""],
-  ["a record whose pid is none", () => owner({ pid: -1 })],
-  ["a list", () => "[1]"],
-  ["a file that is too large", () => " ".repeat(100_000)],
-] as const) {
-  test(`of ${name} is obeyed until nobody touched it for 10 minutes, or where its time is in the future`, async () => {
-    for (const silent of [old, (file: string): void => utimesSync(file, 4e9, 4e9)]) {
-      const path = join(temporaryFolder(), "lock");
-      writeFileSync(path, content());
-      assert.is(lockOwner(path).state, "unknown");
-      let done = false;
-      const work = withLock(path, () => (done = true));
-      await sleep(100);
-      assert.not.ok(done);
-      silent(path);
-      await work;
-      assert.ok(done);
-    }
-  });
-}
 
 test("of a live process is obeyed, and not for ever where that does not touch it", async () => {
   const path = join(temporaryFolder(), "lock");
   writeFileSync(path, owner({}));
   assert.is(lockOwner(path).state, "alive");
-  old(path);
+  makeOld(path);
   assert.is(await withLock(path, () => "done"), "done");
-});
-
-/** Statements with the lock's functions at hand, in a process of its own. */
-const script = (statements: string): string[] => [
-  process.execPath,
-  "--input-type=module",
-  "-e",
-  `import { withLock } from "${ROOT}/src/fs/lock.ts"; import { lockOwner } from "${ROOT}/src/fs/lock-owner.ts"; ${statements}`,
-];
-const ask = (path: string): string[] => script(`console.log(lockOwner("${path}").state)`);
-const unshare = (...options: readonly string[]): string[] | undefined => {
-  const command = ["unshare", "--pid", "--fork", "--kill-child", ...options];
-  return spawnSync("unshare", [...command.slice(1), "true"]).status === 0 ? command : undefined;
-};
-const output = ([file = "", ...args]: readonly string[]): string => spawnSync(file, args, { encoding: "utf8" }).stdout.trim();
-
-for (const [proc, namespace] of [["its own /proc", unshare("--mount-proc")], ["the host's /proc", unshare()]] as const) {
-  testWith(namespace, "the right to make pid namespaces", `of a pid namespace with ${proc} is alive while its process runs, unknown from a third one, dead when it has ended`, async (command) => {
-    const path = join(temporaryFolder(), "lock");
-    const child = spawn(command[0] ?? "", [...command.slice(1), ...script(`await withLock("${path}", () => new Promise((done) => setTimeout(done, 60_000)))`)]);
-    const closed = new Promise((resolve) => child.once("close", resolve));
-    while (!existsSync(path)) await sleep(20);
-    assert.is((JSON.parse(readFileSync(path, "utf8")) as { pid: number }).pid, 1);
-    assert.is(lockOwner(path).state, "alive");
-    assert.is(output([...command, "--mount-proc", ...ask(path)]), "unknown", "from beside it nothing is seen");
-    const copy = `${path}2`; // of a process that has ended, in a namespace that lives
-    writeFileSync(copy, readFileSync(path, "utf8").replace('"pid":1,', '"pid":2,'));
-    assert.is(lockOwner(copy).state, "dead");
-    child.kill("SIGKILL");
-    await closed;
-    while (lockOwner(path).state === "alive") await sleep(20);
-    assert.is(lockOwner(path).state, "dead");
-    assert.is(output([...command, "--mount-proc", ...ask(path)]), "unknown");
-    assert.is(await withLock(path, () => "done"), "done");
-  });
-}
-
-const setpriv = process.geteuid?.() === 0 ? tool("setpriv") : undefined;
-const namespaces = setpriv === undefined ? undefined : unshare("--mount-proc");
-testWith(namespaces, "root, setpriv and pid namespaces", "of an ended pid namespace is dead for every user of the host, and unknown to whom /proc hides others", (command: readonly string[]) => {
-  const path = join(temporaryFolder(), "lock");
-  chmodSync(join(path, ".."), 0o755); // the lock is as readable as its folder
-  output([...command, ...script(`await withLock("${path}", () => process.exit())`)]);
-  const asNobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", ...ask(path)];
-  assert.is(output(asNobody), "dead");
-  const hiding = ["unshare", "--mount", "sh", "-c", 'mount -t proc -o hidepid=2 proc /proc && exec "$0" "$@"'];
-  assert.is(output([...hiding, ...asNobody]), "unknown");
 });
 
 // What may be in the lock's place, and must be neither read, removed nor waited for.
@@ -259,7 +176,7 @@ testWith(strace, "strace", "a writer that is stopped and taken over writes nothi
     const path = join(dir, ".lock");
     while (!existsSync(trace) || !readFileSync(trace, "utf8").includes("stopped by SIGSTOP")) await sleep(5);
     const { pid } = JSON.parse(readFileSync(path, "utf8")) as { pid: number };
-    old(path);
+    makeOld(path);
     succeed(["lock", "--keystore", dir, "--master-key-file", secret]);
     const before = tree(dir);
     process.kill(pid, "SIGCONT");

@@ -8,7 +8,6 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { open } from "../../src/jwe/open.ts";
-import { runCommand } from "../../src/keys/command.ts";
 import { openStore } from "../../src/keystore/store.ts";
 import { sharedFolder, temporaryFolder } from "../support/folders.ts";
 import {
@@ -182,29 +181,6 @@ test("leaves an agent alone that a command starts and that keeps no pipe", async
   const [pid = ""] = linesOf(pids);
   assert.ok(isRunning(pid));
   process.kill(Number(pid), "SIGKILL");
-});
-
-test("takes a command that reads none of a long input, and one that ends before its input is written", async () => {
-  const input = Buffer.alloc(1024 * 1024);
-  for (const lines of ["printf answer", "exec <&-; printf answer; exec sleep 0.2"]) {
-    const { answer, failure } = await runCommand(script(lines), [], input, 5000);
-    assert.is(failure, undefined);
-    assert.is(answer.toString(), "answer");
-  }
-});
-
-test("says so when this process has no file descriptors left for a command", () => {
-  const body = `import { closeSync, openSync } from "node:fs";
-    import { runCommand } from "${new URL("../../src/keys/command.ts", import.meta.url).href}";
-    process.getBuiltinModule("node:child_process");
-    const open = [];
-    try { for (;;) open.push(openSync("/dev/null")); } catch {}
-    closeSync(open.pop());
-    const { failure } = await runCommand("/bin/true", [], Buffer.alloc(0), 5000);
-    for (const fd of open) closeSync(fd);
-    console.log(failure);`;
-  const { stdout, stderr } = spawnSync("/bin/sh", ["-c", 'ulimit -n 256; exec "$0" --input-type=module -e "$1"', process.execPath, body], { encoding: "utf8" });
-  assert.is(stdout, "cannot be started (EMFILE)\n", stderr);
 });
 
 test("a slow holder delays its own request alone", async () => {

@@ -112,6 +112,12 @@ export function rows(dir: string): string[] {
   return listed.map((row) => `${row.name} ${row.kid} ${row.state} ${row.private}`);
 }
 
+/** Locks a store with a master key: the file of that key. */
+export function lock(dir: string, secret = masterKeyFile()): string {
+  succeed(["lock", "--keystore", dir, "--master-key-file", secret]);
+  return secret;
+}
+
 /** A store whose one key is locked with a secret file, and an annotation that it opens. */
 export async function lockedStore(...options: readonly string[]): Promise<{ dir: string; annotation: Buffer; kid: string }> {
   const dir = makeStore("alice");
