@@ -1,15 +1,47 @@
 // Exec mode: the binary as a client starts it.
 
 import { spawnSync } from "node:child_process";
-import { chmodSync, chownSync, copyFileSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { parseExecOptions } from "../../src/exec/exec.ts";
 import { sharedFolder, temporaryFolder } from "../support/folders.ts";
 import { testWith } from "../support/parts.ts";
 import { assertFailure, BINARY, ROOT, run, sharedBinary, shellLine, type Result } from "../support/program.ts";
 import { OPTSDATA, recorded, unwrap, unwrapRequest, wrap, wrapRequest } from "../support/requests.ts";
 import { kidOf, makeSharedStore, makeStore } from "../support/stores.ts";
+
+test("parses the options of exec mode, and leaves every other command line to the subcommands", () => {
+  assert.equal(parseExecOptions(["--keystore", "/s", "--provider=ks", "--passphrase-file", "-", "--master-key-file=a=b"]), {
+    keystore: "/s",
+    provider: "ks",
+    passphraseFile: "-",
+    masterKeyFile: "a=b",
+  });
+  for (const args of [
+    ["list"],
+    ["--help"],
+    ["--keystore"],
+    ["--keystore", ""],
+    ["--keystore="],
+    ["--keystore", "/a", "--keystore", "/b"],
+    ["--keystore", "/a", "list"],
+    ["--__proto__", "x"],
+    ["--unknown", "x"],
+  ]) {
+    assert.is(parseExecOptions(args), undefined, args.join(" "));
+  }
+});
 
 const store = makeStore("alice", "bob:--type rsa --bits 2048", "carol:--type oct");
 const exec = (input: string | Buffer, args = ["--keystore", store]): Result => run(args, { input, timeout: 5000 });
