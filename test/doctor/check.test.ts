@@ -3,7 +3,8 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { storeError } from "../../src/errors.ts";
-import { attempt, count, runCheck, skip, type Check, type Finding } from "../../src/doctor/check.ts";
+import { attempt, runCheck, skip, type Check, type Finding } from "../../src/doctor/check.ts";
+import { count } from "../../src/errors.ts";
 import { newContext } from "../../src/doctor/context.ts";
 import { openStore } from "../../src/keystore/store.ts";
 import { temporaryFolder } from "../support/folders.ts";

@@ -15,7 +15,7 @@ const privateKey = (dir: string, name = "alice", ending = "jwk"): string => join
 test("opens locked keys with the secret it is given, else tells that it was not given", () => {
   const dir = makeStore("alice", "bob");
   const secret = lock(dir);
-  assertCheck(examine(dir, ["--master-key-file", secret]), "store.locked", "ok", /2 private keys are locked with a master key, which is found and opens them/);
+  assertCheck(examine(dir, ["--master-key-file", secret]), "store.locked", "ok", /2 private keys are locked with a master key, which was given and opens them/);
   assert.equal(problems(examine(dir, [], { OCICRYPT_KEYSTORE_MASTER_KEY_FILE: secret })), []);
   const checks = examine(dir);
   assertCheck(checks, "store.locked", "warn", /2 keys are locked with a master key, which was not given; .*--master-key-file FILE/);

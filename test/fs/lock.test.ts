@@ -23,7 +23,7 @@ import { withLock } from "../../src/fs/lock.ts";
 import { temporaryFolder, tree } from "../support/folders.ts";
 import { deadPid, makeOld, owner } from "../support/locks.ts";
 import { endurance, testWith, tool } from "../support/parts.ts";
-import { assertFailure, BINARY, run, succeed } from "../support/program.ts";
+import { assertFailure, BINARY, ROOT, run, succeed } from "../support/program.ts";
 import { makeStore, masterKeyFile } from "../support/stores.ts";
 
 test("lets one after another work", async () => {
