@@ -2,10 +2,10 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { temporaryFolder } from "../support/folders.ts";
+import { temporaryFolder, tree } from "../support/folders.ts";
 import { assertFailure, run, succeed } from "../support/program.ts";
 import { OPTSDATA, unwrap, wrap } from "../support/requests.ts";
-import { kidOf, makeStore } from "../support/stores.ts";
+import { commands, kidOf, makeStore } from "../support/stores.ts";
 
 const json = (path: string): Record<string, string> => JSON.parse(readFileSync(path, "utf8")) as Record<string, string>;
 const mode = (path: string): string => (statSync(path).mode & 0o777).toString(8);
@@ -85,13 +85,27 @@ test("overwrites no key", () => {
 
 test("refuses a name that is another key's kid", () => {
   const dir = makeStore("alice");
-  assert.match(assertFailure(run(["keygen", kidOf(dir, "alice"), "--keystore", dir]), 1), /is the kid of another key/);
+  assert.match(assertFailure(run(["keygen", kidOf(dir, "alice"), "--keystore", dir]), 1), /is the kid of this key, or of another key/);
 });
 
 test("says so when the store cannot be made", () => {
   const file = join(temporaryFolder(), "file");
   writeFileSync(file, "");
   assert.match(assertFailure(run(["keygen", "a", "--keystore", join(file, "store")]), 1), /mkdir .*: ENOTDIR; check that path/);
+});
+
+test("makes what makeStore of the tests writes: the same files, members and modes", () => {
+  const [made, written] = [join(temporaryFolder(), "store"), makeStore("alice", "bob:--type oct", "carol:--type rsa --bits 2048")];
+  for (const args of [["alice"], ["bob", "--type", "oct"], ["carol", "--type", "rsa", "--bits", "2048"]]) commands(made)("keygen", ...args);
+  const shape = (dir: string): string[] => {
+    const names = new Map(["alice", "bob", "carol"].map((name) => [kidOf(dir, name), name]));
+    return Object.entries(tree(dir)).map(([path, entry]) => {
+      const [modes, content] = [entry.slice(0, entry.indexOf(" ")), entry.slice(entry.indexOf(" ") + 1)];
+      const members = path.endsWith(".jwk") ? Object.keys(JSON.parse(content) as object).join() : (names.get(content.trim()) ?? content);
+      return `${path.replace(/[\w-]{22,43}(?=\.jwk)/, (kid) => names.get(kid) ?? kid)} ${modes} ${members}`;
+    }).toSorted();
+  };
+  assert.equal(shape(made), shape(written));
 });
 
 test.run();

@@ -1,20 +1,26 @@
 // Key stores: made by the binary, looked into, and their keys used in this process.
 
 import { randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { parseArgs } from "node:util";
 import * as assert from "uvu/assert";
 import { secretFiles } from "../../src/at-rest/secret-files.ts";
 import type { SecretSource } from "../../src/at-rest/locked-file.ts";
 import { errorLine, KeystoreError } from "../../src/errors.ts";
 import { open } from "../../src/jwe/open.ts";
 import { seal } from "../../src/jwe/seal.ts";
+import { generateJwk, kidOf as kidOfJwk, publicHalf, type TypeName } from "../../src/jwk/jwk.ts";
+import { Paths } from "../../src/keystore/paths.ts";
 import { openStore } from "../../src/keystore/store.ts";
 import { secretFile, sharedFolder, temporaryFolder, tree, withUmask } from "./folders.ts";
 import { assertFailure, run, succeed, type Result, type RunOptions } from "./program.ts";
 import { OPTSDATA } from "./requests.ts";
 
-/** A key store with a key of each name, made by the binary. `NAME:ARGS` gives keygen's options. */
+/**
+ * A key store with a key of each name, as keygen makes it (keygen's test compares). `NAME:ARGS` gives keygen's options.
+ * It is written here: hundreds of tests begin with one, and a start of the binary for each key would take minutes.
+ */
 export function makeStore(...keys: readonly string[]): string {
   return fillStore(join(temporaryFolder(), "store"), keys);
 }
@@ -24,10 +30,25 @@ export function makeSharedStore(...keys: readonly string[]): string {
   return withUmask(0o022, () => fillStore(join(sharedFolder(), "store"), keys));
 }
 
+const KEYGEN = { type: { type: "string" }, curve: { type: "string" }, bits: { type: "string" } } as const;
+
 function fillStore(dir: string, keys: readonly string[]): string {
+  const paths = new Paths(dir);
+  mkdirSync(dir, { recursive: true });
   for (const key of keys) {
     const [name = "", options = ""] = key.split(":");
-    succeed(["keygen", name, ...options.split(" ").filter((word) => word !== ""), "--keystore", dir]);
+    const { values } = parseArgs({ args: options.split(" ").filter((word) => word !== ""), options: KEYGEN });
+    const { type = "ec", curve, bits } = values;
+    const jwk = generateJwk({ type: type as TypeName, curve, bits: bits === undefined ? undefined : Number(bits) });
+    const kid = kidOfJwk(jwk);
+    for (const [folder, mode] of [[paths.public, 0o755], [paths.private, 0o700], [paths.names, 0o755]] as const) {
+      mkdirSync(folder, { recursive: true, mode });
+    }
+    const created = new Date().toISOString().replace(/\.\d+/, "");
+    writeFileSync(paths.privateKey(kid, "jwk"), `${JSON.stringify({ ...jwk, kid })}\n`, { mode: 0o600 });
+    writeFileSync(paths.publicKey(kid), `${JSON.stringify({ ...publicHalf(jwk), kid, created })}\n`, { mode: 0o644 });
+    writeFileSync(paths.name(name), `${kid}\n`, { mode: 0o644 });
+    if (!existsSync(paths.default)) writeFileSync(paths.default, `${name}\n`, { mode: 0o644 });
   }
   return dir;
 }
