@@ -50,7 +50,7 @@ test("is no key file without a kid, or with a temporary file's name", () => {
 test("names the same key in another form, its copy kept", () => {
   assert.is(inForm(`/s/removed/${KID}.2.jwk`, "jwe"), `/s/removed/${KID}.2.jwe`);
   assert.is(inForm(`/s/private/${KID}.jwe`, "jwk"), `/s/private/${KID}.jwk`);
-  assert.throws(() => inForm("/s/default", "jwe"), "not the name of a key's file");
+  assert.throws(() => inForm("/s/default", "jwe"), /not the name of a key/);
 });
 
 test("knows whose a temporary file is", () => {

@@ -33,7 +33,7 @@ test("reads no wrapped key of another length than its CEK's and 8 bytes", () => 
 test("wraps for nobody without the secret", () => {
   const { k: _k, ...jwk } = newKey(32);
   assert.is(aesKw.natural(jwk), undefined);
-  assert.throws(() => aesKw.seal("A256KW", jwk, CEK), "a symmetric key without its k");
+  assert.throws(() => aesKw.seal("A256KW", jwk, CEK), /without its k/);
 });
 
 test.run();
