@@ -15,7 +15,8 @@ const findings = async (run: Check["run"]): Promise<Finding[]> => await runCheck
 
 test("passes with what it returns, and is skipped where it says so", async () => {
   assert.equal(await findings(() => "all is well"), [{ id: "x", status: "ok", message: "all is well" }]);
-  assert.equal(await findings(async () => skip("nothing there")), [{ id: "x", status: "skip", message: "nothing there" }]);
+  const skipped = { id: "x", status: "skip", message: "nothing there" };
+  assert.equal(await findings(async () => skip("nothing there")), [skipped]);
 });
 
 test("reports every problem, each with its hint, and neither ok nor skip beside one", async () => {
@@ -26,8 +27,10 @@ test("reports every problem, each with its hint, and neither ok nor skip beside 
       fail("bad", "do", fix);
       return outcome;
     });
-    const problems = [{ id: "x", status: "warn", message: "odd", hint: "look" }, { id: "x", status: "fail", message: "bad", hint: "do", fix }];
-    assert.equal(found, problems);
+    assert.equal(found, [
+      { id: "x", status: "warn", message: "odd", hint: "look" },
+      { id: "x", status: "fail", message: "bad", hint: "do", fix },
+    ]);
   }
 });
 
@@ -51,7 +54,8 @@ test("keeps a message to one short line, whatever it quotes", async () => {
 });
 
 test("counts one in the singular", () => {
-  assert.equal([0, 1, 2].map((number) => count(number, "key is", "keys are")), ["0 keys are", "1 key is", "2 keys are"]);
+  const counted = [0, 1, 2].map((number) => count(number, "key is", "keys are"));
+  assert.equal(counted, ["0 keys are", "1 key is", "2 keys are"]);
 });
 
 test.run();

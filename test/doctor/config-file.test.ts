@@ -27,7 +27,12 @@ test("tells what keeps clients from using an entry", () => {
 test("reads the providers that start a program, and the servers, each apart", () => {
   const own = { path: process.execPath, args: ["--keystore", "/s", "--provider=ks"] };
   const { providers, servers } = readConfigFile(
-    configFile({ ks: { cmd: own }, other: { cmd: { path: "/none", args: ["list"] } }, remote: { grpc: "h:1" }, both: { cmd: own, grpc: "h:2" } }),
+    configFile({
+      ks: { cmd: own },
+      other: { cmd: { path: "/none", args: ["list"] } },
+      remote: { grpc: "h:1" },
+      both: { cmd: own, grpc: "h:2" },
+    }),
   );
   assert.equal(providers.map(({ name, own: isOwn, options }) => [name, isOwn, options]), [
     ["ks", true, { keystore: "/s", provider: "ks" }],
