@@ -1,5 +1,6 @@
-// npm run bench: what it costs, as ratios measured side by side in one run. Prints one table and writes it into README.md.
-// The commands of a group take turns, a warm-up round first; a ratio is the median of the ratios round by round.
+// npm run bench: measures what the program costs, as ratios to other commands in the same run. It prints one table and
+// writes it into README.md. The commands of a group take turns, after a warm-up round; a ratio is the median of the ratios
+// of all rounds.
 
 import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -45,7 +46,7 @@ function attack(unwrap: string): string {
 }
 
 function startUp(): void {
-  // Fresh copies of both, made alike: how a file lies in the page cache changes a start by several per cent.
+  // Copy both in the same way: the place of a file in the page cache changes a start by several per cent.
   const [node, provider, empty] = [at("node"), at("provider"), at("empty.js")];
   copyFileSync(baseNode, node);
   copyFileSync(binary, provider);
@@ -69,7 +70,7 @@ function startUp(): void {
   const kid = readFileSync(join(store, "names/p256"), "utf8").trim();
   for (let index = 0; index < MANY_KEYS; index++) {
     const name = `key${index}`;
-    const copy = `${String(index).padStart(6, "0")}${kid.slice(6)}`; // read by nobody: what counts is how many there are
+    const copy = `${String(index).padStart(6, "0")}${kid.slice(6)}`; // no request reads it: only their number counts
     for (const [folder, file] of [["private", `${kid}.jwk`], ["public", `${kid}.jwk`]] as const) {
       copyFileSync(join(store, folder, file), join(many, folder, `${copy}.jwk`));
     }
@@ -138,15 +139,15 @@ async function images(): Promise<void> {
   rmSync(at("large"), { recursive: true });
   const [first, second] = [
     copy("--decryption-key", "provider:keystore", `oci:${at("large-encrypted")}`, `oci:${at("large-plain")}`),
-    copy("--encryption-key", "provider:keystore:rsa", `oci:${at("large-plain")}`, `oci:${at("large-anew")}`),
+    copy("--encryption-key", "provider:keystore:rsa", `oci:${at("large-plain")}`, `oci:${at("large-again")}`),
   ];
-  const anew: Command = {
+  const again: Command = {
     argv: ["/bin/sh", "-c", `${first.map(quoted).join(" ")} && ${second.map(quoted).join(" ")}`],
     env,
-    prepare: () => ["large-plain", "large-anew"].forEach((name) => rmSync(at(name), { recursive: true, force: true })),
+    prepare: () => ["large-plain", "large-again"].forEach((name) => rmSync(at(name), { recursive: true, force: true })),
   };
   const rewrap: Command = { argv: [binary, "rewrap", `oci:${at("large-encrypted")}`, "--to", "p256", "--prune", "--keystore", store] };
-  compare(IMAGE_ROUNDS, "skopeo decrypts and encrypts it anew", anew, { "rewrap of 1 GiB of layers": [rewrap, ""] });
+  compare(IMAGE_ROUNDS, "skopeo decrypts and encrypts it again", again, { "rewrap of 1 GiB of layers": [rewrap, ""] });
   // The kernel adds what a child read to its parent when it ends (proc_pid_io(5)).
   const read = (argv: readonly string[]): number => Number(/rchar: (\d+)/.exec(run(["/bin/bash", "-c", '"$0" "$@" > /dev/null 2>&1; cat "/proc/$$/io"', ...argv]))?.[1]);
   rows.push(["bytes that this rewrap reads", "all of the image", `${read(rewrap.argv) - read([binary, "--version"])} of 1 GiB`, ""]);

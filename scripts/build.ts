@@ -19,8 +19,9 @@ export const baseNode = createRequire(import.meta.url).resolve(`node-linux-${pro
 /** The binary that `npm run build` makes. */
 export const binary = join(DIST, "ocicrypt-keystore");
 
-// What becomes an asset of its own, evaluated when it is asked for, so that others never pay for it: the commands, and packages that few
-// of them need. What crosses that border must not be a class that instanceof is asked about.
+// Parts of the bundle that become separate assets: the commands, and packages that few commands need. They are evaluated
+// only when they are imported, so that other starts do not pay for them. instanceof does not work for a class that exists
+// in two of these parts.
 const COMMANDS = "./cli/main.ts";
 const PACKAGES: ReadonlyMap<string, { readonly asset: string; readonly entry: string }> = new Map([
   ["@grpc/grpc-js", { asset: "grpc", entry: 'export * from "@grpc/grpc-js";' }],
@@ -44,7 +45,8 @@ const assets: Plugin = {
   },
 };
 
-const BANNER = 'const __bundle_url = "file:///ocicrypt-keystore/node_modules/yargs";'; // yargs looks from there, not from a working directory that may be gone
+// yargs looks for files from this URL; without it, from the working directory, which may be gone.
+const BANNER = 'const __bundle_url = "file:///ocicrypt-keystore/node_modules/yargs";';
 
 const common: BuildOptions = {
   bundle: true,
@@ -91,7 +93,7 @@ async function main(): Promise<void> {
   const { default: sea } = createRequire(import.meta.url)("pkg/lib-es5/sea") as {
     default: (entry: string, options: object) => Promise<void>;
   };
-  const fresh = `${binary}.new`; // a binary in use cannot be written over, but replaced
+  const fresh = `${binary}.new`; // a running binary cannot be overwritten, but its file can be replaced
   await sea(loader, {
     nodePath: baseNode,
     targets: [{ nodeRange: NODE_TARGET, platform: "linux", arch: process.arch, output: fresh }],

@@ -1,5 +1,5 @@
-// npm run demo: the tool at work, from a new key store to an encrypted image and back. Each command is printed as one
-// would type it, and is what runs. Without a skopeo that fits it does the rest and says what it left out.
+// npm run demo: shows the tool, from a new key store to an encrypted image and back. Each printed command is the one that
+// runs. Without a usable skopeo it runs the other commands and says what it left out.
 
 import { execFile } from "node:child_process";
 import { chmodSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -23,7 +23,7 @@ const quoted = (word: string): string => (/^[\w./:@%+=-]+$/.test(word) ? word : 
 const inBase64 = (text: string): string => Buffer.from(text).toString("base64");
 const fromBase64 = (text: string | undefined): string => Buffer.from(text ?? "", "base64").toString();
 
-// A signal ends the demo after the running command: that one would go on writing into a folder that is gone.
+// A signal ends the demo after the running command: otherwise that command would write into a folder that is gone.
 let stoppedBy: string | undefined;
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => (stoppedBy = signal));
 
@@ -53,7 +53,7 @@ function shell(cwd: string): { type: (line: string) => Promise<string>; set: (na
   };
 }
 
-async function buildWhereStale(): Promise<void> {
+async function buildIfStale(): Promise<void> {
   const sources = globSync(["src/**/*", "scripts/*.ts", "package*.json"], { cwd: ROOT }).map((file) => statSync(join(ROOT, file)).mtimeMs);
   const built = statSync(binary, { throwIfNoEntry: false })?.mtimeMs ?? 0;
   if (built > Math.max(...sources)) return;
@@ -81,7 +81,7 @@ async function demo(dir: string): Promise<string> {
   for (const folder of ["tools", "bin"]) mkdirSync(join(dir, folder));
 
   say("\n== A key store with one key\n");
-  await buildWhereStale();
+  await buildIfStale();
   say(`$ cd ${quoted(dir)}\n$ export PATH=${quoted(dirname(binary))}:$PATH`);
   set("OCICRYPT_KEYSTORE", join(dir, "store"));
   await type("ocicrypt-keystore keygen abc");

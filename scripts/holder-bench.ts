@@ -1,4 +1,5 @@
-// What unwrapping costs where the key is held by a real part, beside that part's own command alone, and where a Tang server is asked.
+// Measures unwrapping with keys that real HSMs and TPMs in software hold, compared with their own command alone, and with
+// keys that are locked for a Tang server.
 
 import { createPublicKey } from "node:crypto";
 import { cpSync, readFileSync, writeFileSync } from "node:fs";
@@ -35,7 +36,7 @@ export async function heldElsewhere(store: string, requests: (store: string, rec
   await tang.stop();
 }
 
-/** What the holder is asked when it answers an unwrap request: the encrypted key, or the other side's public key. */
+/** The input of the holder's command for an unwrap request: the encrypted key, or the other side's public key. */
 function holderInput(unwrap: string): Buffer {
   const { keyunwrapparams } = JSON.parse(readFileSync(unwrap, "utf8")) as { keyunwrapparams: { annotation: string } };
   const jwe = JSON.parse(Buffer.from(keyunwrapparams.annotation, "base64").toString()) as { recipients: [{ header: { epk?: Record<string, string> }; encrypted_key: string }] };

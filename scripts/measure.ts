@@ -24,7 +24,7 @@ export interface Command {
 /** A row of the table. */
 export type Row = readonly [what: string, against: string, ratio: string, goal: string];
 
-/** What discards output as a shell's `> /dev/null` does. Node's "ignore" looks to a program like a standard output that is closed. */
+/** Discards output as a shell's `> /dev/null` does. Node's "ignore" looks to a program like a closed standard output. */
 export const DISCARD = openSync("/dev/null", "w");
 
 /** The table so far. */
@@ -43,7 +43,7 @@ function once({ argv, stdin = "/dev/null", env = {}, prepare, exitCode = 0 }: Co
   return wall;
 }
 
-/** The middle one. */
+/** The median. */
 export function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;
 }

@@ -1,4 +1,4 @@
-// What a warm server does under load, beside exec mode: throughput, latency, and whether its memory grows.
+// Measures a running server under load, compared with exec mode: throughput, latency, and whether its memory grows.
 
 import { spawn } from "node:child_process";
 import { openSync, closeSync, readFileSync } from "node:fs";
@@ -14,7 +14,7 @@ const TURN = 3_000; // ms that each of the two gets in a turn
 const REQUESTS = 100_000;
 const SAMPLES = 50;
 
-/** How one of the two did in its turn: calls a second, and ms for each. */
+/** The result of one turn: calls per second, and the ms of each. */
 interface Turn {
   readonly rate: number;
   readonly latencies: readonly number[];

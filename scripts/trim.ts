@@ -1,4 +1,5 @@
-// What node-jose brings along and the bundle leaves out: pure JavaScript cryptography that node:crypto does for us.
+// Leaves out of the bundle the parts of node-jose that are not used: cryptography in pure JavaScript, for which we use
+// node:crypto.
 
 import { createRequire } from "node:module";
 import type { Plugin } from "esbuild";
@@ -21,7 +22,7 @@ function algorithm(name: string): string {
   return `node-jose/lib/algorithms/${name}.js`;
 }
 
-// Reading a property gives the same again, so that constants can be read at load; calling it is a defect and throws.
+// Reading a property gives the same proxy, so that constants can be read at load. Calling it is a defect and throws.
 const UNAVAILABLE = `
 const unavailable = new Proxy(function () {}, {
   get: (target, name) => (name === "prototype" ? target.prototype : unavailable),
@@ -33,14 +34,14 @@ module.exports = unavailable;
 
 const resolveHere = createRequire(import.meta.url).resolve;
 
-/** The entry of {@link LEFT_OUT} that a path is of. */
+/** The entry of {@link LEFT_OUT} that a path belongs to. */
 function leftOut(path: string): string | undefined {
   return LEFT_OUT.find((entry) => (entry.endsWith("/") ? path.includes(`/node_modules/${entry}`) : path.endsWith(`/node_modules/${entry}`)));
 }
 
 const missing = new Set(LEFT_OUT); // entries that no bundle had so far
 
-/** Replaces what is never used by something that throws when it is, and lodash by its native equivalents. */
+/** Replaces modules that are never used by one that throws when it is called, and lodash by es-toolkit. */
 export const trim: Plugin = {
   name: "trim",
   setup(build) {
