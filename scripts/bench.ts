@@ -1,6 +1,6 @@
-// npm run bench: measures what the program costs, as ratios to other commands in the same run. It prints one table and
-// writes it into README.md. The commands of a group take turns, after a warm-up round; a ratio is the median of the ratios
-// of all rounds.
+// npm run bench: measures what the program costs, as ratios to other commands in the same run. It prints one table
+// and writes it into README.md. The commands of a group take turns, after a warm-up round; a ratio is the median of
+// the ratios of all rounds.
 
 import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";

@@ -1,5 +1,5 @@
-// Builds dist/ocicrypt-keystore: bundles src/, makes the code caches of its two bundles, and puts them into the base Node
-// with pkg, as a single executable application.
+// Builds dist/ocicrypt-keystore: bundles src/, makes the code caches of its two bundles, and puts them into the base
+// Node with pkg, as a single executable application.
 
 import { execFileSync } from "node:child_process";
 import { mkdirSync, renameSync } from "node:fs";
@@ -19,9 +19,9 @@ export const baseNode = createRequire(import.meta.url).resolve(`node-linux-${pro
 /** The binary that `npm run build` makes. */
 export const binary = join(DIST, "ocicrypt-keystore");
 
-// Parts of the bundle that become separate assets: the commands, and packages that few commands need. They are evaluated
-// only when they are imported, so that other starts do not pay for them. instanceof does not work for a class that exists
-// in two of these parts.
+// Parts of the bundle that become separate assets: the commands, and packages that few commands need. They are
+// evaluated only when they are imported, so that other starts do not pay for them. instanceof does not work for a
+// class that exists in two of these parts.
 const COMMANDS = "./cli/main.ts";
 const PACKAGES: ReadonlyMap<string, { readonly asset: string; readonly entry: string }> = new Map([
   ["@grpc/grpc-js", { asset: "grpc", entry: 'export * from "@grpc/grpc-js";' }],

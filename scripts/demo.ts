@@ -1,5 +1,5 @@
-// npm run demo: shows the tool, from a new key store to an encrypted image and back. Each printed command is the one that
-// runs. Without a usable skopeo it runs the other commands and says what it left out.
+// npm run demo: shows the tool, from a new key store to an encrypted image and back. Each printed command is the one
+// that runs. Without a usable skopeo it runs the other commands and says what it left out.
 
 import { execFile } from "node:child_process";
 import { chmodSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";

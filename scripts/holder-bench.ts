@@ -1,5 +1,5 @@
-// Measures unwrapping with keys that real HSMs and TPMs in software hold, compared with their own command alone, and with
-// keys that are locked for a Tang server.
+// Measures unwrapping with keys that real HSMs and TPMs in software hold, compared with their own command alone, and
+// with keys that are locked for a Tang server.
 
 import { createPublicKey } from "node:crypto";
 import { cpSync, readFileSync, writeFileSync } from "node:fs";

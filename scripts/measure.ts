@@ -24,7 +24,9 @@ export interface Command {
 /** A row of the table. */
 export type Row = readonly [what: string, against: string, ratio: string, goal: string];
 
-/** Discards output as a shell's `> /dev/null` does. Node's "ignore" looks to a program like a closed standard output. */
+/**
+ * Discards output as a shell's `> /dev/null` does. Node's "ignore" looks to a program like a closed standard output.
+ */
 export const DISCARD = openSync("/dev/null", "w");
 
 /** The table so far. */

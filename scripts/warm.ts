@@ -1,5 +1,5 @@
-// Makes the bundles' code caches. It runs real requests and commands, so that V8 compiles the functions that they need, and
-// writes V8's code cache beside each bundle. build.ts runs it with the base Node: warm.ts EXEC CLI
+// Makes the bundles' code caches. It runs real requests and commands, so that V8 compiles the functions that they
+// need, and writes V8's code cache beside each bundle. build.ts runs it with the base Node: warm.ts EXEC CLI
 
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -13,7 +13,8 @@ import { generateJwk, TYPES } from "../src/jwk/jwk.ts";
 import { secretFiles } from "../src/at-rest/secret-files.ts";
 
 const [, , bundle = "", cli = ""] = process.argv;
-setFlagsFromString("--no-sparkplug"); // or V8 compiles functions that were hot here again at each start, on another thread
+// Or V8 compiles functions that were hot here again at each start, on another thread.
+setFlagsFromString("--no-sparkplug");
 const script = new Script(readFileSync(bundle, "latin1"), { filename: "ocicrypt-keystore" });
 const run = script.runInThisContext() as (load: NodeJS.Require) => void;
 const commands = new Script(readFileSync(cli, "latin1"), { filename: "cli" });

@@ -1,5 +1,5 @@
-// The advertisement of a Tang server: a JWS over a JWK set (RFC 7515, section 7.2; RFC 7517, section 5), signed by each of
-// its signing keys.
+// The advertisement of a Tang server: a JWS over a JWK set (RFC 7515, section 7.2; RFC 7517, section 5), signed by
+// each of its signing keys.
 
 import { verify } from "node:crypto";
 import { decodeBase64url } from "../base64.ts";
@@ -45,7 +45,11 @@ export function signingKeys(adv: JsonObject, fail: Fail): EcPublicJwk[] {
   return advertisedKeys(adv, fail).filter(({ key_ops }) => key_ops?.includes("verify"));
 }
 
-/** The exchange key that clevis takes: the first. @throws what `fail` makes if there is none, or as {@link advertisedKeys} */
+/**
+ * The exchange key that clevis takes: the first.
+ *
+ * @throws what `fail` makes if there is none, or as {@link advertisedKeys}
+ */
 export function exchangeKey(adv: JsonObject, fail: Fail): EcPublicJwk {
   const key = advertisedKeys(adv, fail).find(({ key_ops, alg }) => key_ops?.includes("deriveKey") && alg === "ECMR");
   if (key === undefined) throw fail("has no exchange key");

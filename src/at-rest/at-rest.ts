@@ -1,5 +1,5 @@
-// Private keys at rest: a locked file is a JWE whose plaintext is the private JWK (RFC 7517, section 7). Each kind of lock
-// has its own module, and a row here.
+// Private keys at rest: a locked file is a JWE whose plaintext is the private JWK (RFC 7517, section 7). Each kind of
+// lock has its own module, and a row here.
 //
 //     secret.ts          with a passphrase or a master key
 //     tang.ts            for a Tang server, as clevis does: advertisement.ts reads its keys, http.ts calls it

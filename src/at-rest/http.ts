@@ -1,5 +1,5 @@
-// Calls a Tang server over HTTP: bounded in size and time, no redirects, no connection kept. node:http is loaded only for
-// a call.
+// Calls a Tang server over HTTP: bounded in size and time, no redirects, no connection kept. node:http is loaded only
+// for a call.
 
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
@@ -15,7 +15,9 @@ export const NOT_TANG = "check that URL: it does not seem to be a Tang server";
 // A store may have many keys for one server: if the server did not answer, the next keys do not wait for it again.
 const silent = new Map<string, { readonly error: KeystoreError; readonly until: number }>();
 
-/** Whether text can be a Tang server's URL: http or https, visible ASCII without ? # @ \, since a path is added to it. */
+/**
+ * Whether text can be a Tang server's URL: http or https, visible ASCII without ? # @ \, since a path is added to it.
+ */
 export function isServerUrl(text: string): boolean {
   return /^https?:\/\/(?!\/)[!"$->A-[\]-~]{1,1024}$/i.test(text) && URL.canParse(text);
 }

@@ -23,10 +23,12 @@ export interface AtRest {
    * Opens a file that is locked in this way.
    *
    * @returns the JWK's JSON, undefined if the secret is wrong or the file was changed
-   * @throws KeystoreError `key` if the file is damagedLockedKey, with exit code 3 if the secret or the server cannot be had
+   * @throws KeystoreError `key` if the file is damaged; with exit code 3 if the secret is missing or the server fails
    */
   readonly open: (file: Buffer) => Promise<Buffer | undefined>;
-  /** Whether a file of this kind is locked for the same server. For a secret always true: only opening the file tells. */
+  /**
+   * Whether a file of this kind is locked for the same server. For a secret always true: only opening the file tells.
+   */
   readonly sameAs: (file: Buffer) => boolean;
   /** The server's URL. */
   readonly url?: string;
@@ -41,7 +43,11 @@ export interface AtRestType {
   readonly atRestOf: (file: Buffer, secrets: SecretSource) => AtRest;
 }
 
-/** A locked private key file. @throws KeystoreError `key` if it is damaged: the gate's error would speak of an annotation */
+/**
+ * A locked private key file.
+ *
+ * @throws KeystoreError `key` if it is damaged: the gate's error would speak of an annotation
+ */
 export function parseLocked(file: Buffer): ParsedRecipient & { readonly jwe: ParsedJwe } {
   try {
     const jwe = parseJwe(file);

@@ -59,7 +59,11 @@ function readSecret(kind: SecretKind, given: SecretFiles): Buffer {
   return kind === "passphrase" ? readPassphrase(path, hint) : checkMasterKey(path, readSecretFile(kind, path, hint));
 }
 
-/** The passphrase in a file, without one final newline. @throws KeystoreError `key` (exit code 3) if it cannot be used */
+/**
+ * The passphrase in a file, without one final newline.
+ *
+ * @throws KeystoreError `key` (exit code 3) if it cannot be used
+ */
 export function readPassphrase(path: string, hint: string): Buffer {
   return checkPassphrase(withoutNewline(readSecretFile("passphrase", path, hint)));
 }

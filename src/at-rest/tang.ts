@@ -139,8 +139,9 @@ function contentKey(z: Buffer): Buffer {
 }
 
 /**
- * The secret that `epk` and the server's exchange key share: s·epk. The server does not learn it. We send it
- * x = epk + e·G with a random e; it answers y = s·x; and s·epk = y - e·(s·G), where s·G is its public exchange key.
+ * The secret that `epk` and the server's exchange key share: s·epk. The server does not learn it. We send it the point
+ * x = epk + e·G with a random e, and it answers y = s·x. Then s·epk = y - e·(s·G), where s·G is its public exchange
+ * key.
  */
 async function recover({ url, exchange }: TangServer, epk: EcJwk): Promise<Buffer> {
   // In the binary this module is a separate asset, which is evaluated only here.

@@ -58,7 +58,9 @@ function startedProgram(provider: string, keystore: string, { passphraseFile, ma
   return { cmd: { path: process.execPath, args: ["--keystore", keystore, "--provider", provider, ...secrets] } };
 }
 
-/** An entry that calls a server. ocicrypt knows `grpc-tls` since 1.3.0; older versions ignore it and call without TLS. */
+/**
+ * An entry that calls a server. ocicrypt knows `grpc-tls` since 1.3.0; older versions ignore it and call without TLS.
+ */
 async function askedServer(grpc: string, tls: readonly (string | undefined)[]): Promise<object> {
   const { parseAddress, shownAddress } = await import("../serve/address.ts");
   const address = parseAddress(grpc);
@@ -86,23 +88,31 @@ ${commands}`;
   switch (client) {
     case "skopeo":
       return shell(
-        `skopeo copy --encryption-key provider:${provider}:NAME oci:IMAGE oci:ENCRYPTED\nskopeo copy --decryption-key provider:${provider} oci:ENCRYPTED oci:DECRYPTED`,
+        `skopeo copy --encryption-key provider:${provider}:NAME oci:IMAGE oci:ENCRYPTED
+skopeo copy --decryption-key provider:${provider} oci:ENCRYPTED oci:DECRYPTED`,
       );
     case "podman":
       return shell(
-        `podman push --encryption-key provider:${provider}:NAME IMAGE docker://REGISTRY/ENCRYPTED\npodman pull --decryption-key provider:${provider} REGISTRY/ENCRYPTED     # also run, create, build; DecryptionKey= in a Quadlet\n\n# This does not work with a remote client: the machine that pulls needs the keys.`,
+        `podman push --encryption-key provider:${provider}:NAME IMAGE docker://REGISTRY/ENCRYPTED
+podman pull --decryption-key provider:${provider} REGISTRY/ENCRYPTED
+# also run, create and build; DecryptionKey= in a Quadlet
+
+# This does not work with a remote client: the machine that pulls needs the keys.`,
       );
     case "buildah":
       return shell(
-        `buildah push --encryption-key provider:${provider}:NAME IMAGE docker://REGISTRY/ENCRYPTED\nbuildah from --decryption-key provider:${provider} REGISTRY/ENCRYPTED    # also pull, build`,
+        `buildah push --encryption-key provider:${provider}:NAME IMAGE docker://REGISTRY/ENCRYPTED
+buildah from --decryption-key provider:${provider} REGISTRY/ENCRYPTED    # also pull, build`,
       );
     case "nerdctl":
       return shell(
-        `nerdctl image encrypt --all-platforms --recipient provider:${provider}:NAME IMAGE ENCRYPTED\nnerdctl image decrypt --all-platforms --key provider:${provider} ENCRYPTED DECRYPTED`,
+        `nerdctl image encrypt --all-platforms --recipient provider:${provider}:NAME IMAGE ENCRYPTED
+nerdctl image decrypt --all-platforms --key provider:${provider} ENCRYPTED DECRYPTED`,
       );
     case "containerd":
       return `${write(CONTAINERD_CONF)}
-# 2. The folder of key files must exist, even if it is empty, and must not be a symlink. ctd-decoder must be in containerd's PATH:
+# 2. The folder of key files must exist, even if it is empty, and must not be a symlink.
+# ctd-decoder must be in containerd's PATH:
 
 mkdir -p ${CONTAINERD_KEYS}
 

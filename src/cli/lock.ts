@@ -30,7 +30,8 @@ export function lock(cli: Cli): void {
         return tell(`locked ${privateKeys(await lockKeys(store, atRestByTang(server)))} for the Tang server ${tang}`);
       }
       if (thumbprint !== undefined) throw usageError("--thumbprint is only for --tang", "name the server with --tang URL");
-      const chosen = await newAtRest(given); // before taking the writers' lock: other writers need not wait for a person
+      // Before taking the writers' lock: other writers need not wait for a person.
+      const chosen = await newAtRest(given);
       return tell(`locked ${privateKeys(await lockKeys(store, chosen))} with a ${chosen.kind}`);
     },
   );
@@ -41,8 +42,9 @@ async function trust(url: string, thumbprints: readonly string[], expected: stri
   const shown = printable(url, 256);
   if (expected !== undefined) {
     if (thumbprints.includes(expected)) return;
-    const hint = "run tang-show-keys on that server; if you did not change its keys, another server answers in its place";
-    throw keyError(`${printable(expected, 64)} is not a signing key of the Tang server ${shown}`, hint);
+    const otherwise = "if you did not change its keys, another server answers in its place";
+    const message = `${printable(expected, 64)} is not a signing key of the Tang server ${shown}`;
+    throw keyError(message, `run tang-show-keys on that server; ${otherwise}`);
   }
   const list = thumbprints.map((one) => `  ${one}\n`).join("");
   const question =

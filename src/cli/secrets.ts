@@ -22,8 +22,8 @@ function cliSecrets(given: SecretFiles): SecretSource {
 }
 
 /**
- * A lock with the secret that the command line names, else the environment, else a passphrase that is asked for twice. The
- * secret is read or asked for now.
+ * A lock with the secret that the command line names, else the environment, else a passphrase that is asked for
+ * twice. The secret is read or asked for now.
  */
 export async function newAtRest(given: SecretFiles): Promise<AtRest> {
   if (given.passphraseFile !== undefined && given.masterKeyFile !== undefined) {

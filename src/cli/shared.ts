@@ -32,7 +32,11 @@ export function print(text: string): void {
   }
 }
 
-/** Prints the kid of a key that was just stored. @throws KeystoreError `io` that says it was stored, if it cannot be written */
+/**
+ * Prints the kid of a key that was just stored.
+ *
+ * @throws KeystoreError `io` that says it was stored, if it cannot be written
+ */
 export function printKid(kid: string): void {
   try {
     writeStandardOutput(`${kid}\n`);

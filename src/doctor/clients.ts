@@ -1,6 +1,6 @@
-// Checks of the clients on PATH: whether the ocicrypt in each knows `provider:`. No client is started: podman and buildah
-// set up their storage at each start, and a client's version does not tell its ocicrypt. Instead the check looks for the
-// names of Go packages, which every Go program holds, even if it is stripped.
+// Checks of the clients on PATH: whether the ocicrypt in each knows `provider:`. No client is started: podman and
+// buildah set up their storage at each start, and a client's version does not tell its ocicrypt. Instead the check
+// looks for the names of Go packages, which every Go program holds, even if it is stripped.
 
 import { readFileSync } from "node:fs";
 import { skip, type Check, type Outcome, type Report } from "./check.ts";

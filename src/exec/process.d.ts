@@ -1,5 +1,5 @@
-// reallyExit ends the process at once and runs no exit handlers: exec mode has none. It is public in Node, but its types
-// are missing.
+// reallyExit ends the process at once and runs no exit handlers: exec mode has none. It is public in Node, but its
+// types are missing.
 
 declare namespace NodeJS {
   interface Process {

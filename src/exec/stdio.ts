@@ -109,7 +109,10 @@ function writeAll(fd: number, bytes: Buffer): void {
   for (let at = 0; at < bytes.length; ) at += retryWhenBusy(() => writeSync(fd, bytes, at));
 }
 
-/** Repeats a call that fails with EAGAIN: a pipe that its other end made non-blocking does so while it is full or empty. */
+/**
+ * Repeats a call that fails with EAGAIN: a pipe that its other end made non-blocking does so while it is full or
+ * empty.
+ */
 function retryWhenBusy(call: () => number): number {
   for (;;) {
     try {

@@ -10,8 +10,8 @@ const SILENCE = 10 * 60_000; // ms after which an untouched lock is left behind,
 const HOST_NAMESPACE = "pid:[4026531836]"; // the kernel's PROC_PID_INIT_INO: every process is visible in it
 
 /**
- * An existing lock. It is `unknown` if its owner is not visible from this process (another host or container), or if the
- * file is not a lock record.
+ * An existing lock. It is `unknown` if its owner is not visible from this process (another host or container), or if
+ * the file is not a lock record.
  */
 export interface HeldLock {
   readonly state: "alive" | "dead" | "unknown";

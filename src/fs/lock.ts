@@ -93,7 +93,10 @@ function isMine(path: string, mine: string): boolean {
   return readSmallFile(path)?.bytes.toString() === mine;
 }
 
-/** Whether the lock file is missing, or another writer's. If it cannot be read, that is not an error: the work is done. */
+/**
+ * Whether the lock file is missing, or another writer's. If it cannot be read, that is not an error: the work is
+ * done.
+ */
 function isLost(path: string, mine: string): boolean {
   try {
     return !isMine(path, mine);
@@ -110,7 +113,10 @@ function touch(path: string, mine: string): void {
   }
 }
 
-/** Removes the lock. The work is done and durable, so a failure is ignored: this process ends soon, and the next writer takes over. */
+/**
+ * Removes the lock. The work is done and durable, so a failure is ignored: this process ends soon, and the next
+ * writer takes over.
+ */
 function release(path: string, mine: string): void {
   try {
     if (isMine(path, mine)) removeFile(path);

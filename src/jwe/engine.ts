@@ -63,8 +63,8 @@ export async function encryptContent(
 }
 
 /**
- * Decrypts the content with a CEK of the length that `enc` asks for. node-jose's JWE.createDecrypt is not used: it would
- * parse and merge headers that are not trusted, and it hangs on a malformed epk or a member `length`.
+ * Decrypts the content with a CEK of the length that `enc` asks for. node-jose's JWE.createDecrypt is not used: it
+ * would parse and merge headers that are not trusted, and it hangs on a malformed epk or a member `length`.
  *
  * @throws an unspecified error if the tag does not match
  */

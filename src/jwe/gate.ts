@@ -95,7 +95,10 @@ function parseProtected(text: string | undefined): JsonObject | undefined {
   return header;
 }
 
-/** The recipients of a general JWE; of a flattened or a compact one, a list with one element (RFC 7516, section 7.2.2). */
+/**
+ * The recipients of a general JWE; of a flattened or a compact one, a list with one element (RFC 7516, section
+ * 7.2.2).
+ */
 function recipientObjects(jwe: JsonObject): JsonObject[] {
   const recipients = member(jwe, "recipients");
   if (recipients === undefined) return [jwe];

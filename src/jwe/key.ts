@@ -11,8 +11,8 @@ export interface PrivateKey {
   /** Whether each operation starts a command. Its failures are KeystoreErrors (exit code 3), not faults of the JWE. */
   readonly holder?: true;
   /**
-   * Does the private operation that unwraps a CEK, which must fit the key: RSAES-OAEP gives the CEK, ECDH the raw shared
-   * secret, AES Key Wrap the CEK.
+   * Does the private operation that unwraps a CEK, which must fit the key: RSAES-OAEP gives the CEK, ECDH the raw
+   * shared secret, AES Key Wrap the CEK.
    *
    * @throws any error if it fails
    */

@@ -23,8 +23,8 @@ interface Candidate {
  *
  * @param annotation a compact or JSON JWE, decoded from base64
  * @returns the plaintext, never empty
- * @throws KeystoreError `annotation` (exit code 1) if it is malformed or forbidden, `foreign` (3) if no key opens it, or
- * the error that `keys` threw for a key that could not be used
+ * @throws KeystoreError `annotation` (exit code 1) if it is malformed or forbidden, `foreign` (3) if no key opens it,
+ * or the error that `keys` threw for a key that could not be used
  */
 export async function open(annotation: Buffer, keys: PrivateKeys): Promise<Buffer> {
   const jwe = parseJwe(annotation);
@@ -32,7 +32,8 @@ export async function open(annotation: Buffer, keys: PrivateKeys): Promise<Buffe
   let unusable: KeystoreError | undefined;
   let trials = 0;
   const tried = new Set<string>();
-  // The kids of holders that failed for a recipient that names them. They are not asked again: a token may count wrong PINs.
+  // The kids of holders that failed for a recipient that names them. They are not asked again: a token may count
+  // wrong PINs.
   const failed = new Set<string>();
 
   const note = (error: unknown): undefined => {

@@ -8,11 +8,13 @@ import { errorCode, printable } from "../errors.ts";
 const MAX_ANSWER = 4 * 1024; // bytes on standard output; the longest valid answer has 66
 const MAX_COMPLAINT = 1024 * 1024; // bytes on standard error
 const TAIL = 4 * 1024; // bytes of standard error that are kept
-const SHOWN_LINES = 2; // last lines that are shown, after an earlier line with the reason: many tools end with a general line
+// Last lines that are shown, after an earlier line with the reason: many tools end with a general line.
+const SHOWN_LINES = 2;
 const MAX_SHOWN = 300; // characters of each line
 const GRACE = 200; // ms after the command has ended until its pipes must be closed: a child of it may have kept them
 
-const SIGNALS = ["SIGHUP", "SIGINT", "SIGTERM"] as const; // the terminal sends them to this process, not to the command's group
+// The terminal sends them to this process, not to the command's group.
+const SIGNALS = ["SIGHUP", "SIGINT", "SIGTERM"] as const;
 const running = new Set<number>();
 
 /** How a command ended. */

@@ -74,7 +74,8 @@ function exported(secret: boolean, key: string, passphrase: Buffer | undefined):
 }
 
 function locked(): KeystoreError {
-  return refused("is locked: run ocicrypt-keystore unlock on the store that it comes from, which also unlocks removed keys");
+  const unlock = "run ocicrypt-keystore unlock on the store that it comes from";
+  return refused(`is locked: ${unlock}, which also unlocks removed keys`);
 }
 
 function refused(reason: string): KeystoreError {

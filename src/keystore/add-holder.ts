@@ -52,8 +52,9 @@ export async function addHolder(
   await addNamed(store, name, kid, force, () => {
     const form = store.locate(kid)?.form;
     if (form === "jwk" || form === "jwe") {
-      const hint = `run ocicrypt-keystore remove ${kid} --force (export it first if its holder has no backup), then import again`;
-      throw storeError(`the private key ${kid} is in the store, so its holder would never be asked`, hint);
+      const hint = `run ocicrypt-keystore remove ${kid} --force, then import again`;
+      const backup = "if its holder has no backup, export the key first";
+      throw storeError(`the private key ${kid} is in the store, so its holder would never be asked`, `${hint}; ${backup}`);
     }
     const known = readHolder(store.paths.privateKey(kid, "holder"), kid);
     // An import that was interrupted before the name was there is repeated as it was.

@@ -79,13 +79,16 @@ export async function writeKey(store: Store, kid: string, jwk: Jwk): Promise<voi
   }
 }
 
-/** Whether the store has this private key. Its file is replaced if it is damaged, never if it is another symmetric key. */
+/**
+ * Whether the store has this private key. Its file is replaced if it is damaged, never if it is another symmetric
+ * key.
+ */
 async function hasPrivateKey(store: Store, kid: string, jwk: PrivateJwk): Promise<boolean> {
   const located = store.locate(kid);
   if (located === undefined) return false;
   if (located.form === "holder") {
-    const hint = `run ocicrypt-keystore remove ${kid} --force, which moves the holder file to removed/, then import the key`;
-    throw storeError(`importing ${kid} would bypass its holder`, hint);
+    const remove = `run ocicrypt-keystore remove ${kid} --force, which moves the holder file to removed/`;
+    throw storeError(`importing ${kid} would bypass its holder`, `${remove}, then import the key`);
   }
   const known = await read(store, kid, located);
   if (known === undefined || !isPrivate(known)) return false;

@@ -7,8 +7,8 @@ export interface KeyStore extends PrivateKeys {
   /**
    * The recipient of a name or a kid. Names are looked up first.
    *
-   * @throws KeystoreError `recipient` if there is no such name or kid, or only a retired key; `store` or `key` if it cannot
-   * be read
+   * @throws KeystoreError `recipient` if there is no such name or kid, or only a retired key; `store` or `key` if it
+   * cannot be read
    */
   recipient(nameOrKid: string): Promise<Recipient>;
   /** The default key as a recipient. @throws KeystoreError `recipient` if there is no default key */

@@ -25,12 +25,20 @@ export interface Entry {
   readonly public: PublicJwk;
 }
 
-/** Every key of every name, sorted by name, the current key first. @throws KeystoreError if a file is damaged or missing */
+/**
+ * Every key of every name, sorted by name, the current key first.
+ *
+ * @throws KeystoreError if a file is damaged or missing
+ */
 export function entries(store: Store): Entry[] {
   return store.mustExist().names().flatMap((name) => entriesOfName(store, name));
 }
 
-/** The keys of a name, the current key first; or the rows of a kid. @throws KeystoreError `recipient` if there is no row */
+/**
+ * The keys of a name, the current key first; or the rows of a kid.
+ *
+ * @throws KeystoreError `recipient` if there is no row
+ */
 export function entriesOf(store: Store, nameOrKid: string): readonly [Entry, ...Entry[]] {
   const named = store.mustExist().names().includes(nameOrKid);
   const rows = named ? entriesOfName(store, nameOrKid) : entries(store).filter(({ kid }) => kid === nameOrKid);

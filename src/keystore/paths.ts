@@ -1,9 +1,13 @@
-// The files of a key store directory: the one place that spells their names (README.md beside this file has the layout).
+// The files of a key store directory: the one place that spells their names (README.md beside this file has the
+// layout).
 
 import { basename, dirname, join } from "node:path";
 import { printable, usageError } from "../errors.ts";
 
-/** The forms of a private key in the store, by the ending of its file. If a key has several files, the first form counts. */
+/**
+ * The forms of a private key in the store, by the ending of its file. If a key has several files, the first form
+ * counts.
+ */
 export const FORMS = { jwe: "locked", jwk: "file", holder: "holder" } as const;
 
 /** The ending of a private key's file. */
@@ -28,7 +32,10 @@ export interface KeyFileName {
   readonly public: boolean;
 }
 
-/** Reads the name of a key's file: `KID.jwk`, `KID.jwe`, `KID.holder`; in removed/ also `KID.2.jwk` and `KID.public.jwk`. */
+/**
+ * Reads the name of a key's file: `KID.jwk`, `KID.jwe`, `KID.holder`; in removed/ also `KID.2.jwk` and
+ * `KID.public.jwk`.
+ */
 export function parseKeyFileName(file: string): KeyFileName | undefined {
   const [kid = "", ...rest] = file.split(".");
   const [form = "", mark, ...more] = rest.toReversed();
@@ -106,8 +113,8 @@ function isForm(ending: string): ending is Form {
 }
 
 /**
- * Whether text may be a key's name: 1 to 64 of the characters a-z A-Z 0-9 . _ - and no dot first. `Enabled` is reserved,
- * because clients send it if the user gave no value.
+ * Whether text may be a key's name: 1 to 64 of the characters a-z A-Z 0-9 . _ - and no dot first. `Enabled` is
+ * reserved, because clients send it if the user gave no value.
  */
 export function isName(text: string): boolean {
   return /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$/.test(text) && text !== "Enabled";

@@ -36,8 +36,8 @@ export interface Removal {
 /**
  * Removes a name with its keys, or one key. A key that also has another name stays. Files are moved to removed/.
  *
- * @throws KeystoreError `recipient` if there is no such name or kid, `store` if it would remove the last copy of a private
- * key
+ * @throws KeystoreError `recipient` if there is no such name or kid, `store` if it would remove the last copy of a
+ * private key
  */
 export async function removeKey(store: Store, nameOrKid: string, options: RemoveOptions): Promise<Removal> {
   const { paths } = store.mustExist();

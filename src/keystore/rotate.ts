@@ -8,12 +8,12 @@ import { mustBeName } from "./paths.ts";
 import type { Store } from "./store.ts";
 
 /**
- * Makes a key of the same kind, as the current key of a name. The former key is retired: it still unwraps, and no longer
- * wraps.
+ * Makes a key of the same kind, as the current key of a name. The former key is retired: it still unwraps, and no
+ * longer wraps.
  *
  * @returns the new key's kid
- * @throws KeystoreError `recipient` if there is no such name, the store does not have its private key, or a command holds
- * it
+ * @throws KeystoreError `recipient` if there is no such name, the store does not have its private key, or a command
+ * holds it
  */
 export async function rotateKey(store: Store, name: string): Promise<string> {
   store.mustExist();
@@ -22,8 +22,9 @@ export async function rotateKey(store: Store, name: string): Promise<string> {
     const [current = ""] = kids;
     const jwk = await store.privateJwk(current);
     if (jwk === undefined && store.locate(current) !== undefined) {
-      const hint = `make it there, then run ocicrypt-keystore import ${name} PUBLIC --force --holder OPERATION -- COMMAND`;
-      throw recipientError(`the key of ${name} is held by a command, and only its holder can make a new one`, hint);
+      const add = `ocicrypt-keystore import ${name} PUBLIC --force --holder OPERATION -- COMMAND`;
+      const message = `the key of ${name} is held by a command, and only its holder can make a new one`;
+      throw recipientError(message, `make it there, then run ${add}`);
     }
     if (jwk === undefined) {
       const hint = `rotate it where it is, then run ocicrypt-keystore import ${name} FILE --force`;

@@ -1,5 +1,5 @@
-// The key store in a directory, as wrapping and unwrapping read it. One request costs one or two small reads. Each change
-// has its own file: add, add-holder, rotate, remove, relock.
+// The key store in a directory, as wrapping and unwrapping read it. One request costs one or two small reads. Each
+// change has its own file: add, add-holder, rotate, remove, relock.
 
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -28,7 +28,10 @@ export interface Located {
   readonly place: Place;
 }
 
-/** Opens the store in `dir`, which need not exist yet. Nothing is read here. `secrets` is called only for a locked key. */
+/**
+ * Opens the store in `dir`, which need not exist yet. Nothing is read here. `secrets` is called only for a locked
+ * key.
+ */
 export function openStore(dir: string, secrets: SecretSource): Store {
   return new Store(dir, secrets);
 }
@@ -59,7 +62,11 @@ export class Store implements KeyStore {
     return listFolder(this.paths.names).filter(isName);
   }
 
-  /** The kids of a name, the current one first; undefined if there is no such name. @throws KeystoreError `store` if damaged */
+  /**
+   * The kids of a name, the current one first; undefined if there is no such name.
+   *
+   * @throws KeystoreError `store` if damaged
+   */
   kidsOf(name: string): string[] | undefined {
     const path = this.paths.name(name);
     const file = isName(name) ? readSmallFile(path) : undefined;
@@ -118,8 +125,8 @@ export class Store implements KeyStore {
   }
 
   /**
-   * The private JWK of a kid, checked; undefined if the store does not have it (it may have a holder). If there is a locked
-   * and an open file, the locked one counts.
+   * The private JWK of a kid, checked; undefined if the store does not have it (it may have a holder). If there is a
+   * locked and an open file, the locked one counts.
    *
    * @throws KeystoreError `key` if it is damaged, if others can read a file that the caller owns, or if it stays locked
    */
@@ -138,7 +145,11 @@ export class Store implements KeyStore {
     return file && { path, form, file };
   }
 
-  /** The holder of a private key, and its public key; undefined if there is no holder. @throws KeystoreError `key` if damaged */
+  /**
+   * The holder of a private key, and its public key; undefined if there is no holder.
+   *
+   * @throws KeystoreError `key` if damaged
+   */
   held(kid: string): { readonly holder: Holder; readonly jwk: PublicJwk } | undefined {
     const holder = readHolder(this.paths.privateKey(kid, "holder"), kid);
     if (holder === undefined) return undefined;

@@ -64,8 +64,9 @@ export function providerName(names: readonly string[], { provider, startedAs }: 
   const program = basename(startedAs);
   const match = candidates.find((name) => name === program) ?? candidates.find((name) => `ocicrypt-${name}` === program);
   if (match !== undefined) return match;
+  const list = candidates.slice(0, 8).map(shown).join(", ");
   throw requestError(
-    `the request names several providers (${candidates.slice(0, 8).map(shown).join(", ")}), and none has this program's name`,
+    `the request names several providers (${list}), and none has this program's name`,
     'set the name: "args": ["--provider", "NAME"] in ocicrypt.conf, or serve --provider NAME',
   );
 }

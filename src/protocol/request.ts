@@ -6,13 +6,17 @@ import { isObject, member, parseJson, type JsonObject } from "../json.ts";
 
 const DEPTH = 8; // the deepest are the Rust library's lists of lists of integers
 
-/** A request, checked and copied. Parameters may hold secrets of other providers: they are never shown and never logged. */
+/**
+ * A request, checked and copied. Parameters may hold secrets of other providers: they are never shown and never
+ * logged.
+ */
 export type Request =
   | { readonly op: "keywrap"; readonly parameters: ReadonlyMap<string, readonly Buffer[]>; readonly optsdata: Buffer }
   | { readonly op: "keyunwrap"; readonly annotation: Buffer };
 
 /**
- * Parses a request. Unknown members are ignored; lists and byte strings may be null, and bytes may be a list of integers.
+ * Parses a request. Unknown members are ignored; lists and byte strings may be null, and bytes may be a list of
+ * integers.
  *
  * @throws KeystoreError `request` if the bytes are not a request; the message quotes no value
  */

@@ -46,8 +46,8 @@ export function shownAddress(address: Address): string {
 }
 
 /**
- * The addresses of a host that is used without TLS. All of them must be bound: if one is left free, another user's program
- * may bind it, and would receive the layer keys of clients that try that address first.
+ * The addresses of a host that is used without TLS. All of them must be bound: if one is left free, another user's
+ * program may bind it, and would receive the layer keys of clients that try that address first.
  *
  * @throws KeystoreError `usage` if the host is not this machine's loopback
  */
@@ -61,7 +61,8 @@ export async function loopbackHosts(host: string): Promise<string[]> {
   }
   const hosts = [...new Set(addresses.map(({ address }) => address))];
   const local = Object.values(networkInterfaces()).flatMap((list) => list?.map(({ address }) => address) ?? []);
-  const bindable = hosts.filter((one) => one !== "::1" || local.includes(one)); // localhost resolves to ::1 even if IPv6 is disabled
+  // localhost resolves to ::1 even if IPv6 is disabled.
+  const bindable = hosts.filter((one) => one !== "::1" || local.includes(one));
   return bindable.length === 0 ? hosts : bindable;
 }
 
@@ -97,7 +98,8 @@ export async function bindSocket(path: string, mode: number, bind: (path: string
     const remove = (): void => {
       if (identity(path) === bound) unlinkSync(path);
     };
-    return async () => await withLock(lock, remove).catch(() => undefined); // the folder may be gone or no longer writable
+    // The folder may be gone or no longer writable.
+    return async () => await withLock(lock, remove).catch(() => undefined);
   });
 }
 

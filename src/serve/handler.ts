@@ -1,5 +1,5 @@
-// Handles one request of a client: answers it within its time limit, logs it, and writes it to the audit file before the
-// client gets the answer.
+// Handles one request of a client: answers it within its time limit, logs it, and writes it to the audit file before
+// the client gets the answer.
 
 import { status, type sendUnaryData, type ServerUnaryCall } from "@grpc/grpc-js";
 import { asKeystoreError, busyError, deniedError, errorLine, ioError, KeystoreError, lateError, printable, requestError, type ErrorCode } from "../errors.ts";
@@ -102,7 +102,8 @@ export class Handler {
     this.#underWay--;
     logLine({ ...entry, result: resultOf(failure) });
     if (failure !== undefined || answer === undefined) done(callError(failure));
-    else done(null, encodeMessage(wireForm(answer, (bytes) => [...bytes]))); // the Rust client reads only a list of integers
+    // The Rust client reads only a list of integers.
+    else done(null, encodeMessage(wireForm(answer, (bytes) => [...bytes])));
   }
 
   async #answer(op: RequestOp, message: Buffer, seen: { kids: string[]; provider: string | undefined }, allowance: Allowance): Promise<Answer> {
@@ -132,12 +133,13 @@ export function callError(error: KeystoreError | undefined): { readonly code: st
 }
 
 /**
- * An error's line for a client. It is sent percent-encoded in a header, and some clients accept only 8 KiB of headers. The
- * gRPC library's encoder throws on half a surrogate pair, and that error would end the server.
+ * An error's line for a client. It is sent percent-encoded in a header, and some clients accept only 8 KiB of
+ * headers. The gRPC library's encoder throws on half a surrogate pair, and that error would end the server.
  */
 function details(line: string): string {
   const whole = line.toWellFormed();
-  return encodeURIComponent(whole).length <= MAX_DETAILS ? whole : printable(whole, MAX_DETAILS / 9); // a UTF-16 unit takes up to 9 bytes
+  // A UTF-16 unit takes up to 9 bytes.
+  return encodeURIComponent(whole).length <= MAX_DETAILS ? whole : printable(whole, MAX_DETAILS / 9);
 }
 
 /**

@@ -27,7 +27,10 @@ export const MAX_NAME = 64;
 const MAX_WAITING = 1024; // records in memory while the disk of the audit file hangs
 const MAX_UNREAD = 64 * 1024; // bytes of the log that wait in memory for a reader who stalls
 
-/** Writes a line to standard error, unless its reader is far behind: requests do not wait for it, and memory stays bounded. */
+/**
+ * Writes a line to standard error, unless its reader is far behind: requests do not wait for it, and memory stays
+ * bounded.
+ */
 export function logLine({ op, provider = "-", kids, result, ms, client }: Entry): void {
   if (process.stderr.writableLength > MAX_UNREAD) return;
   const name = printable(provider, MAX_NAME).replaceAll(" ", "\\u0020"); // spaces separate the fields
@@ -62,7 +65,11 @@ export class AuditFile {
     await this.#next;
   }
 
-  /** Writes the waiting records. Without any it checks that the file can be written. @throws KeystoreError `io` if it cannot */
+  /**
+   * Writes the waiting records. Without any it checks that the file can be written.
+   *
+   * @throws KeystoreError `io` if it cannot
+   */
   async write(): Promise<void> {
     const lines = this.#waiting;
     this.#waiting = [];
@@ -83,7 +90,8 @@ export class AuditFile {
     } catch (error) {
       if (error instanceof KeystoreError) throw error;
       const message = `cannot write the audit file ${this.#path}: ${errorCode(error) ?? "unknown error"}`;
-      throw ioError(message, "no request is answered without its record: free disk space, or fix the file's path and mode");
+      const hint = "no request is answered without its record: free disk space, or fix the file's path and mode";
+      throw ioError(message, hint);
     }
   }
 }

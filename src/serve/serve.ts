@@ -157,9 +157,9 @@ async function drain(server: Server): Promise<void> {
 }
 
 /**
- * Ends requests whose message does not become complete: after their time, or the oldest if there are too many. Compressed
- * requests are refused, because a few bytes would become megabytes before a handler sees them. ocicrypt's clients do not
- * compress.
+ * Ends requests whose message does not become complete: after their time, or the oldest if there are too many.
+ * Compressed requests are refused, because a few bytes would become megabytes before a handler sees them. ocicrypt's
+ * clients do not compress.
  */
 function limited(): ServerInterceptor {
   const incomplete = new Set<ServerInterceptingCallInterface>(); // the oldest first

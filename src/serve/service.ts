@@ -1,5 +1,5 @@
-// ocicrypt's gRPC service as its clients call it (utils/keyprovider/keyprovider.proto): bytes in, bytes out. Only serve and
-// doctor load it.
+// ocicrypt's gRPC service as its clients call it (utils/keyprovider/keyprovider.proto): bytes in, bytes out. Only
+// serve and doctor load it.
 
 import type { MethodDefinition } from "@grpc/grpc-js";
 import protobuf from "protobufjs/minimal.js";
@@ -33,7 +33,11 @@ export function encodeMessage(json: string): Buffer {
   return Buffer.from(protobuf.Writer.create().uint32((FIELD << 3) | LENGTH_DELIMITED).bytes(Buffer.from(json)).finish());
 }
 
-/** The JSON in a message, or no bytes if it has none. @throws KeystoreError `request` if it is not a protobuf message */
+/**
+ * The JSON in a message, or no bytes if it has none.
+ *
+ * @throws KeystoreError `request` if it is not a protobuf message
+ */
 export function decodeMessage(message: Buffer): Uint8Array {
   let json: Uint8Array = Buffer.alloc(0);
   try {

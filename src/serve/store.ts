@@ -1,5 +1,5 @@
-// The key store as a server reads it: from the disk for each request, so that a change counts at once. Unlocked keys stay
-// in memory.
+// The key store as a server reads it: from the disk for each request, so that a change counts at once. Unlocked keys
+// stay in memory.
 
 import { setImmediate as giveWay } from "node:timers/promises";
 import { asKeystoreError, errorLine, KeystoreError, unusableError } from "../errors.ts";
@@ -11,8 +11,8 @@ import type { KeyStore } from "../keystore/keystore.ts";
 import { shownTime, TIME_LIMITS, within, type Allowance, type Turns } from "./limits.ts";
 
 /**
- * A store whose locked keys are unlocked once and kept in memory. If a key does not open in time, the next request for it
- * tries again.
+ * A store whose locked keys are unlocked once and kept in memory. If a key does not open in time, the next request
+ * for it tries again.
  */
 class UnlockedStore extends Store {
   readonly #kept = new Map<string, { readonly file: Buffer; readonly jwk: Promise<PrivateJwk | undefined> }>();
@@ -35,7 +35,8 @@ class UnlockedStore extends Store {
     if (file !== undefined && known?.file.equals(file) === true) return await known.jwk;
     this.#kept.delete(kid);
     const jwk = within(this.#limit, super.privateJwk(kid), () => this.#late(path));
-    if (file !== undefined) this.#kept.set(kid, { file, jwk }); // before it is open: other requests for it wait for this
+    // Before it is open: other requests for it wait for this.
+    if (file !== undefined) this.#kept.set(kid, { file, jwk });
     let opened: PrivateJwk | undefined;
     try {
       opened = await jwk;
@@ -76,8 +77,9 @@ export async function unlockedStore(
 const AT_A_STRETCH = 2; // steps: nearly every request needs one key and one private operation
 
 /**
- * A store for one request. It notes the kids of the keys in `kids`. Before each further key and private operation it lets
- * other requests go on. It has holders' commands run in their turn, and it starts nothing once the request is abandoned.
+ * A store for one request. It notes the kids of the keys in `kids`. Before each further key and private operation it
+ * lets other requests go on. It has holders' commands run in their turn, and it starts nothing once the request is
+ * abandoned.
  */
 export function watched(store: KeyStore, kids: string[], turns: Turns, allowance: Allowance): KeyStore {
   let steps = 0;

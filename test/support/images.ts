@@ -13,7 +13,10 @@ export interface ImageOptions {
   readonly layers?: number;
   /** Size of the one file in each layer, in bytes: 4,096 by default. */
   readonly layerBytes?: number;
-  /** `gzip` by default. skopeo compresses plain layers on their way, unless told `--dest-oci-accept-uncompressed-layers`. */
+  /**
+   * `gzip` by default. skopeo compresses plain layers on their way, unless told
+   * `--dest-oci-accept-uncompressed-layers`.
+   */
   readonly compression?: "gzip" | "none";
 }
 

@@ -22,7 +22,8 @@ export interface SkopeoOptions {
 /** The folder that it is unpacked into. */
 export const CACHE = resolve(process.env["OCICRYPT_KEYSTORE_SKOPEO"] || join(import.meta.dirname, "../../node_modules/.cache/ocicrypt-keystore/skopeo"));
 const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
-// What skopeo and its libraries name as NEEDED. Its package also depends on gnupg, iptables and CNI plugins, by way of podman's settings.
+// What skopeo and its libraries name as NEEDED. Its package also depends on gnupg, iptables and CNI plugins, by way
+// of podman's settings.
 const LIBRARIES = ["libc6", "libgpgme11t64", "libassuan9", "libgpg-error0", "libsqlite3-0"];
 // Debian 12 has no pkcs11-provider for openssl, and runs this one: the tests ask an HSM by it.
 const PACKAGES = ["skopeo", ...LIBRARIES, "pkcs11-provider"];
@@ -33,7 +34,10 @@ const MACHINES: Partial<Record<string, { debian: string; folder: string; loader:
 const MACHINE = MACHINES[process.arch];
 const INSTALL = "put one on PATH that is built with ocicrypt 1.1 or later";
 
-/** The first that works: on PATH, unpacked earlier, downloaded now. Never throws: a download that fails is told through `say`. */
+/**
+ * The first that works: on PATH, unpacked earlier, downloaded now. Never throws: a download that fails is told
+ * through `say`.
+ */
 export function findSkopeo({ download, say }: SkopeoOptions): Skopeo | undefined {
   const found = onPath() ?? probe(unpacked());
   if (found !== undefined || !download) return found;
@@ -65,8 +69,8 @@ function unpacked(): string[] | undefined {
   return existsSync(loader) ? [loader, "--library-path", libraries, join(CACHE, "usr/bin/skopeo")] : undefined;
 }
 
-// An ocicrypt before 1.1 refuses the flag ("Provided protocol not recognized") before it looks at the image. A later one
-// fails at the image and names it: nothing exists in /proc by that name and nobody, not even root, can make it.
+// An ocicrypt before 1.1 refuses the flag ("Provided protocol not recognized") before it looks at the image. A later
+// one fails at the image and names it: nothing exists in /proc by that name and nobody, not even root, can make it.
 function probe(skopeo: readonly string[] | undefined): Skopeo | undefined {
   if (skopeo === undefined) return undefined;
   const command = [...skopeo, "--insecure-policy"];

@@ -3,7 +3,9 @@
 import type { JsonObject } from "../../json.ts";
 import type { Jwk, PrivateJwk } from "../../jwk/jwk.ts";
 
-/** A CEK wrapped for a recipient, as its header describes it. Families add the parameters that their algorithms need. */
+/**
+ * A CEK wrapped for a recipient, as its header describes it. Families add the parameters that their algorithms need.
+ */
 export interface WrappedCek {
   /** The recipient's `alg`. */
   readonly alg: string;
@@ -27,8 +29,8 @@ export interface HolderOperation {
 export interface Family<Key extends Jwk = Jwk, Private extends PrivateJwk = PrivateJwk, A extends WrappedCek = WrappedCek> {
   readonly algs: readonly string[];
   /**
-   * Whether ocicrypt's built-in `jwe` opens a JWE with a recipient of this family. It uses go-jose, which refuses a whole
-   * JWE for one alg that it does not know.
+   * Whether ocicrypt's built-in `jwe` opens a JWE with a recipient of this family. It uses go-jose, which refuses a
+   * whole JWE for one alg that it does not know.
    */
   readonly builtIn: boolean;
   /** What holders of such keys can do. */
@@ -39,13 +41,20 @@ export interface Family<Key extends Jwk = Jwk, Private extends PrivateJwk = Priv
   natural(jwk: Key): string | undefined;
   /** Wraps a CEK for a key that this family serves. */
   seal(alg: string, jwk: Key, cek: Buffer): SealedCek;
-  /** Reads a recipient's header. @param cekBytes the length of the CEK @returns undefined if it is not valid for its alg */
+  /**
+   * Reads a recipient's header.
+   *
+   * @param cekBytes the length of the CEK
+   * @returns undefined if it is not valid for its alg
+   */
   read(alg: string, header: JsonObject, encryptedKey: Buffer, cekBytes: number): A | undefined;
   /** Whether the CEK could be wrapped for this key, by its curve or size. */
   fits(jwk: Key, wrapped: A): boolean;
   /** Does the private operation with a key in memory. @throws any error if it fails */
   perform(jwk: Private, wrapped: A): Buffer;
-  /** The same operation for a holder's command: its name, its standard input, and the answer's length if it is known. */
+  /**
+   * The same operation for a holder's command: its name, its standard input, and the answer's length if it is known.
+   */
   ofHolder(wrapped: A): { readonly name: string; readonly input: Buffer; readonly answerBytes?: number };
   /** The CEK, from the result of the private operation. @throws any error if that result is wrong */
   cek(result: Buffer, wrapped: A): Buffer;
