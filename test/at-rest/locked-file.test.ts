@@ -3,10 +3,10 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { parseLocked } from "../../src/at-rest/locked-file.ts";
-import { secretLock } from "../../src/at-rest/secret.ts";
+import { atRestBySecret } from "../../src/at-rest/secret.ts";
 import { KeystoreError } from "../../src/errors.ts";
 
-const lock = secretLock("master key", () => Promise.resolve(Buffer.alloc(32, 7)));
+const lock = atRestBySecret("master key", () => Promise.resolve(Buffer.alloc(32, 7)));
 
 test("reads the header of what a lock wrote", async () => {
   const { header, jwe } = parseLocked(await lock.seal(Buffer.from("{}")));
@@ -28,7 +28,7 @@ test("says of anything else that the file is damaged, as an error of a key", asy
 test("opens with its secret alone, and not once it was changed", async () => {
   const file = await lock.seal(Buffer.from('{"kty":"EC"}'));
   assert.is((await lock.open(file))?.toString(), '{"kty":"EC"}');
-  const other = secretLock("master key", () => Promise.resolve(Buffer.alloc(32, 8)));
+  const other = atRestBySecret("master key", () => Promise.resolve(Buffer.alloc(32, 8)));
   assert.is(await other.open(file), undefined);
   const changed = JSON.parse(file.toString()) as { ciphertext: string };
   changed.ciphertext = (changed.ciphertext.startsWith("A") ? "B" : "A") + changed.ciphertext.slice(1);

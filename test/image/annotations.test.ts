@@ -10,7 +10,7 @@ import {
   mustBeJweScheme,
   shownKid,
 } from "../../src/image/annotations.ts";
-import { LIMITS, type Descriptor } from "../../src/image/documents.ts";
+import { IMAGE_LIMITS, type Descriptor } from "../../src/image/documents.ts";
 
 const layer = (annotations: Readonly<Record<string, string>>): Descriptor => ({
   mediaType: "application/vnd.oci.image.layer.v1.tar+encrypted",
@@ -44,7 +44,7 @@ test("refuses parts that are not base64, and too many of them", () => {
   for (const value of ["", "YQ==,", "Y Q=", "a===", "*"]) {
     assert.throws(() => keyAnnotations(layer({ "org.opencontainers.image.enc.keys.jwe": value })), /not base64/);
   }
-  const value = Array.from({ length: LIMITS.layerParts + 1 }, () => "YQ==").join();
+  const value = Array.from({ length: IMAGE_LIMITS.layerParts + 1 }, () => "YQ==").join();
   assert.throws(() => keyAnnotations(layer({ "org.opencontainers.image.enc.keys.jwe": value })), /wrapped keys/);
 });
 

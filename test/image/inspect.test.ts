@@ -4,7 +4,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { countLayers, type LayerReport } from "../../src/image/inspect.ts";
 
-const PART = { recipients: [{ alg: "ECDH-ES+A256KW" }] };
+const PART = { recipients: [{ alg: "ECDH-ES+A256KW" }], told: true };
 const layer = (changes: Partial<LayerReport>): LayerReport => ({
   digest: "sha256:0",
   size: 1,
@@ -20,7 +20,7 @@ const counted = (...layers: readonly LayerReport[]): readonly number[] => {
 
 test("counts a layer as encrypted if an annotation tells for whom", () => {
   assert.equal(counted(layer({})), [1, 0, 0]);
-  const pgp = { scheme: "pgp", parts: [{ recipients: [] }] };
+  const pgp = { scheme: "pgp", parts: [{ recipients: [], told: false }] };
   assert.equal(counted(layer({ annotations: [pgp, { scheme: "jwe", parts: [PART] }] })), [1, 0, 0]);
 });
 
@@ -33,7 +33,7 @@ test("counts a layer apart if no annotation tells for whom", () => {
     assert.equal(counted(layer({ annotations: [{ scheme, parts: [PART] }] })), [0, 0, 1], scheme);
   }
   for (const recipients of [[], [{ alg: "none" }], [{ alg: "dir" }]]) {
-    assert.equal(counted(layer({ annotations: [{ scheme: "jwe", parts: [{ recipients }] }] })), [0, 0, 1]);
+    assert.equal(counted(layer({ annotations: [{ scheme: "jwe", parts: [{ recipients, told: false }] }] })), [0, 0, 1]);
   }
 });
 
