@@ -31,7 +31,9 @@ const PACKAGES: ReadonlyMap<string, { readonly asset: string; readonly entry: st
 const assets: Plugin = {
   name: "assets",
   setup(plugin) {
-    plugin.onResolve({ filter: /^(\.\/cli\/|@)/ }, ({ path }) => (path === COMMANDS || PACKAGES.has(path) ? { path, namespace: "asset" } : undefined));
+    plugin.onResolve({ filter: /^(\.\/cli\/|@)/ }, ({ path }) =>
+      path === COMMANDS || PACKAGES.has(path) ? { path, namespace: "asset" } : undefined,
+    );
     plugin.onLoad({ filter: /.*/, namespace: "asset" }, ({ path }) => ({
       contents:
         path === COMMANDS
@@ -102,7 +104,13 @@ async function main(): Promise<void> {
       disableExperimentalSEAWarning: true,
       execArgv: ["--v8-pool-size=1", "--disable-sigusr1"],
       execArgvExtension: "none", // a user's NODE_OPTIONS must not reach a program that holds keys
-      assets: { exec, "exec.cache": `${exec}.cache`, cli, "cli.cache": `${cli}.cache`, ...Object.fromEntries(packages) },
+      assets: {
+        exec,
+        "exec.cache": `${exec}.cache`,
+        cli,
+        "cli.cache": `${cli}.cache`,
+        ...Object.fromEntries(packages),
+      },
     },
   });
   renameSync(fresh, binary);

@@ -18,7 +18,8 @@ const ENCRYPT = "skopeo copy --encryption-key provider:simplecrypt:abc oci:alpin
 const DECRYPT = "skopeo copy --decryption-key provider:simplecrypt:extra-params oci:encrypted oci:decrypted";
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
-const shown = (text: string): string => text.trimEnd().replace(/^.*$/gm, (line) => (line.length > WIDTH ? `${line.slice(0, WIDTH)}…` : line));
+const shown = (text: string): string =>
+  text.trimEnd().replace(/^.*$/gm, (line) => (line.length > WIDTH ? `${line.slice(0, WIDTH)}…` : line));
 const quoted = (word: string): string => (/^[\w./:@%+=-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
 const inBase64 = (text: string): string => Buffer.from(text).toString("base64");
 const fromBase64 = (text: string | undefined): string => Buffer.from(text ?? "", "base64").toString();
@@ -28,17 +29,26 @@ let stoppedBy: string | undefined;
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => (stoppedBy = signal));
 
 /** Runs a program. @throws with what it said, or if a signal came meanwhile */
-async function run(file: string, args: readonly string[], options: { cwd: string; env: NodeJS.ProcessEnv }): Promise<string> {
-  const { stdout, stderr } = await promisify(execFile)(file, args, options).catch((error: Error & { stderr?: string }) => {
-    throw new Error(error.stderr?.trim() || error.message, { cause: error });
-  });
+async function run(
+  file: string,
+  args: readonly string[],
+  options: { cwd: string; env: NodeJS.ProcessEnv },
+): Promise<string> {
+  const { stdout, stderr } = await promisify(execFile)(file, args, options).catch(
+    (error: Error & { stderr?: string }) => {
+      throw new Error(error.stderr?.trim() || error.message, { cause: error });
+    },
+  );
   if (stoppedBy !== undefined) throw new Error("stopped");
   return stdout + stderr;
 }
 
 /** A shell in the demo's folder that shows its commands, and the environment that `set` changes. */
 function shell(cwd: string): { type: (line: string) => Promise<string>; set: (name: string, value: string) => void } {
-  const env: NodeJS.ProcessEnv = { ...process.env, PATH: [join(cwd, "tools"), dirname(binary), process.env["PATH"]].join(delimiter) };
+  const env: NodeJS.ProcessEnv = {
+    ...process.env,
+    PATH: [join(cwd, "tools"), dirname(binary), process.env["PATH"]].join(delimiter),
+  };
   return {
     set(name, value) {
       env[name] = value;
@@ -54,7 +64,9 @@ function shell(cwd: string): { type: (line: string) => Promise<string>; set: (na
 }
 
 async function buildIfStale(): Promise<void> {
-  const sources = globSync(["src/**/*", "scripts/*.ts", "package*.json"], { cwd: ROOT }).map((file) => statSync(join(ROOT, file)).mtimeMs);
+  const sources = globSync(["src/**/*", "scripts/*.ts", "package*.json"], { cwd: ROOT }).map(
+    (file) => statSync(join(ROOT, file)).mtimeMs,
+  );
   const built = statSync(binary, { throwIfNoEntry: false })?.mtimeMs ?? 0;
   if (built > Math.max(...sources)) return;
   say("$ npm run build   # takes some seconds");
@@ -88,23 +100,38 @@ async function demo(dir: string): Promise<string> {
   await type("ocicrypt-keystore list");
 
   say("\n== What a client says to it: one request on standard input, one answer on standard output\n");
-  say("This one was recorded from skopeo. Two names in it are changed, the provider's to simplecrypt and the key's to abc.");
+  say(
+    "This one was recorded from skopeo. Two names in it are changed, the provider's to simplecrypt and the key's to abc.",
+  );
   const { request, optsdata } = recordedRequest();
   writeFileSync(join(dir, "wrap.json"), `${request.trimEnd()}\n`);
   await type("cat wrap.json");
-  const { keywrapresults } = JSON.parse(await type("ocicrypt-keystore < wrap.json")) as { keywrapresults: { annotation: string } };
-  say(`\nThe annotation is a JWE, which goes into the image beside its layer:\n${shown(fromBase64(keywrapresults.annotation))}`);
+  const { keywrapresults } = JSON.parse(await type("ocicrypt-keystore < wrap.json")) as {
+    keywrapresults: { annotation: string };
+  };
+  say(
+    `\nThe annotation is a JWE, which goes into the image beside its layer:\n${shown(fromBase64(keywrapresults.annotation))}`,
+  );
   say("\nAnd back, as whoever pulls that image asks for the layer's key:");
-  const unwrap = { op: "keyunwrap", keywrapparams: { ec: null, optsdata: null }, keyunwrapparams: { dc: { Parameters: null }, annotation: keywrapresults.annotation } };
+  const unwrap = {
+    op: "keyunwrap",
+    keywrapparams: { ec: null, optsdata: null },
+    keyunwrapparams: { dc: { Parameters: null }, annotation: keywrapresults.annotation },
+  };
   writeFileSync(join(dir, "unwrap.json"), `${JSON.stringify(unwrap)}\n`);
-  const { keyunwrapresults } = JSON.parse(await type("ocicrypt-keystore < unwrap.json")) as { keyunwrapresults: { optsdata: string } };
+  const { keyunwrapresults } = JSON.parse(await type("ocicrypt-keystore < unwrap.json")) as {
+    keyunwrapresults: { optsdata: string };
+  };
   if (keyunwrapresults.optsdata !== optsdata) throw new Error("the layer's key came back as another");
   say("These are the bytes that were wrapped, to the last one.");
 
   say("\n== Dropped in: one file under the provider's name, and an ocicrypt.conf that names it\n");
   await type(`cp ${quoted(binary)} bin/simplecrypt`);
   await type("ls bin");
-  writeFileSync(join(dir, "ocicrypt.conf"), `${JSON.stringify({ "key-providers": { simplecrypt: { cmd: { path: join(dir, "bin/simplecrypt"), args: [] } } } }, null, 2)}\n`);
+  writeFileSync(
+    join(dir, "ocicrypt.conf"),
+    `${JSON.stringify({ "key-providers": { simplecrypt: { cmd: { path: join(dir, "bin/simplecrypt"), args: [] } } } }, null, 2)}\n`,
+  );
   await type("cat ocicrypt.conf");
   say("\nThe client reads this variable when it starts; a service such as containerd or CRI-O needs it in its unit.");
   set("OCICRYPT_KEYPROVIDER_CONFIG", join(dir, "ocicrypt.conf"));
@@ -116,7 +143,9 @@ async function demo(dir: string): Promise<string> {
     return "It works as far as it was tried: a layer's key was wrapped and unwrapped. The two skopeo lines were not tried: put a skopeo on PATH that has ocicrypt 1.1 or later, as Debian 13's, and run this again.";
   }
   putOnPath(join(dir, "tools"), skopeo);
-  say(`skopeo is version ${skopeo.version}, ${skopeo.command.at(-2)}, run with --insecure-policy. The folder alpine is an image of ${LAYERS} layers, made for this.`);
+  say(
+    `skopeo is version ${skopeo.version}, ${skopeo.command.at(-2)}, run with --insecure-policy. The folder alpine is an image of ${LAYERS} layers, made for this.`,
+  );
   makeImage(join(dir, "alpine"), { layers: LAYERS });
   await type(ENCRYPT);
   say(`\nEach layer of oci:encrypted has the annotation ${ANNOTATION} now. Who has the key opens them:`);
@@ -125,16 +154,26 @@ async function demo(dir: string): Promise<string> {
 }
 
 function compareImages(dir: string): string {
-  const [original, encrypted, decrypted] = ["alpine", "encrypted", "decrypted"].map((name) => layerDigests(join(dir, name)));
+  const [original, encrypted, decrypted] = ["alpine", "encrypted", "decrypted"].map((name) =>
+    layerDigests(join(dir, name)),
+  );
   say("\nLayers, by their digests:");
-  const row = (cells: readonly string[]): void => say(cells.map((cell) => cell.slice(0, 24).padEnd(26)).join("").trimEnd());
+  const row = (cells: readonly string[]): void =>
+    say(
+      cells
+        .map((cell) => cell.slice(0, 24).padEnd(26))
+        .join("")
+        .trimEnd(),
+    );
   row(["alpine", "encrypted", "decrypted"]);
   original?.forEach((digest, layer) => row([digest, encrypted?.[layer] ?? "none", decrypted?.[layer] ?? "none"]));
   const sealed = manifestLayers(join(dir, "encrypted")).filter(
-    ({ mediaType, digest, annotations }) => mediaType.endsWith("+encrypted") && annotations[ANNOTATION] !== undefined && original?.includes(digest) === false,
+    ({ mediaType, digest, annotations }) =>
+      mediaType.endsWith("+encrypted") && annotations[ANNOTATION] !== undefined && original?.includes(digest) === false,
   );
   if (sealed.length !== LAYERS) throw new Error(`${sealed.length} of ${LAYERS} layers were encrypted for simplecrypt`);
-  if (original?.length !== LAYERS || original.join() !== decrypted?.join()) throw new Error("the decrypted layers are others than the original ones");
+  if (original?.length !== LAYERS || original.join() !== decrypted?.join())
+    throw new Error("the decrypted layers are others than the original ones");
   return `It works: ${LAYERS} of ${LAYERS} layers were encrypted for the key abc, and decrypted to what they were.`;
 }
 

@@ -51,7 +51,12 @@ export function median(values: readonly number[]): number {
 }
 
 /** Times commands in turns against the first of them. */
-export function compare(rounds: number, against: string, base: Command, others: Readonly<Record<string, readonly [Command, string]>>): void {
+export function compare(
+  rounds: number,
+  against: string,
+  base: Command,
+  others: Readonly<Record<string, readonly [Command, string]>>,
+): void {
   const commands = [base, ...Object.values(others).map(([command]) => command)];
   const samples = Array.from({ length: rounds + 1 }, () => commands.map(once)).slice(1);
   const baseMedian = median(samples.map(([first]) => first ?? NaN)).toFixed(0);
@@ -62,7 +67,10 @@ export function compare(rounds: number, against: string, base: Command, others: 
 }
 
 /** Runs a command that must succeed: what it printed. */
-export function run(argv: readonly string[], options: { input?: string; env?: NodeJS.ProcessEnv; cwd?: string } = {}): string {
+export function run(
+  argv: readonly string[],
+  options: { input?: string; env?: NodeJS.ProcessEnv; cwd?: string } = {},
+): string {
   const [file = "", ...args] = argv;
   const { status, stdout, stderr } = spawnSync(file, args, { env: {}, maxBuffer: 64 * 1024 * 1024, ...options });
   if (status !== 0) throw new Error(`${argv.join(" ")}: ${String(stderr)}`);

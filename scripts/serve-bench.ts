@@ -40,9 +40,16 @@ export async function load(store: string, unwrap: string): Promise<void> {
   const server = await startServer(store);
   const message = encodeMessage(readFileSync(unwrap, "utf8"));
   const { path, requestSerialize, responseDeserialize } = SERVICE.UnWrapKey;
-  const clients = Array.from({ length: CONNECTIONS }, () => new Client(server.address, credentials.createInsecure(), { "grpc.use_local_subchannel_pool": 1 }));
+  const clients = Array.from(
+    { length: CONNECTIONS },
+    () => new Client(server.address, credentials.createInsecure(), { "grpc.use_local_subchannel_pool": 1 }),
+  );
   const overGrpc = clients.map((client) => async () => {
-    await new Promise<void>((resolve, reject) => client.makeUnaryRequest(path, requestSerialize, responseDeserialize, message, (error) => (error === null ? resolve() : reject(error))));
+    await new Promise<void>((resolve, reject) =>
+      client.makeUnaryRequest(path, requestSerialize, responseDeserialize, message, (error) =>
+        error === null ? resolve() : reject(error),
+      ),
+    );
   });
   const byExec = Array.from({ length: CONNECTIONS }, () => async () => {
     const input = openSync(unwrap, "r");
@@ -64,7 +71,12 @@ export async function load(store: string, unwrap: string): Promise<void> {
     const quantile = (part: number): string => (all[Math.floor(all.length * part)] ?? NaN).toFixed(0);
     return `${median(turns.map((turn) => turn[which].rate)).toFixed(0)}/s, p50 ${quantile(0.5)} ms, p99 ${quantile(0.99)} ms`;
   };
-  rows.push([`unwraps by \`serve\`, ${CONNECTIONS} connections: ${shown(0)}`, `by exec mode, ${CONNECTIONS} at once: ${shown(1)}`, median(turns.map(([grpc, exec]) => grpc.rate / exec.rate)).toFixed(0), ""]);
+  rows.push([
+    `unwraps by \`serve\`, ${CONNECTIONS} connections: ${shown(0)}`,
+    `by exec mode, ${CONNECTIONS} at once: ${shown(1)}`,
+    median(turns.map(([grpc, exec]) => grpc.rate / exec.rate)).toFixed(0),
+    "",
+  ]);
 
   const memory: number[] = [];
   for (let sample = 0; sample < SAMPLES; sample++) {
@@ -73,7 +85,12 @@ export async function load(store: string, unwrap: string): Promise<void> {
   }
   const slope = slopeOf(memory) / (REQUESTS / SAMPLES);
   const mebibytes = (bytes: number | undefined): string => ((bytes ?? NaN) / 1024 / 1024).toFixed(0);
-  rows.push([`memory of \`serve\` over ${REQUESTS} more requests`, `${mebibytes(memory[0])} MiB at first, ${mebibytes(memory.at(-1))} MiB at last`, `${slope.toFixed(1)} bytes a request`, "no growth"]);
+  rows.push([
+    `memory of \`serve\` over ${REQUESTS} more requests`,
+    `${mebibytes(memory[0])} MiB at first, ${mebibytes(memory.at(-1))} MiB at last`,
+    `${slope.toFixed(1)} bytes a request`,
+    "no growth",
+  ]);
   for (const client of clients) client.close();
   await server.stop();
 }

@@ -36,7 +36,9 @@ const resolveHere = createRequire(import.meta.url).resolve;
 
 /** The entry of {@link LEFT_OUT} that a path belongs to. */
 function leftOut(path: string): string | undefined {
-  return LEFT_OUT.find((entry) => (entry.endsWith("/") ? path.includes(`/node_modules/${entry}`) : path.endsWith(`/node_modules/${entry}`)));
+  return LEFT_OUT.find((entry) =>
+    entry.endsWith("/") ? path.includes(`/node_modules/${entry}`) : path.endsWith(`/node_modules/${entry}`),
+  );
 }
 
 const missing = new Set(LEFT_OUT); // entries that no bundle had so far
@@ -45,7 +47,9 @@ const missing = new Set(LEFT_OUT); // entries that no bundle had so far
 export const trim: Plugin = {
   name: "trim",
   setup(build) {
-    build.onResolve({ filter: /^lodash\// }, ({ path }) => ({ path: resolveHere(path.replace("lodash/", "es-toolkit/compat/")) }));
+    build.onResolve({ filter: /^lodash\// }, ({ path }) => ({
+      path: resolveHere(path.replace("lodash/", "es-toolkit/compat/")),
+    }));
     build.onLoad({ filter: /\.js$/ }, ({ path }) => {
       const entry = leftOut(path);
       if (entry === undefined) return undefined;

@@ -56,7 +56,11 @@ for (const type of TYPES.keys()) {
   await request({ op: "keyunwrap", keyunwrapparams: { dc: { Parameters: null }, annotation } });
 }
 const module = { exports: {} as { run: (args: readonly string[]) => Promise<void> } };
-(commands.runInThisContext() as (module: object, exports: object, load: NodeJS.Require) => void)(module, module.exports, load);
+(commands.runInThisContext() as (module: object, exports: object, load: NodeJS.Require) => void)(
+  module,
+  module.exports,
+  load,
+);
 await module.exports.run(["keygen", "one", "--keystore", join(dir, "store")]);
 await module.exports.run(["list", "--keystore", join(dir, "store")]);
 rmSync(dir, { recursive: true });

@@ -114,16 +114,17 @@ export function errorCode(error: unknown): string | undefined {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
 }
 
+const LONE_SURROGATE = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/;
+// oxlint-disable-next-line no-control-regex -- control characters are what is replaced
+const CONTROL = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/;
+const UNSAFE = new RegExp(`${CONTROL.source}|${LONE_SURROGATE.source}`, "g");
+
 /**
  * Text that cannot move a terminal's cursor and cannot reorder or break a line: C0, C1, bidirectional controls and
  * separators become \\u escapes. It is cut to `max` characters.
  */
 export function printable(text: string, max: number): string {
-  const safe = text.replace(
-    // oxlint-disable-next-line no-control-regex -- control characters are what is replaced
-    /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g,
-    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
+  const safe = text.replace(UNSAFE, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
   if (safe.length <= max) return safe;
   return `${safe.slice(0, max - 1).replace(/[\ud800-\udbff]$/, "")}…`; // never half of a surrogate pair
 }

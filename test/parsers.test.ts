@@ -19,7 +19,8 @@ import { parseRequest } from "../src/protocol/request.ts";
 import { endurance } from "./support/parts.ts";
 import { OPTSDATA, recorded } from "./support/requests.ts";
 
-const sealAtRest = async (jwk: Buffer, kind: SecretKind, secret: Buffer): Promise<Buffer> => await atRestBySecret(kind, () => Promise.resolve(secret)).seal(jwk);
+const sealAtRest = async (jwk: Buffer, kind: SecretKind, secret: Buffer): Promise<Buffer> =>
+  await atRestBySecret(kind, () => Promise.resolve(secret)).seal(jwk);
 
 const PAIR = generateJwk({ type: "ec" });
 const OTHER = generateJwk({ type: "ec", curve: "P-384" });
@@ -36,10 +37,19 @@ const privateKeys: PrivateKeys = {
   privateKids: () => Promise.resolve(KEYS.map(({ kid }) => kid ?? "")),
 };
 const recipients = KEYS.map((jwk) => ({ kid: jwk.kid ?? "", jwk }));
-const pem = (jwk: PrivateJwk): Buffer => Buffer.from(jwk.kty === "oct" ? "" : String(toPrivateKey(jwk).export({ type: "pkcs8", format: "pem", cipher: "aes-256-cbc", passphrase: "secret" })));
+const pem = (jwk: PrivateJwk): Buffer =>
+  Buffer.from(
+    jwk.kty === "oct"
+      ? ""
+      : String(toPrivateKey(jwk).export({ type: "pkcs8", format: "pem", cipher: "aes-256-cbc", passphrase: "secret" })),
+  );
 
 async function cheapPassphrase(): Promise<Buffer> {
-  return Buffer.from((await sealAtRest(Buffer.from(JSON.stringify(PAIR)), "passphrase", MASTER_KEY)).toString().replace(/"p2c":\d+/, '"p2c":1000'));
+  return Buffer.from(
+    (await sealAtRest(Buffer.from(JSON.stringify(PAIR)), "passphrase", MASTER_KEY))
+      .toString()
+      .replace(/"p2c":\d+/, '"p2c":1000'),
+  );
 }
 
 /** Valid inputs of everything that parses. */
@@ -73,8 +83,12 @@ async function assertOnlyOurErrors(bytes: Buffer): Promise<void> {
     try {
       await run(bytes);
     } catch (error) {
-      assert.ok(error instanceof KeystoreError || error instanceof Refused, `${parser}: ${error instanceof Error ? (error.stack ?? "") : String(error)}`);
-      if (!/kid|made for|unknown op/.test(error.message)) assert.ok(error.message.length < 200, `${parser} quotes its input`);
+      assert.ok(
+        error instanceof KeystoreError || error instanceof Refused,
+        `${parser}: ${error instanceof Error ? (error.stack ?? "") : String(error)}`,
+      );
+      if (!/kid|made for|unknown op/.test(error.message))
+        assert.ok(error.message.length < 200, `${parser} quotes its input`);
     }
   }
 }
@@ -90,10 +104,18 @@ function places(value: unknown): Place[] {
   return Object.keys(holder).flatMap((one) => [{ holder, name: one }, ...places(holder[one])]);
 }
 
-const change = fc.record({ where: fc.nat(), how: fc.constantFrom("replace", "delete", "rename", "cut", "append", "wrap"), by: fc.jsonValue({ maxDepth: 3 }), text: fc.string({ unit: "binary" }) });
+const change = fc.record({
+  where: fc.nat(),
+  how: fc.constantFrom("replace", "delete", "rename", "cut", "append", "wrap"),
+  by: fc.jsonValue({ maxDepth: 3 }),
+  text: fc.string({ unit: "binary" }),
+});
 
 /** Valid JSON of ours with some of its members changed. */
-function mutateJson(valid: Buffer, changes: readonly { where: number; how: string; by: unknown; text: string }[]): Buffer {
+function mutateJson(
+  valid: Buffer,
+  changes: readonly { where: number; how: string; by: unknown; text: string }[],
+): Buffer {
   const value: unknown = JSON.parse(valid.toString());
   for (const { where, how, by, text } of changes) {
     const all = places(value);
@@ -116,26 +138,44 @@ const runs = { numRuns: endurance(20_000), includeErrorInReport: true };
 test("no bytes make a parser throw anything but our own errors: random ones", async () => {
   const start = fc.constantFrom("", "{", "[", '{"', "-----BEGIN ", "a.b.c.d.");
   await fc.assert(
-    fc.asyncProperty(start, fc.uint8Array({ maxLength: 400 }), async (first, bytes) => await assertOnlyOurErrors(Buffer.concat([Buffer.from(first), bytes]))),
+    fc.asyncProperty(
+      start,
+      fc.uint8Array({ maxLength: 400 }),
+      async (first, bytes) => await assertOnlyOurErrors(Buffer.concat([Buffer.from(first), bytes])),
+    ),
     runs,
   );
 });
 
 test("no bytes make a parser throw anything but our own errors: any JSON", async () => {
-  await fc.assert(fc.asyncProperty(fc.json({ stringUnit: "binary", maxDepth: 10 }), async (text) => await assertOnlyOurErrors(Buffer.from(text))), runs);
+  await fc.assert(
+    fc.asyncProperty(
+      fc.json({ stringUnit: "binary", maxDepth: 10 }),
+      async (text) => await assertOnlyOurErrors(Buffer.from(text)),
+    ),
+    runs,
+  );
 });
 
 test("no bytes make a parser throw anything but our own errors: valid ones with bytes changed, cut or doubled", async () => {
   const edit = fc.record({ at: fc.nat(), length: fc.nat(40), bytes: fc.uint8Array({ maxLength: 8 }) });
   await fc.assert(
-    fc.asyncProperty(fc.constantFrom(...VALID), fc.array(edit, { minLength: 1, maxLength: 4 }), async (valid, edits) => {
-      let bytes = valid;
-      for (const { at, length, bytes: put } of edits) {
-        const from = at % (bytes.length + 1);
-        bytes = Buffer.concat([bytes.subarray(0, from), put, bytes.subarray(from + (put.length === 0 ? length : put.length))]);
-      }
-      await assertOnlyOurErrors(bytes);
-    }),
+    fc.asyncProperty(
+      fc.constantFrom(...VALID),
+      fc.array(edit, { minLength: 1, maxLength: 4 }),
+      async (valid, edits) => {
+        let bytes = valid;
+        for (const { at, length, bytes: put } of edits) {
+          const from = at % (bytes.length + 1);
+          bytes = Buffer.concat([
+            bytes.subarray(0, from),
+            put,
+            bytes.subarray(from + (put.length === 0 ? length : put.length)),
+          ]);
+        }
+        await assertOnlyOurErrors(bytes);
+      },
+    ),
     runs,
   );
 });
@@ -143,14 +183,30 @@ test("no bytes make a parser throw anything but our own errors: valid ones with 
 test("no bytes make a parser throw anything but our own errors: valid JSON with members changed", async () => {
   const json = VALID.filter((bytes) => bytes[0] === 0x7b);
   await fc.assert(
-    fc.asyncProperty(fc.constantFrom(...json), fc.array(change, { minLength: 1, maxLength: 4 }), async (valid, changes) => await assertOnlyOurErrors(mutateJson(valid, changes))),
+    fc.asyncProperty(
+      fc.constantFrom(...json),
+      fc.array(change, { minLength: 1, maxLength: 4 }),
+      async (valid, changes) => await assertOnlyOurErrors(mutateJson(valid, changes)),
+    ),
     runs,
   );
 });
 
 test("the valid ones are valid: each is taken by the parser that it is for", async () => {
   for (const bytes of VALID) {
-    const taken = await Promise.all(Object.values(PARSERS).slice(1).map(async (run) => await Promise.resolve().then(async () => await run(bytes)).then((value) => value !== undefined, () => false)));
+    const taken = await Promise.all(
+      Object.values(PARSERS)
+        .slice(1)
+        .map(
+          async (run) =>
+            await Promise.resolve()
+              .then(async () => await run(bytes))
+              .then(
+                (value) => value !== undefined,
+                () => false,
+              ),
+        ),
+    );
     assert.ok(taken.includes(true), bytes.toString().slice(0, 60));
   }
 });

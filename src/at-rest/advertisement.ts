@@ -35,7 +35,8 @@ export function verifyAdvertisement(bytes: Buffer, fail: Fail): JsonObject {
     throw fail(`has signatures that are not a list of at most ${MAX_KEYS} objects`);
   }
   for (const key of signers) {
-    if (!written.some((signature) => isSignedBy(key, signature, payload.text))) throw fail("is not signed by each of its signing keys");
+    if (!written.some((signature) => isSignedBy(key, signature, payload.text)))
+      throw fail("is not signed by each of its signing keys");
   }
   return adv;
 }

@@ -38,7 +38,8 @@ export async function askTang(server: string, path: string, jwk?: object): Promi
   const known = silent.get(server);
   if (known !== undefined && Date.now() < known.until) throw known.error;
   const url = new URL(server.replace(/\/+$/, "") + path);
-  const { request } = url.protocol === "https:" ? process.getBuiltinModule("node:https") : process.getBuiltinModule("node:http");
+  const { request } =
+    url.protocol === "https:" ? process.getBuiltinModule("node:https") : process.getBuiltinModule("node:http");
   const posted = { method: "POST", headers: { "content-type": "application/jwk+json" } };
   const options = { ...(url.protocol === "https:" && { ca: authorities() }), ...(jwk && posted), agent: false };
   // Any answer must settle this promise. So all events are handled: without a listener, Node drops an upgrade silently.
@@ -55,7 +56,8 @@ export async function askTang(server: string, path: string, jwk?: object): Promi
     };
     const failed = (error?: Error): void => give(noAnswer(server, errorCode(error) ?? "no whole answer"));
     const refuse = (what: string, hint: string): void => give(serverError(server, what, hint));
-    const refuseStatus = ({ statusCode }: IncomingMessage): void => refuse(`answers HTTP ${statusCode}`, "check that URL, and the server's log");
+    const refuseStatus = ({ statusCode }: IncomingMessage): void =>
+      refuse(`answers HTTP ${statusCode}`, "check that URL, and the server's log");
     const switched = (answer: IncomingMessage, socket: Duplex): void => {
       socket.destroy(); // the request no longer owns the socket
       refuseStatus(answer);

@@ -7,7 +7,14 @@ import { member, type JsonObject } from "../json.ts";
 import { ENCRYPTIONS } from "../jwe/alg/algorithms.ts";
 import { aesKeyUnwrap, aesKeyWrap } from "../jwe/alg/key-wrap.ts";
 import { decryptContent, encryptContent } from "../jwe/engine.ts";
-import { damagedLockedKey, parseLocked, type AtRest, type SecretKind, type SecretSource, type AtRestType } from "./locked-file.ts";
+import {
+  damagedLockedKey,
+  parseLocked,
+  type AtRest,
+  type SecretKind,
+  type SecretSource,
+  type AtRestType,
+} from "./locked-file.ts";
 
 /** Bytes of a master key. */
 export const MASTER_KEY_BYTES = 32;
@@ -32,7 +39,8 @@ const fromPassphrase: KeyFromSecret = {
   kind: "passphrase",
   alg: PBES2,
   parameters: () => ({ p2s: randomBytes(SALT.written).toString("base64url"), p2c: ITERATIONS.written }),
-  key: async (secret, header) => await passwordKey(secret, salt(member(header, "p2s")), iterations(member(header, "p2c"))),
+  key: async (secret, header) =>
+    await passwordKey(secret, salt(member(header, "p2s")), iterations(member(header, "p2c"))),
 };
 
 const fromMasterKey: KeyFromSecret = {

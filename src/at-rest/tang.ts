@@ -33,7 +33,10 @@ export interface TangServer {
  * @param trust gets the thumbprints of its signing keys, each of which signed; throws if none of them is trusted
  * @throws KeystoreError `usage` if `url` is not a Tang server's URL, `key` (exit code 3) if the server fails
  */
-export async function meetServer(url: string, trust: (thumbprints: readonly string[]) => Promise<void>): Promise<TangServer> {
+export async function meetServer(
+  url: string,
+  trust: (thumbprints: readonly string[]) => Promise<void>,
+): Promise<TangServer> {
   const shown = url.replace(/^([a-z]+:\/\/)?.*@/is, "$1…@"); // a password must not get into a log
   if (!isServerUrl(url)) {
     const hint = "use http://HOST[:PORT] or https://HOST[:PORT]";
@@ -140,8 +143,8 @@ function contentKey(z: Buffer): Buffer {
 
 /**
  * The secret that `epk` and the server's exchange key share: s·epk. The server does not learn it. We send it the point
- * x = epk + e·G with a random e, and it answers y = s·x. Then s·epk = y - e·(s·G), where s·G is its public exchange
- * key.
+ * x = epk + e·G with a random e, and it answers y = s·x. Then s·epk = y - e·(s·G), where s·G is its public
+ * exchange key.
  */
 async function recover({ url, exchange }: TangServer, epk: EcJwk): Promise<Buffer> {
   // In the binary this module is a separate asset, which is evaluated only here.

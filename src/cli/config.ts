@@ -19,19 +19,38 @@ export function config(cli: Cli): void {
     "Print an ocicrypt.conf that names this program, and how to set up a client",
     (yargs) =>
       yargs
-        .option("provider", { type: "string", requiresArg: true, default: "keystore", describe: "The provider's name: clients say provider:NAME" })
-        .option("grpc", { type: "string", requiresArg: true, describe: "Have clients call the server at this address (see serve) instead of starting this program" })
-        .option("tls-ca", { type: "string", requiresArg: true, describe: "The CA certificate that signed the server's certificate" })
+        .option("provider", {
+          type: "string",
+          requiresArg: true,
+          default: "keystore",
+          describe: "The provider's name: clients say provider:NAME",
+        })
+        .option("grpc", {
+          type: "string",
+          requiresArg: true,
+          describe: "Have clients call the server at this address (see serve) instead of starting this program",
+        })
+        .option("tls-ca", {
+          type: "string",
+          requiresArg: true,
+          describe: "The CA certificate that signed the server's certificate",
+        })
         .option("tls-cert", { type: "string", requiresArg: true, describe: "The client's certificate" })
         .option("tls-key", { type: "string", requiresArg: true, describe: "The private key of that certificate" })
-        .option("client", { choices: CLIENTS, requiresArg: true, describe: "Print what to paste where for this client, and what to restart" })
+        .option("client", {
+          choices: CLIENTS,
+          requiresArg: true,
+          describe: "Print what to paste where for this client, and what to restart",
+        })
         .example("$0 config > ocicrypt.conf", "Then: export OCICRYPT_KEYPROVIDER_CONFIG=$PWD/ocicrypt.conf")
         .example("$0 config --client containerd", "Everything that containerd needs")
         .example("$0 config --grpc unix:/run/ocicrypt-keystore/socket", "For clients of a server"),
     async ({ keystore, provider, client, grpc, tlsCa, tlsCert, tlsKey, ...secrets }) => {
       const tls = [tlsCa, tlsCert, tlsKey];
-      if (grpc === undefined && tls.some((file) => file !== undefined)) throw usageError("the --tls options are only for --grpc", "add --grpc HOST:PORT, or leave them out");
-      const invocation = grpc === undefined ? startedProgram(provider, storeLocation(keystore), secrets) : await askedServer(grpc, tls);
+      if (grpc === undefined && tls.some((file) => file !== undefined))
+        throw usageError("the --tls options are only for --grpc", "add --grpc HOST:PORT, or leave them out");
+      const invocation =
+        grpc === undefined ? startedProgram(provider, storeLocation(keystore), secrets) : await askedServer(grpc, tls);
       const conf = ocicryptConf(provider, invocation);
       if (client === undefined) printJson(conf);
       else print(instructions(client, provider, JSON.stringify(conf, null, 2)));
@@ -47,14 +66,20 @@ interface SecretArgs {
 /** The file's content (ocicrypt's docs/keyprovider.md). */
 function ocicryptConf(provider: string, invocation: object): object {
   if (/[:,\s]/.test(provider) || provider === "") {
-    throw usageError(`"${provider}" cannot be a provider's name`, "clients split provider:NAME:KEY at colons and flags at commas");
+    throw usageError(
+      `"${provider}" cannot be a provider's name`,
+      "clients split provider:NAME:KEY at colons and flags at commas",
+    );
   }
   return { "key-providers": { [provider]: invocation } };
 }
 
 /** An entry that starts this program: its `path` is a member of `cmd`. */
 function startedProgram(provider: string, keystore: string, { passphraseFile, masterKeyFile }: SecretArgs): object {
-  const secrets = [...(passphraseFile === undefined ? [] : ["--passphrase-file", passphraseFile]), ...(masterKeyFile === undefined ? [] : ["--master-key-file", masterKeyFile])];
+  const secrets = [
+    ...(passphraseFile === undefined ? [] : ["--passphrase-file", passphraseFile]),
+    ...(masterKeyFile === undefined ? [] : ["--master-key-file", masterKeyFile]),
+  ];
   return { cmd: { path: process.execPath, args: ["--keystore", keystore, "--provider", provider, ...secrets] } };
 }
 
@@ -67,7 +92,8 @@ async function askedServer(grpc: string, tls: readonly (string | undefined)[]): 
   if (tls.every((file) => file === undefined)) return { grpc: shownAddress(address) };
   if (address.kind === "unix") throw usageError("TLS is not for a unix socket", "leave the --tls options out");
   const [ca, cert, key] = tls.map((file) => file && resolve(file));
-  if (!ca || !cert || !key) throw usageError("--tls-ca, --tls-cert and --tls-key must be given together", "give all three");
+  if (!ca || !cert || !key)
+    throw usageError("--tls-ca, --tls-cert and --tls-key must be given together", "give all three");
   tell(
     "clients with ocicrypt before 1.3.0 do not know grpc-tls: they call without TLS, and the server refuses them. " +
       "Give them a server on a unix socket or on localhost",

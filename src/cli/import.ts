@@ -21,23 +21,42 @@ export function importKey(cli: Cli, command: readonly string[]): void {
       yargs
         .positional("NAME", { type: "string", demandOption: true, describe: "The key's name here" })
         .positional("FILE", { type: "string", demandOption: true, describe: "The file, or - for standard input" })
-        .option("pem-passphrase-file", { type: "string", requiresArg: true, describe: "A file with the passphrase of encrypted PEM" })
-        .option("force", { type: "boolean", default: false, describe: "If the name is taken, retire its key, which still decrypts" })
-        .option("holder", { choices: HOLDER_OPERATION_NAMES, requiresArg: true, describe: "FILE is a public key; the command after -- does this operation with its private key" })
+        .option("pem-passphrase-file", {
+          type: "string",
+          requiresArg: true,
+          describe: "A file with the passphrase of encrypted PEM",
+        })
+        .option("force", {
+          type: "boolean",
+          default: false,
+          describe: "If the name is taken, retire its key, which still decrypts",
+        })
+        .option("holder", {
+          choices: HOLDER_OPERATION_NAMES,
+          requiresArg: true,
+          describe: "FILE is a public key; the command after -- does this operation with its private key",
+        })
         .example("$0 import bob bob.pem", "A public key: to encrypt for bob")
-        .example("jose jwk gen -i '{\"alg\":\"ECDH-ES+A256KW\"}' | $0 import carol -", "A key pair")
-        .example("$0 import hsm hsm.pem --holder rsa-oaep-256 -- /usr/local/bin/ask-hsm {kid}", "A key that an HSM holds"),
+        .example('jose jwk gen -i \'{"alg":"ECDH-ES+A256KW"}\' | $0 import carol -', "A key pair")
+        .example(
+          "$0 import hsm hsm.pem --holder rsa-oaep-256 -- /usr/local/bin/ask-hsm {kid}",
+          "A key that an HSM holds",
+        ),
     async ({ keystore, NAME, FILE, pemPassphraseFile, force, holder, ...secrets }) => {
       mustBeName(NAME);
       const passphrase = async (): Promise<Buffer> =>
         pemPassphraseFile === undefined
-          ? await askSecret(`Passphrase of ${FILE === "" ? "standard input" : FILE}: `, "give it with --pem-passphrase-file FILE")
+          ? await askSecret(
+              `Passphrase of ${FILE === "" ? "standard input" : FILE}: `,
+              "give it with --pem-passphrase-file FILE",
+            )
           : readPassphrase(pemPassphraseFile, "name it with --pem-passphrase-file FILE");
       const jwk = await parseKey(readKeyFile(FILE), passphrase);
       const store = cliStore({ keystore, ...secrets });
       if (holder === undefined) return printKid(await addKey(store, NAME, jwk, force));
       const kid = await addHolder(store, NAME, jwk, holder, command, force);
-      if (isPrivate(jwk)) tell(`the private key in ${FILE === "" ? "standard input" : FILE} was not stored: its holder has it`);
+      if (isPrivate(jwk))
+        tell(`the private key in ${FILE === "" ? "standard input" : FILE} was not stored: its holder has it`);
       return printKid(kid);
     },
   );

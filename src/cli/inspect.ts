@@ -19,8 +19,16 @@ export function inspect(cli: Cli): void {
       yargs
         .positional("IMAGE", { type: "string", demandOption: true, describe: IMAGE })
         .option("verify", { type: "boolean", default: false, describe: "Try to open each layer's key with this store" })
-        .option("require-encrypted", { type: "boolean", default: false, describe: "Fail if a layer is not encrypted (attestations do not count)" })
-        .option("tls-verify", { type: "boolean", default: true, describe: "=false uses plain HTTP; only for a registry on localhost" })
+        .option("require-encrypted", {
+          type: "boolean",
+          default: false,
+          describe: "Fail if a layer is not encrypted (attestations do not count)",
+        })
+        .option("tls-verify", {
+          type: "boolean",
+          default: true,
+          describe: "=false uses plain HTTP; only for a registry on localhost",
+        })
         .option("json", { type: "boolean", default: false, describe: "As JSON, for programs" })
         .example("$0 inspect oci:encrypted", "Show an image in an OCI layout")
         .example("$0 inspect docker://example.org/app:1 --require-encrypted", "Check an image in a pipeline"),

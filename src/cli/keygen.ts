@@ -15,9 +15,22 @@ export function keygen(cli: Cli): void {
     (yargs) =>
       yargs
         .positional("NAME", { type: "string", demandOption: true, describe: "The new key's name" })
-        .option("type", { choices: [...TYPES.keys()], requiresArg: true, default: "ec" as const, describe: "An EC or RSA key pair, or a symmetric key (oct)" })
-        .option("curve", { choices: [...TYPES.values()].flatMap(({ curves = [] }) => curves), requiresArg: true, describe: "The curve of an EC key (default: P-256)" })
-        .option("bits", { type: "string", requiresArg: true, describe: "The size of a key (default: RSA 3072, symmetric 256)" })
+        .option("type", {
+          choices: [...TYPES.keys()],
+          requiresArg: true,
+          default: "ec" as const,
+          describe: "An EC or RSA key pair, or a symmetric key (oct)",
+        })
+        .option("curve", {
+          choices: [...TYPES.values()].flatMap(({ curves = [] }) => curves),
+          requiresArg: true,
+          describe: "The curve of an EC key (default: P-256)",
+        })
+        .option("bits", {
+          type: "string",
+          requiresArg: true,
+          describe: "The size of a key (default: RSA 3072, symmetric 256)",
+        })
         .example("$0 keygen alice", "An EC key, to encrypt for provider:keystore:alice")
         .example("$0 keygen build --type rsa --bits 4096", "An RSA key"),
     async ({ keystore, NAME, type, curve, bits, ...secrets }) => {
@@ -29,7 +42,9 @@ export function keygen(cli: Cli): void {
 
 function keyKind(type: TypeName, curve: string | undefined, bits: string | undefined): KeyKind {
   const { curves, sizes } = TYPES.get(type) ?? {};
-  if (bits !== undefined && sizes === undefined) throw usageError(`--bits is not for --type ${type}`, "choose a curve with --curve");
-  if (curve !== undefined && curves === undefined) throw usageError(`--curve is not for --type ${type}`, "choose a size with --bits");
+  if (bits !== undefined && sizes === undefined)
+    throw usageError(`--bits is not for --type ${type}`, "choose a curve with --curve");
+  if (curve !== undefined && curves === undefined)
+    throw usageError(`--curve is not for --type ${type}`, "choose a size with --bits");
   return { type, curve, bits: bits === undefined ? undefined : Number(bits) };
 }

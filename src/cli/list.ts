@@ -9,7 +9,10 @@ export function list(cli: Cli): void {
   cli.command(
     "list",
     "List the keys",
-    (yargs) => yargs.option("json", { type: "boolean", default: false, describe: "As JSON, for programs" }).example("$0 list", "One line for each key"),
+    (yargs) =>
+      yargs
+        .option("json", { type: "boolean", default: false, describe: "As JSON, for programs" })
+        .example("$0 list", "One line for each key"),
     ({ keystore, json, ...secrets }) => {
       const store = cliStore({ keystore, ...secrets });
       const keys = entries(store);

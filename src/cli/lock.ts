@@ -14,8 +14,16 @@ export function lock(cli: Cli): void {
     "Encrypt all private keys at rest",
     (yargs) =>
       yargs
-        .option("tang", { type: "string", requiresArg: true, describe: "The URL of a Tang server: keys open only if it can be reached" })
-        .option("thumbprint", { type: "string", requiresArg: true, describe: "The thumbprint of its signing key: run tang-show-keys on the server" })
+        .option("tang", {
+          type: "string",
+          requiresArg: true,
+          describe: "The URL of a Tang server: keys open only if it can be reached",
+        })
+        .option("thumbprint", {
+          type: "string",
+          requiresArg: true,
+          describe: "The thumbprint of its signing key: run tang-show-keys on the server",
+        })
         .example("$0 lock", "With a passphrase, which is asked for twice")
         .example("$0 lock --master-key-file FILE", "With 32 random bytes, which makes each start faster")
         .example("$0 lock --tang http://tang.example --thumbprint THUMBPRINT", "A stolen disk does not open the keys"),
@@ -29,7 +37,8 @@ export function lock(cli: Cli): void {
         const server = await meetServer(tang, async (thumbprints) => await trust(tang, thumbprints, thumbprint));
         return tell(`locked ${privateKeys(await lockKeys(store, atRestByTang(server)))} for the Tang server ${tang}`);
       }
-      if (thumbprint !== undefined) throw usageError("--thumbprint is only for --tang", "name the server with --tang URL");
+      if (thumbprint !== undefined)
+        throw usageError("--thumbprint is only for --tang", "name the server with --tang URL");
       // Before taking the writers' lock: other writers need not wait for a person.
       const chosen = await newAtRest(given);
       return tell(`locked ${privateKeys(await lockKeys(store, chosen))} with a ${chosen.kind}`);

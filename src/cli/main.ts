@@ -22,7 +22,24 @@ import { serve } from "./serve.ts";
 import { print, tell } from "./shared.ts";
 import { show } from "./show.ts";
 
-const COMMANDS = [keygen, list, show, importKey, exportKey, rotate, defaultKey, remove, lock, unlock, doctor, inspect, rewrap, serve, config, completion];
+const COMMANDS = [
+  keygen,
+  list,
+  show,
+  importKey,
+  exportKey,
+  rotate,
+  defaultKey,
+  remove,
+  lock,
+  unlock,
+  doctor,
+  inspect,
+  rewrap,
+  serve,
+  config,
+  completion,
+];
 
 const LISTS = new Set(["_", "to", "add", "remove"]); // options that may be given more than once
 
@@ -53,8 +70,16 @@ async function runArguments(args: readonly string[]): Promise<void> {
     .scriptName("ocicrypt-keystore")
     .usage(USAGE)
     .option("keystore", { type: "string", requiresArg: true, describe: "The key store directory" })
-    .option("passphrase-file", { type: "string", requiresArg: true, describe: "A file with the passphrase of locked keys" })
-    .option("master-key-file", { type: "string", requiresArg: true, describe: "A file with the master key of locked keys" })
+    .option("passphrase-file", {
+      type: "string",
+      requiresArg: true,
+      describe: "A file with the passphrase of locked keys",
+    })
+    .option("master-key-file", {
+      type: "string",
+      requiresArg: true,
+      describe: "A file with the master key of locked keys",
+    })
     .example("$0 keygen alice", "Make a key pair named alice")
     .example("$0 config > ocicrypt.conf", "Name this program as a key provider")
     .demandCommand(1, 1, "no command given")
@@ -130,7 +155,8 @@ function unmarked(value: unknown): unknown {
 
 /** Removes the marks from the values of all options and positionals. */
 function unmark(argv: Record<string, unknown>): void {
-  for (const [name, value] of Object.entries(argv)) argv[name] = Array.isArray(value) ? value.map(unmarked) : unmarked(value);
+  for (const [name, value] of Object.entries(argv))
+    argv[name] = Array.isArray(value) ? value.map(unmarked) : unmarked(value);
 }
 
 function parserError(message: string): KeystoreError {

@@ -12,8 +12,16 @@ export function remove(cli: Cli): void {
     (yargs) =>
       yargs
         .positional("KEY", { type: "string", demandOption: true, describe: "A name or a kid" })
-        .option("force", { type: "boolean", default: false, describe: "Also remove the last copy of a private key: it is moved to removed/" })
-        .option("purge", { type: "boolean", default: false, describe: "Delete files instead of moving them to removed/" })
+        .option("force", {
+          type: "boolean",
+          default: false,
+          describe: "Also remove the last copy of a private key: it is moved to removed/",
+        })
+        .option("purge", {
+          type: "boolean",
+          default: false,
+          describe: "Delete files instead of moving them to removed/",
+        })
         .example("$0 remove alice", "Remove a recipient")
         .example("$0 remove alice --force", "Move its private keys to removed/"),
     async ({ keystore, KEY, force, purge, ...secrets }) => {

@@ -28,19 +28,56 @@ export function rewrap(cli: Cli): void {
     (yargs) =>
       yargs
         .positional("IMAGE", { type: "string", demandOption: true, describe: IMAGE })
-        .option("to", { ...names, conflicts: ["add", "remove"], describe: "The recipients from now on (may be repeated)" })
+        .option("to", {
+          ...names,
+          conflicts: ["add", "remove"],
+          describe: "The recipients from now on (may be repeated)",
+        })
         .option("add", { ...names, describe: "More recipients" })
         .option("remove", { ...names, describe: "Recipients to remove: a name (with its retired keys), or a kid" })
-        .option("from", { type: "string", requiresArg: true, describe: "The scheme to open: jwe or provider:NAME (default: every scheme that opens)" })
-        .option("as", { type: "string", requiresArg: true, describe: "The scheme to write: jwe or provider:NAME (default: each annotation keeps its scheme)" })
-        .option("key", { type: "string", requiresArg: true, describe: "A file with a private key to open with, besides the store's" })
+        .option("from", {
+          type: "string",
+          requiresArg: true,
+          describe: "The scheme to open: jwe or provider:NAME (default: every scheme that opens)",
+        })
+        .option("as", {
+          type: "string",
+          requiresArg: true,
+          describe: "The scheme to write: jwe or provider:NAME (default: each annotation keeps its scheme)",
+        })
+        .option("key", {
+          type: "string",
+          requiresArg: true,
+          describe: "A file with a private key to open with, besides the store's",
+        })
         .option("prune", { type: "boolean", default: false, describe: "Delete the old manifests" })
         .option("dry-run", { type: "boolean", default: false, describe: "Print the table and write nothing" })
-        .option("tls-verify", { type: "boolean", default: true, describe: "=false uses plain HTTP; only for a registry on localhost" })
+        .option("tls-verify", {
+          type: "boolean",
+          default: true,
+          describe: "=false uses plain HTTP; only for a registry on localhost",
+        })
         .example("$0 rewrap oci:encrypted --to alice", "After rotate alice: the retired key no longer opens it")
-        .example("$0 rewrap docker://example.org/app:1 --from jwe --as provider:keystore --to alice", "Take over an image of the built-in jwe"),
-    async ({ keystore, IMAGE: image, to, add = [], remove = [], from, as, key, prune, dryRun, tlsVerify, ...secrets }) => {
-      if (to === undefined && add.length === 0 && remove.length === 0) throw usageError("there is nothing to change", "give --to, --add or --remove");
+        .example(
+          "$0 rewrap docker://example.org/app:1 --from jwe --as provider:keystore --to alice",
+          "Take over an image of the built-in jwe",
+        ),
+    async ({
+      keystore,
+      IMAGE: image,
+      to,
+      add = [],
+      remove = [],
+      from,
+      as,
+      key,
+      prune,
+      dryRun,
+      tlsVerify,
+      ...secrets
+    }) => {
+      if (to === undefined && add.length === 0 && remove.length === 0)
+        throw usageError("there is nothing to change", "give --to, --add or --remove");
       const store = cliStore({ keystore, ...secrets });
       const request: RewrapRequest = {
         to: to && (await recipients(store, to)),
@@ -50,7 +87,11 @@ export function rewrap(cli: Cli): void {
         as: as === undefined ? undefined : mustBeJweScheme(as),
       };
       const opened = await openImage(image, tlsVerify);
-      if (prune && opened.prune === undefined) throw usageError("--prune does not work in a registry", "leave --prune out, and delete the old manifests in the registry");
+      if (prune && opened.prune === undefined)
+        throw usageError(
+          "--prune does not work in a registry",
+          "leave --prune out, and delete the old manifests in the registry",
+        );
       const keys = key === undefined ? store : await withKeyFile(store, key);
       const plan = await planRewrap(opened, request, keys).catch(rethrowUnwritten);
       if (plan.changes.length === 0) return tell("nothing was written: no layer is encrypted");
@@ -108,7 +149,8 @@ async function withKeyFile(store: KeyStore, file: string): Promise<PrivateKeys> 
   const jwk = await parseKey(readKeyFile(file), async () => {
     throw usageError(`${file} is encrypted`, "import it with ocicrypt-keystore import, which asks for its passphrase");
   });
-  if (!isPrivate(jwk)) throw keyError(`${file} holds no private key`, "name a file with the private key that opens the image");
+  if (!isPrivate(jwk))
+    throw keyError(`${file} holds no private key`, "name a file with the private key that opens the image");
   const fromFile = memoryKey(kidOf(jwk), jwk);
   return {
     privateKey: async (kid) => (kid === fromFile.kid ? fromFile : await store.privateKey(kid)),
@@ -118,7 +160,9 @@ async function withKeyFile(store: KeyStore, file: string): Promise<PrivateKeys> 
 
 function report({ changes }: RewrapPlan, names: ReadonlyMap<string, string>): void {
   const shown = (scheme: string, list: readonly PartRecipient[]): string => {
-    const each = list.map(({ alg, kid }) => (kid === undefined ? `unnamed (${alg})` : (names.get(kid) ?? shownKid(kid))));
+    const each = list.map(({ alg, kid }) =>
+      kid === undefined ? `unnamed (${alg})` : (names.get(kid) ?? shownKid(kid)),
+    );
     return each.join(", ") || (isJweScheme(scheme) ? "-" : "not readable");
   };
   printTable(

@@ -42,7 +42,10 @@ export function printKid(kid: string): void {
     writeStandardOutput(`${kid}\n`);
   } catch (error) {
     const { message } = outputError(error);
-    throw ioError(`the key ${kid} is in the store, but its kid was not printed: ${message}`, "see ocicrypt-keystore list");
+    throw ioError(
+      `the key ${kid} is in the store, but its kid was not printed: ${message}`,
+      "see ocicrypt-keystore list",
+    );
   }
 }
 
@@ -55,7 +58,16 @@ export function printJson(value: unknown): void {
 export function printTable(heading: readonly string[], rows: readonly (readonly string[])[]): void {
   const table = [heading, ...rows];
   const widths = heading.map((_, column) => table.reduce((width, row) => Math.max(width, row[column]?.length ?? 0), 0));
-  print(table.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ").trimEnd()).join("\n"));
+  print(
+    table
+      .map((row) =>
+        row
+          .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+          .join("  ")
+          .trimEnd(),
+      )
+      .join("\n"),
+  );
 }
 
 /** Reads a file that the command line names. @throws KeystoreError `io` if there is no file */

@@ -30,7 +30,9 @@ interface Held {
 
 function held(store: Store, { kid, private: where }: Entry): Held {
   const holder = where === "holder" ? store.held(kid)?.holder : undefined;
-  return holder === undefined ? {} : { holder: Object.fromEntries([...holder.ops].map(([op, [program]]) => [op, program])) };
+  return holder === undefined
+    ? {}
+    : { holder: Object.fromEntries([...holder.ops].map(([op, [program]]) => [op, program])) };
 }
 
 function paragraph(entry: Entry & Held): string {
@@ -50,5 +52,7 @@ function paragraph(entry: Entry & Held): string {
 }
 
 function operations(holder: Readonly<Record<string, string>>): string {
-  return Object.entries(holder).map(([op, program]) => `${op} by ${program}`).join(", ");
+  return Object.entries(holder)
+    .map(([op, program]) => `${op} by ${program}`)
+    .join(", ");
 }

@@ -53,10 +53,12 @@ export function skip(reason: string): Skipped {
 /** Runs one check. */
 export async function runCheck({ id, run }: Check, context: Context): Promise<Finding[]> {
   const problems: Finding[] = [];
-  const note = (status: "warn" | "fail"): Note => (message, hint, fix) => {
-    const lines = { message: printable(message, MAX_LINE), hint: printable(hint, MAX_LINE) };
-    problems.push({ id, status, ...lines, ...(fix && { fix }) });
-  };
+  const note =
+    (status: "warn" | "fail"): Note =>
+    (message, hint, fix) => {
+      const lines = { message: printable(message, MAX_LINE), hint: printable(hint, MAX_LINE) };
+      problems.push({ id, status, ...lines, ...(fix && { fix }) });
+    };
   const report = { warn: note("warn"), fail: note("fail") };
   const outcome = (await attempt(report.fail, async () => await run(context, report))) ?? "";
   if (problems.length > 0) return problems;

@@ -9,7 +9,14 @@ import { findProgram } from "./programs.ts";
 
 /** The clients, by the names of their programs. */
 export const CLIENTS = [
-  "skopeo", "podman", "buildah", "nerdctl", "ctr-enc", "ctd-decoder", "containerd", "crio",
+  "skopeo",
+  "podman",
+  "buildah",
+  "nerdctl",
+  "ctr-enc",
+  "ctd-decoder",
+  "containerd",
+  "crio",
 ] as const;
 
 const ANY_WRAPPER = "ocicrypt/keywrap/"; // every ocicrypt has it
@@ -31,7 +38,8 @@ export function knowsProvider(name: (typeof CLIENTS)[number]): Check["run"] {
     if (name === "containerd") return skip(`${path} starts ctd-decoder to decrypt`);
     const program = contents(path);
     if (program.includes(KEY_PROVIDER)) return `${path} knows provider:`;
-    if (!program.includes(ANY_WRAPPER)) return skip(`${path} does not contain ocicrypt, or cannot be read: it may be a script`);
+    if (!program.includes(ANY_WRAPPER))
+      return skip(`${path} does not contain ocicrypt, or cannot be read: it may be a script`);
     const message = `${path} does not know provider: ("Provided protocol not recognized")`;
     const hint = `install a newer ${name}, built with ocicrypt 1.1 or later`;
     warn(`${message}: it is built with ocicrypt before 1.1`, `${hint}, as Debian 13's skopeo, podman and buildah are`);

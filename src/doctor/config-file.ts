@@ -102,8 +102,10 @@ export function obstacleOf(entry: unknown): string | undefined {
   const cmd = member(entry, "cmd");
   if (cmd === undefined && typeof member(entry, "grpc") === "string") return undefined;
   if (cmd === undefined && member(entry, "path") !== undefined) {
-    return 'has its "path" directly below its name: clients say "Unsupported keyprovider invocation" '
-      + 'unless "cmd" is around it';
+    return (
+      'has its "path" directly below its name: clients say "Unsupported keyprovider invocation" ' +
+      'unless "cmd" is around it'
+    );
   }
   if (cmd === undefined) return "has neither cmd nor grpc";
   if (!isObject(cmd) || typeof member(cmd, "path") !== "string") return "has a cmd without a path";

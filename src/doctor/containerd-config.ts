@@ -16,7 +16,10 @@ const DROP_INS = "/etc/containerd/conf.d/*.toml";
 export function readContainerdConfig(): string | undefined {
   if (!existsSync(CONTAINERD_CONFIG) && findProgram("containerd") === undefined) return undefined;
   const files = [CONTAINERD_CONFIG, ...globSync(DROP_INS)];
-  return files.map(readText).join("\n").replace(/^\s*#.*$/gm, "");
+  return files
+    .map(readText)
+    .join("\n")
+    .replace(/^\s*#.*$/gm, "");
 }
 
 function readText(path: string): string {

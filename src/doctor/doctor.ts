@@ -9,10 +9,22 @@ import type { Store } from "../keystore/store.ts";
 import { runCheck, type Check, type Finding } from "./check.ts";
 import { anyClient, CLIENTS, knowsProvider } from "./clients.ts";
 import {
-  configArgs, configFile, configGrpc, configJson, configPath, configProvider, configVariable, withConfig,
+  configArgs,
+  configFile,
+  configGrpc,
+  configJson,
+  configPath,
+  configProvider,
+  configVariable,
+  withConfig,
 } from "./config.ts";
 import {
-  containerdDecoder, containerdKeyModel, containerdKeys, containerdProvider, containerdPull, containerdZstd,
+  containerdDecoder,
+  containerdKeyModel,
+  containerdKeys,
+  containerdProvider,
+  containerdPull,
+  containerdZstd,
   withContainerd,
 } from "./containerd.ts";
 import { newContext, type Context } from "./context.ts";
@@ -20,7 +32,14 @@ import { storeHolders } from "./holders.ts";
 import { storeKeys, storeLocked, storeTwice, storeUnnamed } from "./keys.ts";
 import { roundTrip } from "./round-trip.ts";
 import {
-  inStore, storeDefault, storeFolder, storeLeftovers, storeLock, storeModes, storeNames, storeOwners,
+  inStore,
+  storeDefault,
+  storeFolder,
+  storeLeftovers,
+  storeLock,
+  storeModes,
+  storeNames,
+  storeOwners,
 } from "./store.ts";
 
 /** Checks of the store's files: those whose problems can have a fix. */

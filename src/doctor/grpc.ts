@@ -3,7 +3,13 @@
 import { readFileSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import {
-  Client, credentials, logVerbosity, setLogVerbosity, status, type ChannelCredentials, type ServiceError,
+  Client,
+  credentials,
+  logVerbosity,
+  setLogVerbosity,
+  status,
+  type ChannelCredentials,
+  type ServiceError,
 } from "@grpc/grpc-js";
 import { errorCode, ioError, KeystoreError, printable } from "../errors.ts";
 import { member, type JsonObject } from "../json.ts";
@@ -48,7 +54,12 @@ async function tryServer(server: Server): Promise<void> {
  * @returns base64; undefined if the server does not allow this method, or refused what it must refuse
  */
 async function call(
-  server: Server, method: keyof typeof SERVICE, request: string, result: string, name: string, mayRefuse = false,
+  server: Server,
+  method: keyof typeof SERVICE,
+  request: string,
+  result: string,
+  name: string,
+  mayRefuse = false,
 ): Promise<string | undefined> {
   let message: Buffer;
   try {

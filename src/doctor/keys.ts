@@ -53,7 +53,10 @@ export async function storeTwice(context: Context, { warn }: Report): Promise<Ou
     if (await isSameKey(locked, path, kid, context)) {
       warn(message, "finish it with ocicrypt-keystore doctor --fix", () => removeFile(path));
     } else {
-      const options = [...OPTIONS.values()].toReversed().map((option) => `${option} FILE`).join(" or ");
+      const options = [...OPTIONS.values()]
+        .toReversed()
+        .map((option) => `${option} FILE`)
+        .join(" or ");
       warn(message, `give the secret that opens the locked one to the same key, with ${options}, and --fix`);
     }
   }
@@ -85,9 +88,11 @@ export async function storeLocked(context: Context, { warn, fail }: Report): Pro
     } else if ((await attempt(fail, async () => await store.secrets(kind))) === undefined) missing.add(kind);
   }
   const tried = locked.filter(({ lock }) => !missing.has(lock.kind));
-  await Promise.all(tried.map(async ({ path, kid, bytes, lock }) => {
-    await attempt(fail, async () => await openKeyFile(path, kid, bytes, lock));
-  }));
+  await Promise.all(
+    tried.map(async ({ path, kid, bytes, lock }) => {
+      await attempt(fail, async () => await openKeyFile(path, kid, bytes, lock));
+    }),
+  );
   if (locked.length === 0) return "no private key is locked";
   const keys = count(locked.length, "private key is", "private keys are");
   const urls = [...new Set(locked.flatMap(({ lock }) => lock.url ?? []))];

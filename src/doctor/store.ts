@@ -53,7 +53,9 @@ function refuseEntry({ store }: Context, { warn }: Report): void {
 async function refuseReaders({ store, secretFiles }: Context, { fail }: Report): Promise<void> {
   const kinds = ["passphrase", "master key"] as const;
   const secrets = kinds.map((kind) => ({ what: kind, path: secretFile(kind, secretFiles) ?? "" }));
-  const keys = files(store).filter((file) => isPrivateKey(store, file)).map(({ path }) => ({ what: "private key", path }));
+  const keys = files(store)
+    .filter((file) => isPrivateKey(store, file))
+    .map(({ path }) => ({ what: "private key", path }));
   for (const { what, path } of [...secrets, ...keys]) {
     const stat = statSync(path, { throwIfNoEntry: false });
     if (stat?.isFile() !== true) continue;

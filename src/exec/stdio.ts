@@ -15,7 +15,12 @@ const ACCESS_MODE = constants.O_WRONLY | constants.O_RDWR; // the bits of open(2
  */
 export async function settle(work: () => Promise<void>): Promise<void> {
   const endedEarly = (): never =>
-    fail(ioError("the program ended before its work was done", "run the same command again; if that fails too, please report it"));
+    fail(
+      ioError(
+        "the program ended before its work was done",
+        "run the same command again; if that fails too, please report it",
+      ),
+    );
   process.once("exit", endedEarly);
   process.on("uncaughtException", fail); // also a rejected promise that nothing awaits
   try {
@@ -29,10 +34,14 @@ export async function settle(work: () => Promise<void>): Promise<void> {
 
 /** Node reads bytes that are not UTF-8 as U+FFFD: with a path of those, another file would be read or written. */
 function refuseOtherBytes(): void {
-  const paths = Object.entries(process.env).filter(([name]) => /^(OCICRYPT_|HOME$|XDG_CONFIG_HOME$|CREDENTIALS_DIRECTORY$)/.test(name));
+  const paths = Object.entries(process.env).filter(([name]) =>
+    /^(OCICRYPT_|HOME$|XDG_CONFIG_HOME$|CREDENTIALS_DIRECTORY$)/.test(name),
+  );
   const odd = paths.find(([, value]) => value?.includes("\ufffd"))?.[0];
-  if (process.argv.slice(2).some((arg) => arg.includes("\ufffd"))) throw usageError("an argument is not UTF-8", "rename the file or folder that it names");
-  if (odd !== undefined) throw usageError(`the environment variable ${odd} is not UTF-8`, "rename the file or folder that it names");
+  if (process.argv.slice(2).some((arg) => arg.includes("\ufffd")))
+    throw usageError("an argument is not UTF-8", "rename the file or folder that it names");
+  if (odd !== undefined)
+    throw usageError(`the environment variable ${odd} is not UTF-8`, "rename the file or folder that it names");
 }
 
 /** Shows an error as its one line and ends the process with its exit code. */
@@ -100,13 +109,16 @@ export function readStandardInput(): Buffer {
     chunks.push(chunk.subarray(0, count));
     length += count;
     if (length > MAX_REQUEST) {
-      throw requestError("the request on standard input is larger than 8 MiB", "no client sends that much: check what is piped in");
+      throw requestError(
+        "the request on standard input is larger than 8 MiB",
+        "no client sends that much: check what is piped in",
+      );
     }
   }
 }
 
 function writeAll(fd: number, bytes: Buffer): void {
-  for (let at = 0; at < bytes.length; ) at += retryWhenBusy(() => writeSync(fd, bytes, at));
+  for (let at = 0; at < bytes.length;) at += retryWhenBusy(() => writeSync(fd, bytes, at));
 }
 
 /**

@@ -45,7 +45,13 @@ export function thisProcess(): Process {
   const boot = read("/proc/sys/kernel/random/boot_id").trim();
   const namespace = link("/proc/self/ns/pid");
   const start = startOf(processState("self"));
-  return { pid: process.pid, start, system: `${boot} ${namespace ?? ""}`.trim(), machine: read("/etc/machine-id").trim(), host: hostname() };
+  return {
+    pid: process.pid,
+    start,
+    system: `${boot} ${namespace ?? ""}`.trim(),
+    machine: read("/etc/machine-id").trim(),
+    host: hostname(),
+  };
 }
 
 /**

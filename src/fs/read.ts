@@ -29,7 +29,8 @@ export function readSmallFile(path: string, max = MAX_FILE): SmallFile | undefin
   try {
     const stat = fstatSync(fd);
     if (!stat.isFile()) throw storeError(`${path} is not a regular file`, "put a file there, or remove it");
-    if (stat.size > max) throw storeError(`${path} is larger than ${max / 1024} KiB`, "too large for such a file: replace or remove it");
+    if (stat.size > max)
+      throw storeError(`${path} is larger than ${max / 1024} KiB`, "too large for such a file: replace or remove it");
     const bytes = Buffer.alloc(stat.size);
     let length = 0;
     while (length < bytes.length) {
@@ -46,8 +47,8 @@ export function readSmallFile(path: string, max = MAX_FILE): SmallFile | undefin
 }
 
 /**
- * Refuses a secret file that the caller owns and others can read, as ssh does. The mode of a file that somebody else owns
- * is the administrator's choice.
+ * Refuses a secret file that the caller owns and others can read, as ssh does. The mode of a file that somebody else
+ * owns is the administrator's choice.
  */
 export function refuseOpenMode(path: string, what: string, { stat }: SmallFile): void {
   if (stat.uid !== process.geteuid?.() || (stat.mode & 0o077) === 0) return;
@@ -59,7 +60,7 @@ export function shownMode({ mode }: Stats): string {
   return (mode & 0o7777).toString(8).padStart(4, "0");
 }
 
-/** The names in a folder, sorted; an empty list if there is no folder. @throws KeystoreError `store` if it cannot be read */
+/** The names in a folder, sorted; none if there is no folder. @throws KeystoreError `store` if it cannot be read */
 export function listFolder(path: string): string[] {
   try {
     return readdirSync(path).toSorted();

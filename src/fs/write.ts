@@ -3,8 +3,23 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { randomBytes } from "node:crypto";
 import {
-  closeSync, constants, existsSync, fchmodSync, fchownSync, fstatSync, fsyncSync, linkSync, lstatSync, mkdirSync,
-  openSync, renameSync, rmdirSync, statSync, unlinkSync, writeSync, type Stats,
+  closeSync,
+  constants,
+  existsSync,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  fsyncSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmdirSync,
+  statSync,
+  unlinkSync,
+  writeSync,
+  type Stats,
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { errorCode, storeError } from "../errors.ts";
@@ -28,7 +43,13 @@ export const writeGuard = new AsyncLocalStorage<() => void>();
  * fsync, rename (or link), fsync of the folder. A replaced file keeps its mode and owner, unless `access` is a number
  * that is for the owner alone.
  */
-export function writeFileSafely(path: string, data: string | Buffer, access: Access, mode: WriteMode, max = MAX_FILE): void {
+export function writeFileSafely(
+  path: string,
+  data: string | Buffer,
+  access: Access,
+  mode: WriteMode,
+  max = MAX_FILE,
+): void {
   const bytes = Buffer.from(data);
   if (bytes.length > max) {
     const message = `${path} would be larger than ${max / 1024} KiB, too large to be read again`;
@@ -41,7 +62,7 @@ export function writeFileSafely(path: string, data: string | Buffer, access: Acc
     const fd = naming(path, () => openSync(temporary, flags, typeof access === "number" ? access : 0o600));
     try {
       naming(path, () => {
-        for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
+        for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at);
         setAccess(fd, path, access, former?.isFile() === true ? former : undefined);
         fsyncSync(fd);
       });

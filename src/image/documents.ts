@@ -100,14 +100,15 @@ function parseDescriptor(value: unknown, fail: Fail): Descriptor {
 }
 
 // The members that clients read (image-spec: image-index.md, manifest.md, descriptor.md).
-const MEMBERS = "schemaVersion mediaType artifactType manifests config layers subject annotations digest size urls data platform";
+const MEMBERS =
+  "schemaVersion mediaType artifactType manifests config layers subject annotations digest size urls data platform";
 const SPELLINGS = new Map(MEMBERS.split(" ").map((name) => [folded(name), name]));
 
 function folded(name: string): string {
   return name.toUpperCase().toLowerCase();
 }
 
-/** Go reads member names whatever their case (Unicode's simple folding), and the last of several counts: we read one spelling. */
+/** Go reads member names in any case (Unicode's simple folding), and the last of several counts. We read one spelling. */
 function refuseSpellings(object: JsonObject, fail: Fail): void {
   const names = Object.keys(object);
   if (new Set(names.map(folded)).size !== names.length) throw fail("has a member in two spellings");

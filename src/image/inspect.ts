@@ -78,7 +78,11 @@ function imageConfig(config: Descriptor | undefined, manifest: Descriptor | unde
 }
 
 /** @param artifact whether the manifest is no image: only there a statement is an attestation */
-async function inspectLayer(layer: Descriptor, artifact: boolean, { nameOf, verifyWith }: InspectOptions): Promise<LayerReport> {
+async function inspectLayer(
+  layer: Descriptor,
+  artifact: boolean,
+  { nameOf, verifyWith }: InspectOptions,
+): Promise<LayerReport> {
   const annotations = [];
   for (const { scheme, parts } of keyAnnotations(layer)) {
     const reports: PartReport[] = [];
@@ -89,7 +93,11 @@ async function inspectLayer(layer: Descriptor, artifact: boolean, { nameOf, veri
       });
       const tried = verifyWith !== undefined && isJweScheme(scheme);
       const told = tellsRecipient(part);
-      reports.push({ recipients, told, ...(tried ? { opens: (await openAny([part], verifyWith)) !== undefined } : {}) });
+      reports.push({
+        recipients,
+        told,
+        ...(tried ? { opens: (await openAny([part], verifyWith)) !== undefined } : {}),
+      });
     }
     annotations.push({ scheme, parts: reports });
   }

@@ -33,7 +33,8 @@ export function tellsRecipient(part: Buffer): boolean {
     return recipients.some(({ header, encryptedKey }) => {
       const [alg, kid] = [member(header, "alg"), member(header, "kid")];
       const named = kid === undefined || (typeof kid === "string" && kid !== "");
-      const ask = typeof alg === "string" ? familyOf(alg)?.read(alg, header, encryptedKey, ENCRYPTIONS[enc].cek) : undefined;
+      const ask =
+        typeof alg === "string" ? familyOf(alg)?.read(alg, header, encryptedKey, ENCRYPTIONS[enc].cek) : undefined;
       return named && ask !== undefined && encryptedKey.length > 0;
     });
   } catch (error) {

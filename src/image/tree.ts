@@ -2,8 +2,16 @@
 
 import { countParts } from "./annotations.ts";
 import {
-  damagedImage, digestOf, isIndex, IMAGE_LIMITS, parseDocument, REFERENCE_DIGEST, verify,
-  type Descriptor, type Document, type Manifest,
+  damagedImage,
+  digestOf,
+  isIndex,
+  IMAGE_LIMITS,
+  parseDocument,
+  REFERENCE_DIGEST,
+  verify,
+  type Descriptor,
+  type Document,
+  type Manifest,
 } from "./documents.ts";
 import { editJson, type Edit } from "./edit.ts";
 import type { ImageSource, NewDocument } from "./source/source.ts";
@@ -42,14 +50,17 @@ export function limitCounter(): Counter {
   let [documents, bytes, count, parts] = [0, 0, 0, 0];
   return {
     document: ({ size }) => {
-      if (++documents > IMAGE_LIMITS.documents) throw damagedImage("the image", `has more than ${IMAGE_LIMITS.documents} documents`);
+      if (++documents > IMAGE_LIMITS.documents)
+        throw damagedImage("the image", `has more than ${IMAGE_LIMITS.documents} documents`);
       if ((bytes += size) <= IMAGE_LIMITS.bytes) return;
       throw damagedImage("the image", `has documents of more than ${IMAGE_LIMITS.bytes / 1024 / 1024} MiB`);
     },
     layers: (layers) => {
-      if ((count += layers.length) > IMAGE_LIMITS.layers) throw damagedImage("the image", `has more than ${IMAGE_LIMITS.layers} layers`);
+      if ((count += layers.length) > IMAGE_LIMITS.layers)
+        throw damagedImage("the image", `has more than ${IMAGE_LIMITS.layers} layers`);
       parts = layers.reduce((sum, layer) => sum + countParts(layer), parts);
-      if (parts > IMAGE_LIMITS.parts) throw damagedImage("the image", `has more than ${IMAGE_LIMITS.parts} wrapped keys`);
+      if (parts > IMAGE_LIMITS.parts)
+        throw damagedImage("the image", `has more than ${IMAGE_LIMITS.parts} wrapped keys`);
     },
   };
 }

@@ -20,7 +20,14 @@ const keystore = { get: unused, all: unused, generate: unused, add: unused, remo
 
 /** An object that node-jose's JWK.isKey accepts as a key: it looks at the methods only. */
 function keyShaped(operations: object): object {
-  const methods = { algorithms: unused, supports: unused, encrypt: unused, decrypt: unused, sign: unused, verify: unused };
+  const methods = {
+    algorithms: unused,
+    supports: unused,
+    encrypt: unused,
+    decrypt: unused,
+    sign: unused,
+    verify: unused,
+  };
   return { keystore, kty: "", length: 0, wrap: unused, unwrap: unused, ...methods, ...operations };
 }
 

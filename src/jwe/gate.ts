@@ -90,7 +90,9 @@ function parseProtected(text: string | undefined): JsonObject | undefined {
   const bytes = decodeBase64url(text);
   if (bytes === undefined) throw refused("has a protected header that is not canonical base64url");
   if (bytes.length > ANNOTATION_LIMITS.headerBytes) throw refused("has a header larger than 16 KiB");
-  const header = parseJson(bytes, ANNOTATION_LIMITS.depth, (reason) => refused(`has a protected header that ${reason}`));
+  const header = parseJson(bytes, ANNOTATION_LIMITS.depth, (reason) =>
+    refused(`has a protected header that ${reason}`),
+  );
   if (!isObject(header)) throw refused("has a protected header that is not an object");
   return header;
 }
@@ -105,7 +107,8 @@ function recipientObjects(jwe: JsonObject): JsonObject[] {
   if (!Array.isArray(recipients) || recipients.length === 0 || !recipients.every(isObject)) {
     throw refused("has recipients that are not a list of objects");
   }
-  if (recipients.length > ANNOTATION_LIMITS.recipients) throw refused(`has more than ${ANNOTATION_LIMITS.recipients} recipients`);
+  if (recipients.length > ANNOTATION_LIMITS.recipients)
+    throw refused(`has more than ${ANNOTATION_LIMITS.recipients} recipients`);
   if (member(jwe, "header") !== undefined) throw refused('has "header" beside "recipients"');
   const copy = member(jwe, "encrypted_key"); // go-jose writes a copy of the first recipient's
   const [first] = recipients;
@@ -119,7 +122,8 @@ function headerMember(object: JsonObject, name: string): JsonObject | undefined 
   const header = member(object, name);
   if (header === undefined) return undefined;
   if (!isObject(header)) throw refused(`has a "${name}" that is not an object`);
-  if (Buffer.byteLength(JSON.stringify(header)) > ANNOTATION_LIMITS.headerBytes) throw refused("has a header larger than 16 KiB");
+  if (Buffer.byteLength(JSON.stringify(header)) > ANNOTATION_LIMITS.headerBytes)
+    throw refused("has a header larger than 16 KiB");
   return header;
 }
 
@@ -139,7 +143,11 @@ function optionalText(object: JsonObject, name: string): string | undefined {
   return text;
 }
 
-function base64urlMember(object: JsonObject, name: string, text: string | undefined = optionalText(object, name)): Buffer {
+function base64urlMember(
+  object: JsonObject,
+  name: string,
+  text: string | undefined = optionalText(object, name),
+): Buffer {
   const bytes = text === undefined ? undefined : decodeBase64url(text);
   if (bytes === undefined) throw refused(`has no "${name}" in canonical base64url`);
   return bytes;

@@ -5,7 +5,11 @@ declare module "node-jose/lib/jwk/keystore.js" {
     registry: { register(factory: { kty: string; prepare(jwk: object): Promise<object> }): void };
     KeyStore: {
       asKey(jwk: object): Promise<{
-        decrypt(enc: string, ciphertext: Buffer, parameters: { iv: string; tag: string; adata: string }): Promise<Buffer>;
+        decrypt(
+          enc: string,
+          ciphertext: Buffer,
+          parameters: { iv: string; tag: string; adata: string },
+        ): Promise<Buffer>;
       }>;
     };
   };

@@ -61,7 +61,7 @@ export async function open(annotation: Buffer, keys: PrivateKeys): Promise<Buffe
     const plaintext = candidate.kid === undefined ? undefined : await tryKey(candidate.kid, [candidate]);
     if (plaintext !== undefined) return plaintext;
   }
-  for (const kid of candidates.length === 0 ? [] : (await keys.privateKids().catch(note)) ?? []) {
+  for (const kid of candidates.length === 0 ? [] : ((await keys.privateKids().catch(note)) ?? [])) {
     const plaintext = await tryKey(kid, candidates);
     if (plaintext !== undefined) return plaintext;
     if (trials >= MAX_TRIALS) break;
@@ -73,7 +73,8 @@ export async function open(annotation: Buffer, keys: PrivateKeys): Promise<Buffe
 function readCandidate(jwe: ParsedJwe, { header, encryptedKey }: ParsedRecipient): Candidate | undefined {
   const [alg, kid] = [member(header, "alg"), member(header, "kid")];
   const family = familyOf(alg);
-  if (typeof alg !== "string" || family === undefined || (kid !== undefined && typeof kid !== "string")) return undefined;
+  if (typeof alg !== "string" || family === undefined || (kid !== undefined && typeof kid !== "string"))
+    return undefined;
   const wrapped = family.read(alg, header, encryptedKey, ENCRYPTIONS[jwe.enc].cek);
   return wrapped && { kid, family, wrapped };
 }
@@ -117,10 +118,13 @@ function foreign(jwe: ParsedJwe, candidates: readonly Candidate[]): KeystoreErro
     return foreignError(
       `this provider can open none of the annotation's recipients (alg ${[...algorithms].slice(0, 4).join(", ")})`,
       "encrypt the image for a key of this store",
-  );
+    );
   }
   const kids = candidates.map(({ kid }) => kid?.slice(0, 64)).filter((kid) => kid !== undefined);
-  const wanted = kids.length === 0 ? "it names no kid" : `it was made for ${kids.slice(0, 4).join(", ")}${kids.length > 4 ? ", …" : ""}`;
+  const wanted =
+    kids.length === 0
+      ? "it names no kid"
+      : `it was made for ${kids.slice(0, 4).join(", ")}${kids.length > 4 ? ", …" : ""}`;
   return foreignError(
     `no private key of the store opens this annotation (${wanted})`,
     "import that key, or name the key store that has it with --keystore DIR",

@@ -21,7 +21,8 @@ const ENC = "A256GCM"; // what ocicrypt's built-in jwe writes
 export async function seal(plaintext: Buffer, recipients: readonly Recipient[]): Promise<Buffer> {
   if (plaintext.length === 0) throw tooMuch("there is nothing to wrap: the request's optsdata is empty");
   const distinct = [...new Map(recipients.map((recipient) => [recipient.kid, recipient])).values()];
-  if (distinct.length > ANNOTATION_LIMITS.recipients) throw tooMuch(`more than ${ANNOTATION_LIMITS.recipients} recipients`);
+  if (distinct.length > ANNOTATION_LIMITS.recipients)
+    throw tooMuch(`more than ${ANNOTATION_LIMITS.recipients} recipients`);
 
   const cek = randomBytes(ENCRYPTIONS[ENC].cek);
   const iv = randomBytes(ENCRYPTIONS[ENC].iv);

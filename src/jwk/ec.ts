@@ -116,6 +116,7 @@ export function point(jwk: EcJwk): Buffer {
 
 /** The public key of an uncompressed point on a curve: the inverse of {@link point}. */
 export function pointJwk(crv: Curve, bytes: Uint8Array): EcPublicJwk {
-  const coordinate = (from: number): string => Buffer.from(bytes.subarray(from, from + CURVES[crv].bytes)).toString("base64url");
+  const coordinate = (from: number): string =>
+    Buffer.from(bytes.subarray(from, from + CURVES[crv].bytes)).toString("base64url");
   return { kty: "EC", crv, x: coordinate(1), y: coordinate(1 + CURVES[crv].bytes) };
 }

@@ -38,7 +38,9 @@ export const TYPES: ReadonlyMap<TypeName, KeyType<PublicJwk, PrivateJwk>> = new 
   Object.values(KEY_TYPES).map((type) => [type.name, type]),
 );
 
-const KTYS = Object.keys(KEY_TYPES).join(", ").replace(/, (\w+)$/, " and $1");
+const KTYS = Object.keys(KEY_TYPES)
+  .join(", ")
+  .replace(/, (\w+)$/, " and $1");
 
 function typeOf({ kty }: Jwk): KeyType<PublicJwk, PrivateJwk> & { readonly name: TypeName } {
   return KEY_TYPES[kty];
@@ -72,7 +74,11 @@ function checkCommon(value: JsonObject, fail: Fail): Common {
   }
   const ops = member(value, "key_ops");
   if (ops !== undefined) {
-    if (!Array.isArray(ops) || ops.length > 16 || !ops.every((op) => typeof op === "string" && /^[\w.:+-]{1,64}$/.test(op))) {
+    if (
+      !Array.isArray(ops) ||
+      ops.length > 16 ||
+      !ops.every((op) => typeof op === "string" && /^[\w.:+-]{1,64}$/.test(op))
+    ) {
       throw fail("has key_ops that are not a list of strings");
     }
     common["key_ops"] = [...ops];
@@ -121,12 +127,17 @@ export function generateJwk({ type, ...shape }: KeyKind): PrivateJwk {
   return { ...jwk, kid: kidOf(jwk) };
 }
 
-const COUNTERPARTS = new Map([["unwrapKey", "wrapKey"], ["decrypt", "encrypt"]]); // RFC 7517, section 4.3
+const COUNTERPARTS = new Map([
+  ["unwrapKey", "wrapKey"],
+  ["decrypt", "encrypt"],
+]); // RFC 7517, section 4.3
 
 /** The public half of a private key, with the key_ops of a public key. */
 export function publicHalf(jwk: Jwk): PublicJwk {
   const { key_ops, ...half } = publicJwk(jwk);
-  return key_ops === undefined ? half : { ...half, key_ops: [...new Set(key_ops.map((op) => COUNTERPARTS.get(op) ?? op))] };
+  return key_ops === undefined
+    ? half
+    : { ...half, key_ops: [...new Set(key_ops.map((op) => COUNTERPARTS.get(op) ?? op))] };
 }
 
 /** A checked key without its private members. The kid and the usage members stay. */

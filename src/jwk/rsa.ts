@@ -59,9 +59,11 @@ function check(value: JsonObject, common: Common, fail: Fail): RsaJwk {
   const n = number("n");
   const e = number("e");
   const bits = n.big.toString(2).length;
-  if (bits < BITS.min || bits > BITS.max) throw fail(`is an RSA key of ${bits} bits, not of ${BITS.min} to ${BITS.max}`);
+  if (bits < BITS.min || bits > BITS.max)
+    throw fail(`is an RSA key of ${bits} bits, not of ${BITS.min} to ${BITS.max}`);
   if (n.big % 2n === 0n) throw fail("has an even n");
-  if (e.big % 2n === 0n || e.big < 3n || e.big >= MAX_EXPONENT) throw fail("has an e that is even, below 3 or too large");
+  if (e.big % 2n === 0n || e.big < 3n || e.big >= MAX_EXPONENT)
+    throw fail("has an e that is even, below 3 or too large");
   const modulus = { ...common, kty: "RSA", n: n.text, e: e.text } as const;
   if (PRIVATE.every((name) => member(value, name) === undefined)) return modulus;
   if (member(value, "oth") !== undefined) throw fail("has more than two primes");

@@ -121,7 +121,11 @@ function killGroup(pid: number | undefined): void {
 }
 
 function lastLines(bytes: Buffer): string {
-  const lines = bytes.toString().split(/[\r\n]+/).map((line) => line.trim()).filter((line) => line !== "");
+  const lines = bytes
+    .toString()
+    .split(/[\r\n]+/)
+    .map((line) => line.trim())
+    .filter((line) => line !== "");
   const earlier = lines.slice(0, -SHOWN_LINES);
   const last = (pattern: RegExp): string | undefined => earlier.findLast((line) => pattern.test(line));
   const reason = last(/^(?:error|denied|fail)/i) ?? last(/error|denied|fail/i);

@@ -31,7 +31,8 @@ export async function parseKey(bytes: Buffer, passphrase: () => Promise<Buffer>)
 function withSize(jwk: Jwk): Jwk {
   const natural = isSymmetric(jwk) ? naturalAlgorithm(jwk) : undefined;
   if (natural === undefined) return jwk;
-  if (jwk.alg !== undefined && jwk.alg !== natural) throw refused('cannot be used here: its "alg" does not match its size');
+  if (jwk.alg !== undefined && jwk.alg !== natural)
+    throw refused('cannot be used here: its "alg" does not match its size');
   return { ...jwk, alg: natural };
 }
 
@@ -79,5 +80,8 @@ function locked(): KeystoreError {
 }
 
 function refused(reason: string): KeystoreError {
-  return keyError(`the key to import ${reason}`, "nothing was imported; give a JWK or PEM of one EC, RSA or symmetric key");
+  return keyError(
+    `the key to import ${reason}`,
+    "nothing was imported; give a JWK or PEM of one EC, RSA or symmetric key",
+  );
 }

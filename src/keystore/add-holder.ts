@@ -10,7 +10,18 @@ import { seal } from "../jwe/seal.ts";
 import { isSymmetric, kidOf, publicHalf, typeName, type Jwk } from "../jwk/jwk.ts";
 import { addNamed, now } from "./add.ts";
 import type { Store } from "./store.ts";
-import { algorithmOf, holderFile, holderKey, isOperationFor, MAX_WORDS, HOLDER_OPERATION_NAMES, readHolder, severalOperations, usableCommand, type Holder } from "../keys/holder.ts";
+import {
+  algorithmOf,
+  holderFile,
+  holderKey,
+  isOperationFor,
+  MAX_WORDS,
+  HOLDER_OPERATION_NAMES,
+  readHolder,
+  severalOperations,
+  usableCommand,
+  type Holder,
+} from "../keys/holder.ts";
 
 /**
  * Adds a key under a name, with a command that does one operation with its private key. If the key has a holder, adds
@@ -38,7 +49,10 @@ export async function addHolder(
   }
   if (program === undefined) throw usageError("the holder's command is missing", "end the line with -- COMMAND ARG…");
   if (!program.startsWith("/")) {
-    throw usageError("the holder's command is not an absolute path", "give the program's full path: PATH is not searched");
+    throw usageError(
+      "the holder's command is not an absolute path",
+      "give the program's full path: PATH is not searched",
+    );
   }
   if (command.length > MAX_WORDS) {
     throw usageError(`the holder's command has more than ${MAX_WORDS} words`, "put it into a script, and name that");
@@ -54,12 +68,19 @@ export async function addHolder(
     if (form === "jwk" || form === "jwe") {
       const hint = `run ocicrypt-keystore remove ${kid} --force, then import again`;
       const backup = "if its holder has no backup, export the key first";
-      throw storeError(`the private key ${kid} is in the store, so its holder would never be asked`, `${hint}; ${backup}`);
+      throw storeError(
+        `the private key ${kid} is in the store, so its holder would never be asked`,
+        `${hint}; ${backup}`,
+      );
     }
     const known = readHolder(store.paths.privateKey(kid, "holder"), kid);
     // An import that was interrupted before the name was there is repeated as it was.
     const repeated = store.kidsOf(name) === undefined && isDeepStrictEqual(known?.ops, added);
-    if (known !== undefined && !force && !repeated) throw storeError(`the key ${kid} has a holder under another name`, "add --force to give it this operation too, or import the public key alone for a second name");
+    if (known !== undefined && !force && !repeated)
+      throw storeError(
+        `the key ${kid} has a holder under another name`,
+        "add --force to give it this operation too, or import the public key alone for a second name",
+      );
     const holder = { ...known, kid, ops: new Map([...(known?.ops ?? []), ...added]) };
     write(store, jwk, holder);
   });

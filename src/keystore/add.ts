@@ -44,7 +44,8 @@ export async function addNamed(
       throw storeError(`${name} already names this key`, "add --force to add its private key or holder operation");
     }
     if (former !== undefined && !force) {
-      const hint = `choose another name, use ocicrypt-keystore rotate ${name}, or import with --force to retire its key`;
+      const ways = `use ocicrypt-keystore rotate ${name}, or import with --force to retire its key`;
+      const hint = `choose another name, ${ways}`;
       throw storeError(`the name ${name} is taken in ${dir}`, hint);
     }
     if (isName(kid) && store.kidsOf(kid) !== undefined) {

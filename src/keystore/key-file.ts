@@ -30,12 +30,22 @@ export function parsePrivateFile(path: string, kid: string, bytes: Buffer): Priv
  *
  * @throws KeystoreError `key` if it is damaged; with exit code 3 if the secret is wrong or the server does not help
  */
-export async function unlockKeyFile(path: string, kid: string, bytes: Buffer, secrets: SecretSource): Promise<PrivateJwk> {
+export async function unlockKeyFile(
+  path: string,
+  kid: string,
+  bytes: Buffer,
+  secrets: SecretSource,
+): Promise<PrivateJwk> {
   return await openKeyFile(path, kid, bytes, atRestOfFile(path, bytes, secrets));
 }
 
 /** {@link unlockKeyFile} if it is known how the file is locked. */
-export async function openKeyFile(path: string, kid: string, bytes: Buffer, { kind, open }: AtRest): Promise<PrivateJwk> {
+export async function openKeyFile(
+  path: string,
+  kid: string,
+  bytes: Buffer,
+  { kind, open }: AtRest,
+): Promise<PrivateJwk> {
   const jwk = await open(bytes).catch((error: unknown) => {
     throw naming(path, error);
   });

@@ -31,7 +31,10 @@ export interface Entry {
  * @throws KeystoreError if a file is damaged or missing
  */
 export function entries(store: Store): Entry[] {
-  return store.mustExist().names().flatMap((name) => entriesOfName(store, name));
+  return store
+    .mustExist()
+    .names()
+    .flatMap((name) => entriesOfName(store, name));
 }
 
 /**

@@ -23,7 +23,8 @@ export function storeLocation(given: string | undefined): string {
 function absolute(path: string): string {
   try {
     const resolved = resolve(path);
-    if (resolved.includes("\ufffd")) throw storeError("the working directory's name is not UTF-8", "name the key store with an absolute path");
+    if (resolved.includes("\ufffd"))
+      throw storeError("the working directory's name is not UTF-8", "name the key store with an absolute path");
     return resolved;
   } catch (error) {
     if (error instanceof KeystoreError) throw error;

@@ -8,7 +8,15 @@ import { MAX_FILE, refuseOpenMode } from "../fs/read.ts";
 import { removeFile, writeFileSafely } from "../fs/write.ts";
 import { isPrivate, isSameKey, type Jwk } from "../jwk/jwk.ts";
 import { changeStore } from "./change.ts";
-import { atRestKindOfFile, atRestOfFile, mustRead, mustReadFile, openKeyFile, parseKeyFile, unlockKeyFile } from "./key-file.ts";
+import {
+  atRestKindOfFile,
+  atRestOfFile,
+  mustRead,
+  mustReadFile,
+  openKeyFile,
+  parseKeyFile,
+  unlockKeyFile,
+} from "./key-file.ts";
 import { inForm } from "./paths.ts";
 import type { KeyFile, Store } from "./store.ts";
 

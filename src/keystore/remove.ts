@@ -43,7 +43,8 @@ export async function removeKey(store: Store, nameOrKid: string, options: Remove
   const { paths } = store.mustExist();
   return await changeStore(store, () => {
     const byName = store.kidsOf(nameOrKid);
-    if (byName === undefined && (!isKid(nameOrKid) || store.publicKey(nameOrKid) === undefined)) throw store.noKey(nameOrKid);
+    if (byName === undefined && (!isKid(nameOrKid) || store.publicKey(nameOrKid) === undefined))
+      throw store.noKey(nameOrKid);
     const names = byName === undefined ? store.namesOf(nameOrKid) : [nameOrKid];
     const rest = (name: string): string[] => (store.kidsOf(name) ?? []).filter((kid) => kid !== nameOrKid);
     const remaining = new Map(names.map((name) => [name, byName === undefined ? rest(name) : []]));
@@ -77,7 +78,11 @@ export async function removeKey(store: Store, nameOrKid: string, options: Remove
       return kids.map((kid) => ({ kid, ...takeAway(store, kid, options.purge, undo) }));
     });
     if (options.purge) for (const path of moved.flatMap(({ files }) => files)) deleteForGood(nameOrKid, path);
-    const removed = moved.map(({ kid, movedTo, held }) => ({ kid, held, movedTo: options.purge ? undefined : movedTo }));
+    const removed = moved.map(({ kid, movedTo, held }) => ({
+      kid,
+      held,
+      movedTo: options.purge ? undefined : movedTo,
+    }));
     return { removed, wasDefault };
   });
 }
@@ -170,9 +175,9 @@ function refuseCurrent(store: Store, kid: string, remaining: ReadonlyMap<string,
 function lastCopy(what: string, kids: readonly string[], held: boolean, purge: boolean): KeystoreError {
   const [copy, copies] = held ? ["the holder", "the holders"] : ["the last copy", "the last copies"];
   const shown = `${kids.slice(0, 3).join(", ")}${kids.length > 3 ? ", …" : ""}`;
-  const keys = kids.length === 1 ? `${copy} of private key ${shown}` : `${copies} of ${kids.length} private keys (${shown})`;
+  const keys =
+    kids.length === 1 ? `${copy} of private key ${shown}` : `${copies} of ${kids.length} private keys (${shown})`;
   const back = held ? "; import with --holder adds it again" : ", from where it can be imported again";
   const message = `removing ${what} would remove ${keys}: images encrypted for it alone could no longer be opened`;
   return storeError(message, purge ? "add --force to delete it for good" : `add --force to move it to removed/${back}`);
 }
-

@@ -32,8 +32,9 @@ export async function answerRequest(request: Request, store: KeyStore, hints: Pr
 
 /** An answer as clients read it. @param encode how the transport writes bytes in JSON */
 export function wireForm(answer: Answer, encode: (bytes: Buffer) => unknown): string {
-  const object = answer.op === "keywrap"
-    ? { keywrapresults: { annotation: encode(answer.annotation) } }
-    : { keyunwrapresults: { optsdata: encode(answer.optsdata) } };
+  const object =
+    answer.op === "keywrap"
+      ? { keywrapresults: { annotation: encode(answer.annotation) } }
+      : { keyunwrapresults: { optsdata: encode(answer.optsdata) } };
   return JSON.stringify(object);
 }

@@ -34,7 +34,10 @@ export interface ProviderHints {
  *
  * @throws KeystoreError `request` if it is not clear which entry of Parameters is ours, or a value is not text
  */
-export function requestedRecipients(parameters: ReadonlyMap<string, readonly Buffer[]>, hints: ProviderHints): (string | undefined)[] {
+export function requestedRecipients(
+  parameters: ReadonlyMap<string, readonly Buffer[]>,
+  hints: ProviderHints,
+): (string | undefined)[] {
   const provider = providerName([...parameters.keys()], hints);
   const values = parameters.get(provider) ?? [];
   if (values.length === 0) return [undefined];
@@ -62,7 +65,8 @@ export function providerName(names: readonly string[], { provider, startedAs }: 
   }
   if (others.length === 0) return only;
   const program = basename(startedAs);
-  const match = candidates.find((name) => name === program) ?? candidates.find((name) => `ocicrypt-${name}` === program);
+  const match =
+    candidates.find((name) => name === program) ?? candidates.find((name) => `ocicrypt-${name}` === program);
   if (match !== undefined) return match;
   const list = candidates.slice(0, 8).map(shown).join(", ");
   throw requestError(

@@ -28,7 +28,11 @@ export function parseRequest(bytes: Uint8Array): Request {
   if (op === "keywrap") {
     const params = objectMember(request, "keywrapparams") ?? {};
     const ec = objectMember(params, "ec") ?? {};
-    return { op, parameters: parseParameters(objectMember(ec, "Parameters") ?? {}), optsdata: parseBytes(member(params, "optsdata"), "optsdata") };
+    return {
+      op,
+      parameters: parseParameters(objectMember(ec, "Parameters") ?? {}),
+      optsdata: parseBytes(member(params, "optsdata"), "optsdata"),
+    };
   }
   if (op === "keyunwrap") {
     const params = objectMember(request, "keyunwrapparams") ?? {};
@@ -62,7 +66,8 @@ function parseBytes(value: unknown, name: string): Buffer {
     const bytes = !value.startsWith("{") ? decodeBase64(value) : value.isWellFormed() ? Buffer.from(value) : undefined;
     if (bytes !== undefined) return bytes;
   }
-  if (Array.isArray(value) && value.every((byte) => Number.isInteger(byte) && byte >= 0 && byte <= 255)) return Buffer.from(value);
+  if (Array.isArray(value) && value.every((byte) => Number.isInteger(byte) && byte >= 0 && byte <= 255))
+    return Buffer.from(value);
   throw malformed(`has ${article(name)} that is not base64`);
 }
 

@@ -24,7 +24,8 @@ LOOPBACK.addAddress("::1", "ipv6");
 
 /** `unix:PATH` (also `unix:///PATH`, as clients write it) or `HOST:PORT`. @throws KeystoreError `usage` */
 export function parseAddress(text: string): Address {
-  if (printable(text, text.length) !== text) throw unusable(text, "it has characters that cannot be shown: use another path or host");
+  if (printable(text, text.length) !== text)
+    throw unusable(text, "it has characters that cannot be shown: use another path or host");
   const [, path] = /^unix:(?:\/\/(?=\/))?(.+)$/s.exec(text) ?? [];
   if (path !== undefined) {
     const absolute = resolve(path);
@@ -34,8 +35,10 @@ export function parseAddress(text: string): Address {
   }
   const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:[\]/]*)):(\d{1,5})$/.exec(text) ?? [];
   const host = bracketed ?? plain;
-  if (host === undefined || Number(port) > 65_535) throw unusable(text, "write unix:PATH or HOST:PORT, such as localhost:50051");
-  if (host === "") throw unusable(text, "without a host it would be every interface of this machine: write localhost:PORT");
+  if (host === undefined || Number(port) > 65_535)
+    throw unusable(text, "write unix:PATH or HOST:PORT, such as localhost:50051");
+  if (host === "")
+    throw unusable(text, "without a host it would be every interface of this machine: write localhost:PORT");
   return { kind: "tcp", host, port: Number(port) };
 }
 
@@ -80,7 +83,11 @@ function temporarySocket(path: string): string {
  * @returns a function that removes the socket, unless another one has replaced it
  * @throws KeystoreError `usage` if a server listens at `path`, or `path` is not a socket
  */
-export async function bindSocket(path: string, mode: number, bind: (path: string) => Promise<unknown>): Promise<() => Promise<void>> {
+export async function bindSocket(
+  path: string,
+  mode: number,
+  bind: (path: string) => Promise<unknown>,
+): Promise<() => Promise<void>> {
   const temporary = temporarySocket(path);
   const lock = `${path}.lock`;
   return await withLock(lock, async () => {

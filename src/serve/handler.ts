@@ -2,7 +2,18 @@
 // the client gets the answer.
 
 import { status, type sendUnaryData, type ServerUnaryCall } from "@grpc/grpc-js";
-import { asKeystoreError, busyError, deniedError, errorLine, ioError, KeystoreError, lateError, printable, requestError, type ErrorCode } from "../errors.ts";
+import {
+  asKeystoreError,
+  busyError,
+  deniedError,
+  errorLine,
+  ioError,
+  KeystoreError,
+  lateError,
+  printable,
+  requestError,
+  type ErrorCode,
+} from "../errors.ts";
 import { ANNOTATION_LIMITS } from "../jwe/gate.ts";
 import type { KeyStore } from "../keystore/keystore.ts";
 import { answerRequest, wireForm, type Answer } from "../protocol/answer.ts";
@@ -56,7 +67,12 @@ export class Handler {
   readonly #limits: TimeLimits;
   #underWay = 0;
 
-  constructor(store: KeyStore, { allow, provider, holderJobs }: HandlerOptions, audit?: AuditFile, limits = TIME_LIMITS) {
+  constructor(
+    store: KeyStore,
+    { allow, provider, holderJobs }: HandlerOptions,
+    audit?: AuditFile,
+    limits = TIME_LIMITS,
+  ) {
     this.#store = store;
     this.#allow = allow;
     this.#hints = { provider, startedAs: "" };
@@ -71,7 +87,9 @@ export class Handler {
     const client = clientName(call); // read it now: later the connection may be gone
     const seen: { kids: string[]; provider: string | undefined } = { kids: [], provider: this.#hints.provider };
     const allowance = new Allowance(this.#limits);
-    call.on("cancelled", () => allowance.abandon(lateError("the client is gone", "it closed the call before it got its answer")));
+    call.on("cancelled", () =>
+      allowance.abandon(lateError("the client is gone", "it closed the call before it got its answer")),
+    );
     let answer: Answer | undefined;
     let failure: KeystoreError | undefined;
     this.#underWay++;
@@ -84,7 +102,10 @@ export class Handler {
     const entry = {
       op,
       provider: seen.provider,
-      kids: op === "keyunwrap" && answer !== undefined ? seen.kids.slice(-1) : [...new Set(seen.kids)].slice(0, ANNOTATION_LIMITS.recipients),
+      kids:
+        op === "keyunwrap" && answer !== undefined
+          ? seen.kids.slice(-1)
+          : [...new Set(seen.kids)].slice(0, ANNOTATION_LIMITS.recipients),
       result: resultOf(failure),
       ms: performance.now() - started,
       client,
@@ -106,7 +127,12 @@ export class Handler {
     else done(null, encodeMessage(wireForm(answer, (bytes) => [...bytes])));
   }
 
-  async #answer(op: RequestOp, message: Buffer, seen: { kids: string[]; provider: string | undefined }, allowance: Allowance): Promise<Answer> {
+  async #answer(
+    op: RequestOp,
+    message: Buffer,
+    seen: { kids: string[]; provider: string | undefined },
+    allowance: Allowance,
+  ): Promise<Answer> {
     if (this.#underWay > MAX_AT_ONCE) throw busyError(`${MAX_AT_ONCE} requests are under way`, "try again");
     if (!this.#allow.includes(op)) {
       const [denied, allowed] = op === "keywrap" ? ["wrap", "unwrap"] : ["unwrap", "wrap"];

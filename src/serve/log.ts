@@ -34,7 +34,14 @@ const MAX_UNREAD = 64 * 1024; // bytes of the log that wait in memory for a read
 export function logLine({ op, provider = "-", kids, result, ms, client }: Entry): void {
   if (process.stderr.writableLength > MAX_UNREAD) return;
   const name = printable(provider, MAX_NAME).replaceAll(" ", "\\u0020"); // spaces separate the fields
-  const words = [op, name, kids.join(",") || "-", result, `${ms.toFixed(1)} ms`, ...(client === undefined ? [] : [client])];
+  const words = [
+    op,
+    name,
+    kids.join(",") || "-",
+    result,
+    `${ms.toFixed(1)} ms`,
+    ...(client === undefined ? [] : [client]),
+  ];
   process.stderr.write(`${words.join(" ")}\n`);
 }
 
@@ -79,7 +86,8 @@ export class AuditFile {
       const file = await open(this.#path, O_RDWR | O_APPEND | O_CREAT | O_NONBLOCK, 0o600);
       try {
         const before = await file.stat();
-        if (!before.isFile()) throw ioError(`the audit file ${this.#path} is not a regular file`, "name a file with --audit");
+        if (!before.isFile())
+          throw ioError(`the audit file ${this.#path} is not a regular file`, "name a file with --audit");
         const torn = before.size > 0 && !(await endsLine(file, before.size)); // after a full disk or a crash
         await file.appendFile(`${torn ? "\n" : ""}${lines.map((line) => `${line}\n`).join("")}`);
         await file.sync();

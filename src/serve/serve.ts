@@ -2,7 +2,16 @@
 
 import { X509Certificate } from "node:crypto";
 import { createSecureContext } from "node:tls";
-import { logVerbosity, Server, ServerCredentials, ServerInterceptingCall, setLogVerbosity, status, type ServerInterceptingCallInterface, type ServerInterceptor } from "@grpc/grpc-js";
+import {
+  logVerbosity,
+  Server,
+  ServerCredentials,
+  ServerInterceptingCall,
+  setLogVerbosity,
+  status,
+  type ServerInterceptingCallInterface,
+  type ServerInterceptor,
+} from "@grpc/grpc-js";
 import { busyError, ioError, usageError } from "../errors.ts";
 import type { Store } from "../keystore/store.ts";
 import { MAX_MESSAGE, SERVICE } from "./service.ts";
@@ -100,10 +109,21 @@ function mutualTls({ cert, key, clientCa }: NonNullable<ServeOptions["tls"]>): S
  * @throws KeystoreError `usage`
  */
 function requireCertificates(clientCa: Buffer): void {
-  const certificates = clientCa.toString("latin1").split(/^(?=-----BEGIN )/m).filter((block) => /^-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----/.test(block));
-  if (certificates.length === 0) throw usageError("the file of --tls-client-ca has no certificate in PEM", "name the certificate of the CA that signs the clients' certificates");
+  const certificates = clientCa
+    .toString("latin1")
+    .split(/^(?=-----BEGIN )/m)
+    .filter((block) => /^-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----/.test(block));
+  if (certificates.length === 0)
+    throw usageError(
+      "the file of --tls-client-ca has no certificate in PEM",
+      "name the certificate of the CA that signs the clients' certificates",
+    );
   const damaged = certificates.findIndex((certificate) => !isCertificate(certificate));
-  if (damaged !== -1) throw usageError(`certificate ${damaged + 1} in the file of --tls-client-ca is damaged`, "replace it, or take it out");
+  if (damaged !== -1)
+    throw usageError(
+      `certificate ${damaged + 1} in the file of --tls-client-ca is damaged`,
+      "replace it, or take it out",
+    );
 }
 
 function isCertificate(pem: string): boolean {

@@ -30,7 +30,12 @@ export const SERVICE = { WrapKey: method("WrapKey"), UnWrapKey: method("UnWrapKe
 
 /** A message with JSON in it; requests and answers have the same form. */
 export function encodeMessage(json: string): Buffer {
-  return Buffer.from(protobuf.Writer.create().uint32((FIELD << 3) | LENGTH_DELIMITED).bytes(Buffer.from(json)).finish());
+  return Buffer.from(
+    protobuf.Writer.create()
+      .uint32((FIELD << 3) | LENGTH_DELIMITED)
+      .bytes(Buffer.from(json))
+      .finish(),
+  );
 }
 
 /**
@@ -41,7 +46,7 @@ export function encodeMessage(json: string): Buffer {
 export function decodeMessage(message: Buffer): Uint8Array {
   let json: Uint8Array = Buffer.alloc(0);
   try {
-    for (const reader = protobuf.Reader.create(message); reader.pos < reader.len; ) {
+    for (const reader = protobuf.Reader.create(message); reader.pos < reader.len;) {
       const tag = reader.uint32();
       if (tag === ((FIELD << 3) | LENGTH_DELIMITED)) json = reader.bytes();
       else reader.skipType(tag & 7);

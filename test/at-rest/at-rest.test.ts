@@ -20,7 +20,10 @@ for (const [name, change] of [
     const { dir, annotation, kid } = await lockedStore(...withMasterKey);
     const path = join(dir, "private", `${kid}.jwe`);
     writeFileSync(path, change(readFileSync(path, "utf8")));
-    for (const line of [assertFailure(exec(dir, annotation, withMasterKey), 3), ...["lock", "unlock"].map((command) => assertFailure(commands(dir).run([command, ...withMasterKey]), 1))]) {
+    for (const line of [
+      assertFailure(exec(dir, annotation, withMasterKey), 3),
+      ...["lock", "unlock"].map((command) => assertFailure(commands(dir).run([command, ...withMasterKey]), 1)),
+    ]) {
       assert.match(line, path);
       assert.match(line, "backup");
       assert.not.match(line, /annotation|encrypt the image/);

@@ -19,7 +19,10 @@ import { makeStore } from "../support/stores.ts";
 import { LyingTang, serverOf, type Lie } from "../support/tang.ts";
 
 const IN_TIME = 13_000; // ms: the 10 s that a server has, and a start of the program
-const lieOf = (behave: Behaviour): Lie => (_request, response, right) => response.socket && behave(response.socket, right);
+const lieOf =
+  (behave: Behaviour): Lie =>
+  (_request, response, right) =>
+    response.socket && behave(response.socket, right);
 
 // In this process, where it is quick: each behaviour, an answer cut at each byte, and answers with errors of all kinds.
 
@@ -75,14 +78,20 @@ async function outcome(url: string): Promise<"answer" | "refused"> {
     await askTang(url, "/adv");
     return "answer";
   } catch (error) {
-    assert.ok(error instanceof KeystoreError && error.exitCode === 3, error instanceof Error ? error.stack : String(error));
+    assert.ok(
+      error instanceof KeystoreError && error.exitCode === 3,
+      error instanceof Error ? error.stack : String(error),
+    );
     assert.not.match(error.message, "within 10 s");
     return "refused";
   }
 }
 
 test("takes no answer for whole that ends at any byte before its end", async () => {
-  for (const whole of [honest(Buffer.from('{"a":1}')), Buffer.from("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7\r\n{\"a\":1}\r\n0\r\n\r\n")]) {
+  for (const whole of [
+    honest(Buffer.from('{"a":1}')),
+    Buffer.from('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7\r\n{"a":1}\r\n0\r\n\r\n'),
+  ]) {
     for (const reset of [false, true]) {
       let at = 0;
       const url = await byteServer(() => ({ bytes: whole.subarray(0, at), reset }));
@@ -95,25 +104,52 @@ test("takes no answer for whole that ends at any byte before its end", async () 
 const SEEDS = [
   honest(Buffer.from('{"keys":[]}')),
   ...[
-    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n5\r\n{\"a\":\r\n2;x=y\r\n1}\r\n0\r\nX: a\r\n\r\n",
+    'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n5\r\n{"a":\r\n2;x=y\r\n1}\r\n0\r\nX: a\r\n\r\n',
     "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{}",
     "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x00",
     "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
   ].map((text) => Buffer.from(text, "latin1")),
 ];
-const WORDS = ["\r\n", "\r\n\r\n", "HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "HTTP/1.1 100 C\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n", "Transfer-Encoding: chunked\r\n", "Content-Length: 0\r\n", "Content-Length: 99\r\n", "Upgrade: x\r\nConnection: upgrade\r\n", "101", "204", "\0", "0\r\n\r\n"];
+const WORDS = [
+  "\r\n",
+  "\r\n\r\n",
+  "HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+  "HTTP/1.1 100 C\r\n\r\n",
+  "HTTP/1.1 200 OK\r\n\r\n",
+  "Transfer-Encoding: chunked\r\n",
+  "Content-Length: 0\r\n",
+  "Content-Length: 99\r\n",
+  "Upgrade: x\r\nConnection: upgrade\r\n",
+  "101",
+  "204",
+  "\0",
+  "0\r\n\r\n",
+];
 
 test("makes of any bytes an answer or an error, in time", async () => {
   let current: { bytes: Uint8Array; reset: boolean } = { bytes: Buffer.alloc(0), reset: false };
   const url = await byteServer(() => current);
   const patch = fc.record({
     seed: fc.constantFrom(...SEEDS),
-    patches: fc.array(fc.tuple(fc.nat(300), fc.nat(20), fc.oneof(fc.uint8Array({ maxLength: 4 }).map((bytes) => Buffer.from(bytes)), fc.constantFrom(...WORDS).map((word) => Buffer.from(word)))), { minLength: 1, maxLength: 4 }),
+    patches: fc.array(
+      fc.tuple(
+        fc.nat(300),
+        fc.nat(20),
+        fc.oneof(
+          fc.uint8Array({ maxLength: 4 }).map((bytes) => Buffer.from(bytes)),
+          fc.constantFrom(...WORDS).map((word) => Buffer.from(word)),
+        ),
+      ),
+      { minLength: 1, maxLength: 4 },
+    ),
     reset: fc.boolean(),
   });
   await fc.assert(
     fc.asyncProperty(patch, async ({ seed, patches, reset }) => {
-      const bytes = patches.reduce((mutated, [at, gone, put]) => Buffer.concat([mutated.subarray(0, at), put, mutated.subarray(at + gone)]), seed);
+      const bytes = patches.reduce(
+        (mutated, [at, gone, put]) => Buffer.concat([mutated.subarray(0, at), put, mutated.subarray(at + gone)]),
+        seed,
+      );
       current = { bytes, reset };
       await outcome(url);
     }),
@@ -129,17 +165,36 @@ test("makes of any bytes an answer or an error, in time", async () => {
   const annotation = wrap(dir, ["alice"]);
   const image = new HandMade();
   const manifest = image.blob(`{"layers":[${encryptedLayer(dir, ["alice"])}]}`);
-  const reference = image.index(`{"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json",${manifest}}]}`);
+  const reference = image.index(
+    `{"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json",${manifest}}]}`,
+  );
   const pem = secretFile(succeed(["export", "bob", "--private", "--format", "pem", "--keystore", makeStore("bob")]));
-  succeed(["import", "reader", secretFile(succeed(["export", "bob", "--keystore", makeStore("bob")])), "--keystore", dir]);
+  succeed([
+    "import",
+    "reader",
+    secretFile(succeed(["export", "bob", "--keystore", makeStore("bob")])),
+    "--keystore",
+    dir,
+  ]);
   assert.is((await runBeside(["lock", ...serverOf(tang), "--keystore", dir])).code, 0);
   const socket = join(temporaryFolder(), "socket");
   const refused = (result: Result): void => void assertFailure(result, 3);
   const COMMANDS: readonly (readonly [args: readonly string[], check: (result: Result) => void, input?: string])[] = [
     [[], refused, unwrapRequest(annotation)],
     [["export", "alice", "--private"], refused],
-    [["doctor"], ({ code, stdout, stderr }) => assert.ok(code === 1 && /^fail .*the Tang server /m.test(stdout) && stderr === "", `${code} ${stdout} ${stderr}`)],
-    [["inspect", reference, "--verify"], ({ code, stdout, stderr }) => assert.ok(code === 0 && stdout.includes("does not open") && stderr === "", `${code} ${stdout} ${stderr}`)],
+    [
+      ["doctor"],
+      ({ code, stdout, stderr }) =>
+        assert.ok(
+          code === 1 && /^fail .*the Tang server /m.test(stdout) && stderr === "",
+          `${code} ${stdout} ${stderr}`,
+        ),
+    ],
+    [
+      ["inspect", reference, "--verify"],
+      ({ code, stdout, stderr }) =>
+        assert.ok(code === 0 && stdout.includes("does not open") && stderr === "", `${code} ${stdout} ${stderr}`),
+    ],
     [["rewrap", reference, "--to", "reader"], refused],
     [["lock", ...serverOf(tang)], refused],
     [["serve", "--listen", `unix:${socket}`], refused],
@@ -151,7 +206,9 @@ test("makes of any bytes an answer or an error, in time", async () => {
   const before = [tree(dir), tree(image.dir)];
   const full = endurance(100) === 100;
   for (const [index, [args, check, input = ""]] of COMMANDS.entries()) {
-    const behaviours = broken.filter(([name], at) => full || name === "101 with an upgrade" || at % (COMMANDS.length * 2) === index);
+    const behaviours = broken.filter(
+      ([name], at) => full || name === "101 with an upgrade" || at % (COMMANDS.length * 2) === index,
+    );
     test(`ends in time and with a line, whatever the server does: ${args[0] ?? "exec mode"}`, async () => {
       for (const [name, behave] of behaviours) {
         tang.adv = tang.rec = lieOf(behave);

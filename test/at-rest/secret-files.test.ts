@@ -18,7 +18,14 @@ const passphrase = secretFile("correct horse battery staple\n");
 
 for (const [kind, right, wrong, variable, credential, option] of [
   ["master key", masterKey, masterKeyFile(), MASTER_KEY_FILE, "ocicrypt-keystore.master-key", "--master-key-file"],
-  ["passphrase", passphrase, secretFile("another"), PASSPHRASE_FILE, "ocicrypt-keystore.passphrase", "--passphrase-file"],
+  [
+    "passphrase",
+    passphrase,
+    secretFile("another"),
+    PASSPHRASE_FILE,
+    "ocicrypt-keystore.passphrase",
+    "--passphrase-file",
+  ],
 ] as const) {
   test(`finds a ${kind}: the option before the environment before systemd's credential`, async () => {
     const { dir, annotation } = await lockedStore(option, right);
@@ -32,7 +39,10 @@ for (const [kind, right, wrong, variable, credential, option] of [
       if (result.code !== 0) assertFailure(result, 3);
       return result.code === 0;
     };
-    assert.ok(opens([option, right], { [variable]: wrong, CREDENTIALS_DIRECTORY: credentials(wrong) }), "the option counts first");
+    assert.ok(
+      opens([option, right], { [variable]: wrong, CREDENTIALS_DIRECTORY: credentials(wrong) }),
+      "the option counts first",
+    );
     assert.not.ok(opens([option, wrong], { [variable]: right, CREDENTIALS_DIRECTORY: credentials(right) }));
     assert.ok(opens([], { [variable]: right, CREDENTIALS_DIRECTORY: credentials(wrong) }), "then the environment");
     assert.not.ok(opens([], { [variable]: wrong, CREDENTIALS_DIRECTORY: credentials(right) }));
@@ -45,14 +55,26 @@ for (const [kind, right, wrong, variable, credential, option] of [
 
 test("lock takes what the command line names before what the environment names, and not both at once", () => {
   const dir = makeStore("alice");
-  assert.match(commands(dir).run(["lock", ...withMasterKey], { env: { [PASSPHRASE_FILE]: passphrase } }).stderr, "with a master key");
+  assert.match(
+    commands(dir).run(["lock", ...withMasterKey], { env: { [PASSPHRASE_FILE]: passphrase } }).stderr,
+    "with a master key",
+  );
   commands(dir)("unlock", ...withMasterKey);
-  assert.match(commands(dir).refuses(2, ["lock", ...withMasterKey, "--passphrase-file", passphrase]), "--passphrase-file cannot be combined with --master-key-file");
+  assert.match(
+    commands(dir).refuses(2, ["lock", ...withMasterKey, "--passphrase-file", passphrase]),
+    "--passphrase-file cannot be combined with --master-key-file",
+  );
 });
 
 test("a passphrase file loses exactly one final newline", async () => {
   const { dir, annotation } = await lockedStore("--passphrase-file", secretFile("secret\n\n"));
-  for (const [text, code] of [["secret\n\n", 0], ["secret\n", 3], ["secret", 3], ["secret\n\n\n", 3], ["secret\n\r", 3]] as const) {
+  for (const [text, code] of [
+    ["secret\n\n", 0],
+    ["secret\n", 3],
+    ["secret", 3],
+    ["secret\n\n\n", 3],
+    ["secret\n\r", 3],
+  ] as const) {
     assert.is(exec(dir, annotation, ["--passphrase-file", secretFile(text)]).code, code, JSON.stringify(text));
   }
   const plain = await lockedStore("--passphrase-file", secretFile("secret\n"));
@@ -61,15 +83,50 @@ test("a passphrase file loses exactly one final newline", async () => {
 
 const folder = temporaryFolder();
 for (const [name, option, path, line] of [
-  ["an empty passphrase", "--passphrase-file", secretFile(""), /the passphrase is empty; give a passphrase that is not empty/],
+  [
+    "an empty passphrase",
+    "--passphrase-file",
+    secretFile(""),
+    /the passphrase is empty; give a passphrase that is not empty/,
+  ],
   ["a passphrase that is a newline", "--passphrase-file", secretFile("\n"), /the passphrase is empty/],
-  ["a passphrase that others can read", "--passphrase-file", secretFile("secret", 0o644), /passphrase .* can be read by others \(mode 0644\); run chmod 600 /],
-  ["a missing passphrase file", "--passphrase-file", join(folder, "none"), /the passphrase file .*none is missing; name it with --passphrase-file FILE or OCICRYPT_KEYSTORE_PASSPHRASE_FILE/],
-  ["a short master key", "--master-key-file", secretFile(randomBytes(31)), /has 31 bytes; it must hold 32 random bytes/],
-  ["a master key with a newline", "--master-key-file", secretFile(Buffer.concat([randomBytes(32), Buffer.from("\n")])), /has 33 bytes/],
+  [
+    "a passphrase that others can read",
+    "--passphrase-file",
+    secretFile("secret", 0o644),
+    /passphrase .* can be read by others \(mode 0644\); run chmod 600 /,
+  ],
+  [
+    "a missing passphrase file",
+    "--passphrase-file",
+    join(folder, "none"),
+    /the passphrase file .*none is missing; name it with --passphrase-file FILE or OCICRYPT_KEYSTORE_PASSPHRASE_FILE/,
+  ],
+  [
+    "a short master key",
+    "--master-key-file",
+    secretFile(randomBytes(31)),
+    /has 31 bytes; it must hold 32 random bytes/,
+  ],
+  [
+    "a master key with a newline",
+    "--master-key-file",
+    secretFile(Buffer.concat([randomBytes(32), Buffer.from("\n")])),
+    /has 33 bytes/,
+  ],
   ["an empty master key", "--master-key-file", secretFile(""), /has 0 bytes/],
-  ["a master key that its group can read", "--master-key-file", secretFile(randomBytes(32), 0o640), /master key .* can be read by others \(mode 0640\); run chmod 600 /],
-  ["a missing master key file", "--master-key-file", join(folder, "none"), /the master key file .*none is missing; name it with --master-key-file FILE/],
+  [
+    "a master key that its group can read",
+    "--master-key-file",
+    secretFile(randomBytes(32), 0o640),
+    /master key .* can be read by others \(mode 0640\); run chmod 600 /,
+  ],
+  [
+    "a missing master key file",
+    "--master-key-file",
+    join(folder, "none"),
+    /the master key file .*none is missing; name it with --master-key-file FILE/,
+  ],
   ["a master key that is a folder", "--master-key-file", folder, /is not a regular file/],
 ] as const) {
   test(`refuses ${name}, exit code 3, and locks nothing`, () => {

@@ -28,14 +28,18 @@ import {
 } from "../support/stores.ts";
 import { header, lockedFile, LyingTang, serverOf, Tang, TANG_PARTS, tangParts } from "../support/tang.ts";
 
-const withTang = (name: string, body: (parts: NonNullable<typeof tangParts>) => Promise<void>): void => testWith(tangParts, TANG_PARTS, name, body);
+const withTang = (name: string, body: (parts: NonNullable<typeof tangParts>) => Promise<void>): void =>
+  testWith(tangParts, TANG_PARTS, name, body);
 
 let shared: Promise<Tang> | undefined;
 /** A server for the tests that leave it as it is. */
 const steady = async (): Promise<Tang> => await (shared ??= Tang.started());
 
 /** A store locked for a real server, and an annotation that it opens. */
-async function lockedStore(tang: Tang, ...names: readonly string[]): Promise<{ dir: string; annotation: Buffer; jwk: Members }> {
+async function lockedStore(
+  tang: Tang,
+  ...names: readonly string[]
+): Promise<{ dir: string; annotation: Buffer; jwk: Members }> {
   const dir = makeStore("alice", ...names);
   const annotation = await wrapHere(dir, "alice");
   const jwk = readJson(join(dir, "private", `${kidOf(dir, "alice")}.jwk`));
@@ -55,7 +59,10 @@ withTang("locks current, retired and removed keys, shows nothing secret, and unl
   const secrets = keys.flatMap((file) => secretsOf(readJson(join(dir, file))));
 
   const locked = cli.run(["lock", ...serverOf(tang)]);
-  assert.equal([locked.code, locked.stdout, locked.stderr], [0, "", `locked 4 private keys for the Tang server ${tang.url}\n`]);
+  assert.equal(
+    [locked.code, locked.stdout, locked.stderr],
+    [0, "", `locked 4 private keys for the Tang server ${tang.url}\n`],
+  );
   assert.equal(Object.keys(tree(dir)).filter((file) => file.endsWith(".jwe")).length, 4);
   const everything = Object.values(tree(dir)).join("\n");
   for (const secret of secrets) assert.not.match(everything, secret);
@@ -68,35 +75,46 @@ withTang("locks current, retired and removed keys, shows nothing secret, and unl
 
   assert.match(cli.run(["lock", ...serverOf(tang)]).stderr, "locked 0 private keys");
   assert.is(cli.run(["unlock"]).stderr, "unlocked 4 private keys\n");
-  for (const file of keys) assert.equal(JSON.parse((tree(dir)[file] ?? "").slice(7)), JSON.parse((before[file] ?? "").slice(7)));
+  for (const file of keys)
+    assert.equal(JSON.parse((tree(dir)[file] ?? "").slice(7)), JSON.parse((before[file] ?? "").slice(7)));
   await tang.stop();
   for (const annotation of annotations) assert.is(unwrap(dir, annotation), OPTSDATA, "no server is needed any more");
 });
 
 for (const crv of ["P-256", "P-384", "P-521"] as const) {
-  withTang(`clevis opens what we lock and we open what clevis locks, with an exchange key on ${crv}`, async ({ clevis, jose }) => {
-    const tang = await Tang.started();
-    if (crv !== "P-521") {
-      tang.hideKeys();
-      tang.addKey(jose, { alg: "ECMR", crv });
-      tang.addKey(jose, { alg: "ES384" });
-      tang.addKey(jose, { alg: "ES256" });
-    }
-    const { dir, annotation, jwk } = await lockedStore(tang);
-    const path = lockedFile(dir, "alice");
-    const ours = header(path);
-    assert.is((ours["epk"] as Members)["crv"], crv);
-    assert.equal(JSON.parse(use(clevis, ["decrypt"], readFileSync(path))), jwk);
+  withTang(
+    `clevis opens what we lock and we open what clevis locks, with an exchange key on ${crv}`,
+    async ({ clevis, jose }) => {
+      const tang = await Tang.started();
+      if (crv !== "P-521") {
+        tang.hideKeys();
+        tang.addKey(jose, { alg: "ECMR", crv });
+        tang.addKey(jose, { alg: "ES384" });
+        tang.addKey(jose, { alg: "ES256" });
+      }
+      const { dir, annotation, jwk } = await lockedStore(tang);
+      const path = lockedFile(dir, "alice");
+      const ours = header(path);
+      assert.is((ours["epk"] as Members)["crv"], crv);
+      assert.equal(JSON.parse(use(clevis, ["decrypt"], readFileSync(path))), jwk);
 
-    writeFileSync(path, use(clevis, ["encrypt", "tang", JSON.stringify({ url: tang.url }), "-y"], JSON.stringify(jwk)));
-    const theirs = header(path);
-    assert.equal({ ...theirs, epk: undefined }, { ...ours, epk: undefined }, "the same header but for the ephemeral key");
-    assert.is(unwrap(dir, annotation), OPTSDATA);
-    commands(dir)("keygen", "bob");
-    assert.equal({ ...header(lockedFile(dir, "bob")), epk: undefined }, { ...ours, epk: undefined });
-    assert.match(commands(dir).run(["unlock"]).stderr, "unlocked 2");
-    assert.equal(readJson(path.replace(/e$/, "k")), jwk);
-  });
+      writeFileSync(
+        path,
+        use(clevis, ["encrypt", "tang", JSON.stringify({ url: tang.url }), "-y"], JSON.stringify(jwk)),
+      );
+      const theirs = header(path);
+      assert.equal(
+        { ...theirs, epk: undefined },
+        { ...ours, epk: undefined },
+        "the same header but for the ephemeral key",
+      );
+      assert.is(unwrap(dir, annotation), OPTSDATA);
+      commands(dir)("keygen", "bob");
+      assert.equal({ ...header(lockedFile(dir, "bob")), epk: undefined }, { ...ours, epk: undefined });
+      assert.match(commands(dir).run(["unlock"]).stderr, "unlocked 2");
+      assert.equal(readJson(path.replace(/e$/, "k")), jwk);
+    },
+  );
 }
 
 withTang("a stopped server: one line that names it, exit code 3, nothing changed; started again it opens", async () => {
@@ -104,13 +122,27 @@ withTang("a stopped server: one line that names it, exit code 3, nothing changed
   const { dir, annotation } = await lockedStore(tang);
   await tang.stop();
   const line = assertFailure(exec(dir, annotation), 3);
-  assert.match(line, `locked key ${lockedFile(dir, "alice")}: the Tang server ${tang.url} does not answer: ECONNREFUSED; start it`);
-  for (const args of [["unlock"], ["lock", ...serverOf(tang)], ["keygen", "bob"], ["rotate", "alice"], ["export", "alice", "--private"]]) {
+  assert.match(
+    line,
+    `locked key ${lockedFile(dir, "alice")}: the Tang server ${tang.url} does not answer: ECONNREFUSED; start it`,
+  );
+  for (const args of [
+    ["unlock"],
+    ["lock", ...serverOf(tang)],
+    ["keygen", "bob"],
+    ["rotate", "alice"],
+    ["export", "alice", "--private"],
+  ]) {
     assert.match(commands(dir).refuses(3, args), `the Tang server ${tang.url} does not answer`);
   }
   wrap(dir, ["alice"]);
   const checks = examine(dir);
-  assertCheck(checks, "store.locked", "fail", /locked key .*: the Tang server http:.* does not answer: ECONNREFUSED; start it/);
+  assertCheck(
+    checks,
+    "store.locked",
+    "fail",
+    /locked key .*: the Tang server http:.* does not answer: ECONNREFUSED; start it/,
+  );
   assertCheck(checks, "round-trip", "fail", /does not answer/);
   await tang.start();
   assert.is(unwrap(dir, annotation), OPTSDATA);
@@ -121,7 +153,12 @@ withTang("doctor says that keys are locked for a server, and that it opened them
   const { dir } = await lockedStore(tang, "bob");
   const checks = examine(dir);
   assert.equal(problems(checks), []);
-  assertCheck(checks, "store.locked", "ok", new RegExp(`2 private keys are locked for the Tang server ${tang.url}, which is needed each time and opened them`));
+  assertCheck(
+    checks,
+    "store.locked",
+    "ok",
+    new RegExp(`2 private keys are locked for the Tang server ${tang.url}, which is needed each time and opened them`),
+  );
   assertCheck(checks, "round-trip", "ok", /unwrapped/);
 });
 
@@ -133,42 +170,77 @@ withTang("new keys are locked for the same server, with the keys that it adverti
   tang.hideKeys();
   tang.addKeys();
   const file = secretFile(JSON.stringify(generateJwk({ type: "rsa", bits: 2048 })));
-  for (const args of [["keygen", "bob"], ["keygen", "carol", "--type", "oct"], ["import", "dave", file], ["rotate", "alice"]]) cli(...args);
-  assert.equal(entries(openStore(dir, noSecrets)).map((entry) => entry.private), Array.from({ length: 5 }, () => "locked"));
-  assert.equal(readdirSync(join(dir, "private")).filter((one) => !one.endsWith(".jwe")), []);
+  for (const args of [
+    ["keygen", "bob"],
+    ["keygen", "carol", "--type", "oct"],
+    ["import", "dave", file],
+    ["rotate", "alice"],
+  ])
+    cli(...args);
+  assert.equal(
+    entries(openStore(dir, noSecrets)).map((entry) => entry.private),
+    Array.from({ length: 5 }, () => "locked"),
+  );
+  assert.equal(
+    readdirSync(join(dir, "private")).filter((one) => !one.endsWith(".jwe")),
+    [],
+  );
   for (const name of ["alice", "bob", "carol", "dave"]) {
     assert.equal(tangServer(readFileSync(lockedFile(dir, name))), first);
     assert.is(unwrap(dir, await wrapHere(dir, name)), OPTSDATA);
-    assert.is((JSON.parse(use(clevis, ["decrypt"], readFileSync(lockedFile(dir, name)))) as Members)["kid"], kidOf(dir, name));
+    assert.is(
+      (JSON.parse(use(clevis, ["decrypt"], readFileSync(lockedFile(dir, name)))) as Members)["kid"],
+      kidOf(dir, name),
+    );
   }
   assert.is(unwrap(dir, annotation), OPTSDATA);
 });
 
-withTang("a changed signing key is refused, keys that the server retired still open, and those that it lost are told", async () => {
-  const tang = await Tang.started();
-  const { dir, annotation } = await lockedStore(tang);
-  const [url, former] = [tang.url, tang.thumbprint];
-  commands(dir)("unlock");
-  tang.hideKeys();
-  tang.addKeys();
-  assert.match(commands(dir).refuses(1, ["lock", "--tang", url, "--thumbprint", former]), `${former} is not a signing key of the Tang server ${url}; run tang-show-keys on that server`);
+withTang(
+  "a changed signing key is refused, keys that the server retired still open, and those that it lost are told",
+  async () => {
+    const tang = await Tang.started();
+    const { dir, annotation } = await lockedStore(tang);
+    const [url, former] = [tang.url, tang.thumbprint];
+    commands(dir)("unlock");
+    tang.hideKeys();
+    tang.addKeys();
+    assert.match(
+      commands(dir).refuses(1, ["lock", "--tang", url, "--thumbprint", former]),
+      `${former} is not a signing key of the Tang server ${url}; run tang-show-keys on that server`,
+    );
 
-  const other = await lockedStore(tang);
-  const second = serverOf(tang);
-  tang.hideKeys();
-  tang.addKeys();
-  assert.is(unwrap(other.dir, other.annotation), OPTSDATA);
-  assert.match(commands(other.dir).refuses(1, ["lock", ...second]), "is not a signing key of the Tang server");
-  assert.match(commands(other.dir).refuses(1, ["lock", ...serverOf(tang)]), "or the server has other signing keys now; run ocicrypt-keystore unlock first");
-  for (const file of readdirSync(tang.db).filter((one) => one.startsWith("."))) rmSync(join(tang.db, file));
-  assert.match(assertFailure(exec(other.dir, other.annotation), 3), `the Tang server ${url} no longer has the key that this file was locked with; put the server's old key files back`);
-  await assertOpens(dir, annotation);
-});
+    const other = await lockedStore(tang);
+    const second = serverOf(tang);
+    tang.hideKeys();
+    tang.addKeys();
+    assert.is(unwrap(other.dir, other.annotation), OPTSDATA);
+    assert.match(commands(other.dir).refuses(1, ["lock", ...second]), "is not a signing key of the Tang server");
+    assert.match(
+      commands(other.dir).refuses(1, ["lock", ...serverOf(tang)]),
+      "or the server has other signing keys now; run ocicrypt-keystore unlock first",
+    );
+    for (const file of readdirSync(tang.db).filter((one) => one.startsWith("."))) rmSync(join(tang.db, file));
+    assert.match(
+      assertFailure(exec(other.dir, other.annotation), 3),
+      `the Tang server ${url} no longer has the key that this file was locked with; put the server's old key files back`,
+    );
+    await assertOpens(dir, annotation);
+  },
+);
 
 withTang("a server with several signing keys is trusted by any of them", async ({ jose }) => {
   const tang = await Tang.started();
   for (const alg of ["ES256", "ES384", "ES512"]) tang.addKey(jose, { alg });
-  const printed = use(jose, ["jwk", "thp", "-a", "S256", "-i-"], JSON.stringify({ keys: readdirSync(tang.db).map((file) => readJson(join(tang.db, file))).filter(({ alg }) => alg !== "ECMR") }));
+  const printed = use(
+    jose,
+    ["jwk", "thp", "-a", "S256", "-i-"],
+    JSON.stringify({
+      keys: readdirSync(tang.db)
+        .map((file) => readJson(join(tang.db, file)))
+        .filter(({ alg }) => alg !== "ECMR"),
+    }),
+  );
   const thumbprints = printed.trim().split("\n");
   assert.is(thumbprints.length, 4);
   for (const one of thumbprints) {
@@ -183,11 +255,20 @@ withTang("does not mix with a secret", async () => {
   const tang = await steady();
   const { dir } = await lockedStore(tang);
   const withMasterKey = ["--master-key-file", masterKeyFile()];
-  assert.match(commands(dir).refuses(1, ["lock", ...withMasterKey]), `keys of ${dir} are locked with a Tang server; run ocicrypt-keystore unlock first`);
+  assert.match(
+    commands(dir).refuses(1, ["lock", ...withMasterKey]),
+    `keys of ${dir} are locked with a Tang server; run ocicrypt-keystore unlock first`,
+  );
   const other = makeStore("alice");
   commands(other)("lock", ...withMasterKey);
-  assert.match(commands(other).refuses(1, ["lock", ...serverOf(tang)]), "are locked with a master key; run ocicrypt-keystore unlock first");
-  assert.match(commands(other).refuses(2, ["lock", ...serverOf(tang), ...withMasterKey]), "--tang cannot be combined with --passphrase-file or --master-key-file");
+  assert.match(
+    commands(other).refuses(1, ["lock", ...serverOf(tang)]),
+    "are locked with a master key; run ocicrypt-keystore unlock first",
+  );
+  assert.match(
+    commands(other).refuses(2, ["lock", ...serverOf(tang), ...withMasterKey]),
+    "--tang cannot be combined with --passphrase-file or --master-key-file",
+  );
   const second = await Tang.started();
   assert.match(commands(dir).refuses(1, ["lock", ...serverOf(second)]), "are locked for another Tang server");
 });
@@ -195,7 +276,10 @@ withTang("does not mix with a secret", async () => {
 withTang("a locked key in removed/ is not imported, and says why", async () => {
   const tang = await steady();
   const { dir } = await lockedStore(tang);
-  assert.match(commands(dir).refuses(1, ["import", "bob", lockedFile(dir, "alice")]), "the key to import is locked: run ocicrypt-keystore unlock");
+  assert.match(
+    commands(dir).refuses(1, ["import", "bob", lockedFile(dir, "alice")]),
+    "the key to import is locked: run ocicrypt-keystore unlock",
+  );
 });
 
 withTang("swapped files are told", async () => {
@@ -214,30 +298,69 @@ test("asks nobody for an annotation, though it is locked as a key is", async () 
   const before = tang.requests;
   assert.is((await lock.open(annotation))?.toString(), OPTSDATA, "as a file it would open");
   assert.is(tang.requests, before + 1);
-  assert.match(assertFailure(await runBeside(["--keystore", dir], { input: unwrapRequest(annotation) }), 3), "this provider can open none of the annotation's recipients (alg ECDH-ES)");
+  assert.match(
+    assertFailure(await runBeside(["--keystore", dir], { input: unwrapRequest(annotation) }), 3),
+    "this provider can open none of the annotation's recipients (alg ECDH-ES)",
+  );
   assert.is(tang.requests, before + 1);
 });
 
 // Whether the server is the one that is meant.
 
 for (const [name, args, exitCode, line] of [
-  ["another thumbprint", () => ["--thumbprint", "A".repeat(43)], 1, /A{43} is not a signing key of the Tang server http:.*; run tang-show-keys/],
-  ["its exchange key's thumbprint", (tang: LyingTang) => ["--thumbprint", thumbprint(tang.exchangePoint)], 1, /is not a signing key of the Tang server/],
-  ["no thumbprint and no terminal", () => [], 2, /there is no terminal to ask whether the Tang server http:.* is trusted; give its signing key with --thumbprint THUMBPRINT: run tang-show-keys/],
+  [
+    "another thumbprint",
+    () => ["--thumbprint", "A".repeat(43)],
+    1,
+    /A{43} is not a signing key of the Tang server http:.*; run tang-show-keys/,
+  ],
+  [
+    "its exchange key's thumbprint",
+    (tang: LyingTang) => ["--thumbprint", thumbprint(tang.exchangePoint)],
+    1,
+    /is not a signing key of the Tang server/,
+  ],
+  [
+    "no thumbprint and no terminal",
+    () => [],
+    2,
+    /there is no terminal to ask whether the Tang server http:.* is trusted; give its signing key with --thumbprint THUMBPRINT: run tang-show-keys/,
+  ],
 ] as const) {
   test(`refuses a server with ${name}, and locks nothing`, async () => {
     const tang = await LyingTang.started();
     const dir = makeStore("alice");
     const before = tree(dir);
-    assert.match(assertFailure(await runBeside(["lock", "--keystore", dir, "--tang", tang.url, ...args(tang)]), exitCode), line);
+    assert.match(
+      assertFailure(await runBeside(["lock", "--keystore", dir, "--tang", tang.url, ...args(tang)]), exitCode),
+      line,
+    );
     assert.equal(tree(dir), before);
   });
 }
 
-for (const url of ["127.0.0.1:80", "file:///etc/passwd", "ftp://host/", "http://", "http:///adv", "http://user:secret@host/", "http://host/?x", "http://host/#x", "http://ho st/", "http://host/\u001b[2J", "http://h\u00f6st/", "https:\\\\host", `http://${"a".repeat(2000)}`, "http://host:99999"]) {
+for (const url of [
+  "127.0.0.1:80",
+  "file:///etc/passwd",
+  "ftp://host/",
+  "http://",
+  "http:///adv",
+  "http://user:secret@host/",
+  "http://host/?x",
+  "http://host/#x",
+  "http://ho st/",
+  "http://host/\u001b[2J",
+  "http://h\u00f6st/",
+  "https:\\\\host",
+  `http://${"a".repeat(2000)}`,
+  "http://host:99999",
+]) {
   test(`refuses ${JSON.stringify(url.slice(0, 40))} as a server's URL`, () => {
     const dir = makeStore("alice");
-    assert.match(commands(dir).refuses(2, ["lock", "--tang", url, "--thumbprint", "x"]), /is not a Tang server's URL; use http:\/\/HOST/);
+    assert.match(
+      commands(dir).refuses(2, ["lock", "--tang", url, "--thumbprint", "x"]),
+      /is not a Tang server's URL; use http:\/\/HOST/,
+    );
   });
 }
 
@@ -250,7 +373,10 @@ test("shows no password of a URL", () => {
 });
 
 test("a thumbprint without a server is wrong usage, and there must be a store", () => {
-  assert.match(commands(makeStore("alice")).refuses(2, ["lock", "--thumbprint", "x"]), "name the server with --tang URL");
+  assert.match(
+    commands(makeStore("alice")).refuses(2, ["lock", "--thumbprint", "x"]),
+    "name the server with --tang URL",
+  );
   const dir = join(temporaryFolder(), "none");
   assert.match(commands(dir).refuses(1, ["lock", "--tang", "http://127.0.0.1:1"]), `no key store at ${dir}`);
   assert.not.ok(existsSync(dir));
@@ -258,23 +384,54 @@ test("a thumbprint without a server is wrong usage, and there must be a store", 
 
 // TLS, by the machine's own authorities.
 
-testWith(tool("openssl"), "openssl", "asks a server over https whose certificate the machine trusts, and no other", async (openssl) => {
-  const folder = temporaryFolder();
-  const [key, cert] = [join(folder, "key"), join(folder, "cert")];
-  use(openssl, ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", cert, "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]);
-  const { createServer: createTlsServer } = await import("node:https");
-  const tang = await LyingTang.started();
-  const front = createTlsServer({ key: readFileSync(key), cert: readFileSync(cert) }, (request, response) => void tang.server.emit("request", request, response)).listen(0, "localhost").unref();
-  await once(front, "listening");
-  const url = `https://localhost:${(front.address() as { port: number }).port}`;
-  const dir = makeStore("alice");
-  const annotation = await wrapHere(dir, "alice");
-  const args = ["lock", "--tang", url, "--thumbprint", tang.thumbprint, "--keystore", dir];
-  assert.match(assertFailure(await runBeside(args), 3), `the Tang server ${url} does not answer: DEPTH_ZERO_SELF_SIGNED_CERT`);
-  const env = { SSL_CERT_FILE: cert };
-  assert.is((await runBeside(args, { env })).stderr, `locked 1 private key for the Tang server ${url}\n`);
-  assert.is((await runBeside(["--keystore", dir], { env, input: unwrapRequest(annotation) })).code, 0);
-  assertFailure(await runBeside(["--keystore", dir], { input: unwrapRequest(annotation) }), 3);
-});
+testWith(
+  tool("openssl"),
+  "openssl",
+  "asks a server over https whose certificate the machine trusts, and no other",
+  async (openssl) => {
+    const folder = temporaryFolder();
+    const [key, cert] = [join(folder, "key"), join(folder, "cert")];
+    use(openssl, [
+      "req",
+      "-x509",
+      "-newkey",
+      "ec",
+      "-pkeyopt",
+      "ec_paramgen_curve:P-256",
+      "-nodes",
+      "-keyout",
+      key,
+      "-out",
+      cert,
+      "-days",
+      "2",
+      "-subj",
+      "/CN=localhost",
+      "-addext",
+      "subjectAltName=DNS:localhost",
+    ]);
+    const { createServer: createTlsServer } = await import("node:https");
+    const tang = await LyingTang.started();
+    const front = createTlsServer(
+      { key: readFileSync(key), cert: readFileSync(cert) },
+      (request, response) => void tang.server.emit("request", request, response),
+    )
+      .listen(0, "localhost")
+      .unref();
+    await once(front, "listening");
+    const url = `https://localhost:${(front.address() as { port: number }).port}`;
+    const dir = makeStore("alice");
+    const annotation = await wrapHere(dir, "alice");
+    const args = ["lock", "--tang", url, "--thumbprint", tang.thumbprint, "--keystore", dir];
+    assert.match(
+      assertFailure(await runBeside(args), 3),
+      `the Tang server ${url} does not answer: DEPTH_ZERO_SELF_SIGNED_CERT`,
+    );
+    const env = { SSL_CERT_FILE: cert };
+    assert.is((await runBeside(args, { env })).stderr, `locked 1 private key for the Tang server ${url}\n`);
+    assert.is((await runBeside(["--keystore", dir], { env, input: unwrapRequest(annotation) })).code, 0);
+    assertFailure(await runBeside(["--keystore", dir], { input: unwrapRequest(annotation) }), 3);
+  },
+);
 
 test.run();

@@ -10,8 +10,12 @@ const dir = makeStore("alice", "bob:--type rsa --bits 2048", "carol:--type oct -
 const cli = (...args: readonly string[]): string => succeed([...args, "--keystore", dir]);
 
 test("config prints the ocicrypt.conf that names this binary and this store by absolute paths", () => {
-  const conf = JSON.parse(succeed(["config", "--provider", "simplecrypt", "--keystore", "keys"], { cwd: temporaryFolder() })) as object;
-  const { simplecrypt } = (conf as { "key-providers": Record<string, { cmd: { path: string; args: string[] } }> })["key-providers"];
+  const conf = JSON.parse(
+    succeed(["config", "--provider", "simplecrypt", "--keystore", "keys"], { cwd: temporaryFolder() }),
+  ) as object;
+  const { simplecrypt } = (conf as { "key-providers": Record<string, { cmd: { path: string; args: string[] } }> })[
+    "key-providers"
+  ];
   assert.is(simplecrypt?.cmd.path, BINARY);
   assert.match(simplecrypt?.cmd.args.join(" ") ?? "", /^--keystore \/\S+\/keys --provider simplecrypt$/);
   assert.match(cli("config"), '"keystore": {');
@@ -19,14 +23,42 @@ test("config prints the ocicrypt.conf that names this binary and this store by a
 });
 
 test("config --grpc prints an address as clients take it, without TLS for every version, with it for 1.3 on", () => {
-  for (const [given, printed] of [["unix:/run/ks/socket", "unix:///run/ks/socket"], ["unix:///run/ks/socket", "unix:///run/ks/socket"], ["unix:socket", "unix:///socket"], ["localhost:50051", "localhost:50051"], ["[::1]:50051", "[::1]:50051"]]) {
-    assert.equal(JSON.parse(succeed(["config", "--grpc", given ?? "", "--provider", "kv"])), { "key-providers": { kv: { grpc: printed } } });
+  for (const [given, printed] of [
+    ["unix:/run/ks/socket", "unix:///run/ks/socket"],
+    ["unix:///run/ks/socket", "unix:///run/ks/socket"],
+    ["unix:socket", "unix:///socket"],
+    ["localhost:50051", "localhost:50051"],
+    ["[::1]:50051", "[::1]:50051"],
+  ]) {
+    assert.equal(JSON.parse(succeed(["config", "--grpc", given ?? "", "--provider", "kv"])), {
+      "key-providers": { kv: { grpc: printed } },
+    });
   }
-  const { code, stdout, stderr } = run(["config", "--grpc", "keys.example:50051", "--tls-ca", "/ca", "--tls-cert", "cert", "--tls-key", "/key"]);
+  const { code, stdout, stderr } = run([
+    "config",
+    "--grpc",
+    "keys.example:50051",
+    "--tls-ca",
+    "/ca",
+    "--tls-cert",
+    "cert",
+    "--tls-key",
+    "/key",
+  ]);
   assert.is(code, 0);
-  assert.equal(JSON.parse(stdout), { "key-providers": { keystore: { grpc: "keys.example:50051", "grpc-tls": { "root-ca-file": "/ca", "cert-file": "/cert", "key-file": "/key" } } } });
+  assert.equal(JSON.parse(stdout), {
+    "key-providers": {
+      keystore: {
+        grpc: "keys.example:50051",
+        "grpc-tls": { "root-ca-file": "/ca", "cert-file": "/cert", "key-file": "/key" },
+      },
+    },
+  });
   assert.match(stderr, /^clients with ocicrypt before 1\.3\.0 do not know grpc-tls/);
-  assert.match(succeed(["config", "--grpc", "unix:/s", "--client", "skopeo"]), /"grpc": "unix:\/\/\/s"[^]*provider:keystore/);
+  assert.match(
+    succeed(["config", "--grpc", "unix:/s", "--client", "skopeo"]),
+    /"grpc": "unix:\/\/\/s"[^]*provider:keystore/,
+  );
 });
 
 test("config --grpc refuses what no client could use", () => {
@@ -34,7 +66,10 @@ test("config --grpc refuses what no client could use", () => {
   assert.match(refuse("--grpc", "localhost"), /cannot listen on|write unix:PATH or HOST:PORT/);
   assert.match(refuse("--tls-ca", "/ca"), /the --tls options are only for --grpc/);
   assert.match(refuse("--grpc", "h:1", "--tls-ca", "/ca"), /--tls-ca, --tls-cert and --tls-key must be given together/);
-  assert.match(refuse("--grpc", "unix:/s", "--tls-ca", "/a", "--tls-cert", "/b", "--tls-key", "/c"), /TLS is not for a unix socket/);
+  assert.match(
+    refuse("--grpc", "unix:/s", "--tls-ca", "/a", "--tls-cert", "/b", "--tls-key", "/c"),
+    /TLS is not for a unix socket/,
+  );
 });
 
 test.run();

@@ -40,10 +40,16 @@ for (const [index, options] of KINDS.entries()) {
     const annotation = await wrapHere(dir, name);
     for (const format of ["jwk", "pem"]) {
       const other = join(temporaryFolder(), "store");
-      assert.is(commands(other)("import", "moved", secretFile(cli("export", name, "--private", "--format", format))).trim(), kidOf(dir, name));
+      assert.is(
+        commands(other)("import", "moved", secretFile(cli("export", name, "--private", "--format", format))).trim(),
+        kidOf(dir, name),
+      );
       await assertOpens(other, annotation);
       const recipient = join(temporaryFolder(), "store");
-      assert.is(commands(recipient)("import", "theirs", secretFile(cli("export", name, "--format", format))).trim(), kidOf(dir, name));
+      assert.is(
+        commands(recipient)("import", "theirs", secretFile(cli("export", name, "--format", format))).trim(),
+        kidOf(dir, name),
+      );
       await assertOpens(dir, await wrapHere(recipient, "theirs"));
     }
   });
@@ -60,25 +66,46 @@ test("a public export has nothing private in it", () => {
 test("a symmetric key is exported whole, as JWK, or not at all", async () => {
   assert.match(cli.refuses(2, ["export", "oct"]), "a symmetric key has no public half; add --private");
   assert.match(cli.refuses(2, ["export", "oct", "--format", "pem"]), "a symmetric key has no public half");
-  assert.match(cli.refuses(2, ["export", "oct", "--private", "--format", "pem"]), "a symmetric key has no PEM form; use --format jwk");
+  assert.match(
+    cli.refuses(2, ["export", "oct", "--private", "--format", "pem"]),
+    "a symmetric key has no PEM form; use --format jwk",
+  );
   const other = join(temporaryFolder(), "store");
-  assert.is(commands(other)("import", "oct", secretFile(cli("export", "oct", "--private"))).trim(), kidOf(dir, "oct"), "it keeps its kid");
+  assert.is(
+    commands(other)("import", "oct", secretFile(cli("export", "oct", "--private"))).trim(),
+    kidOf(dir, "oct"),
+    "it keeps its kid",
+  );
   await assertOpens(other, await wrapHere(dir, "oct"));
 });
 
 test("writes a file: a private one for the owner alone, and none twice without --force", () => {
   const folder = temporaryFolder();
-  for (const [options, umask, permissions] of [[["--private"], 0o022, "600"], [[], 0o022, "644"], [[], 0o027, "640"]] as const) {
+  for (const [options, umask, permissions] of [
+    [["--private"], 0o022, "600"],
+    [[], 0o022, "644"],
+    [[], 0o027, "640"],
+  ] as const) {
     const path = join(folder, permissions);
-    assert.is(withUmask(umask, () => cli("export", "key0", ...options, "-o", path)), "");
+    assert.is(
+      withUmask(umask, () => cli("export", "key0", ...options, "-o", path)),
+      "",
+    );
     assert.is(mode(path), permissions);
     const first = readFileSync(path, "utf8");
-    assert.match(cli.refuses(1, ["export", "key1", ...options, "-o", path]), `${path} exists; name another file, or add --force to overwrite it`);
+    assert.match(
+      cli.refuses(1, ["export", "key1", ...options, "-o", path]),
+      `${path} exists; name another file, or add --force to overwrite it`,
+    );
     assert.is(readFileSync(path, "utf8"), first);
     chmodSync(path, 0o666);
     withUmask(umask, () => cli("export", "key1", ...options, "-o", path, "--force"));
     assert.is.not(readFileSync(path, "utf8"), first);
-    assert.is(mode(path), options.length > 0 ? permissions : "666", "what is replaced keeps its mode, but for a private key's file");
+    assert.is(
+      mode(path),
+      options.length > 0 ? permissions : "666",
+      "what is replaced keeps its mode, but for a private key's file",
+    );
   }
 });
 
@@ -103,14 +130,20 @@ test("- is standard output", () => {
 testWith(tool("script"), "script", "prints a private key to a terminal only with --force", (script) => {
   const onTerminal = (...args: readonly string[]): { code: number | null; screen: string } => {
     const line = shellLine([BINARY, "export", "key0", "--keystore", dir, ...args]);
-    const { status, stdout } = spawnSync(script, ["-qec", line, "/dev/null"], { env: { PATH: "/usr/bin:/bin", SHELL: "/bin/sh" }, stdio: ["ignore", "pipe", "pipe"] });
+    const { status, stdout } = spawnSync(script, ["-qec", line, "/dev/null"], {
+      env: { PATH: "/usr/bin:/bin", SHELL: "/bin/sh" },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     return { code: status, screen: stdout.toString().replaceAll("\r", "") };
   };
   const { d } = readJson(join(dir, "private", `${kidOf(dir, "key0")}.jwk`));
   for (const format of ["jwk", "pem"]) {
     const { code, screen } = onTerminal("--private", "--format", format);
     assert.is(code, 2);
-    assert.match(screen, /^ocicrypt-keystore: this would print a private key to the terminal; name a file with -o, or add --force\n$/);
+    assert.match(
+      screen,
+      /^ocicrypt-keystore: this would print a private key to the terminal; name a file with -o, or add --force\n$/,
+    );
   }
   assert.match(onTerminal("--private", "--force").screen, String(d));
   assert.match(onTerminal().screen, '"kty":"EC"');
@@ -120,7 +153,10 @@ test("a name stands for its current key, a kid for itself", () => {
   const rotated = makeStore("alice");
   const former = kidOf(rotated, "alice");
   const kid = commands(rotated)("rotate", "alice").trim();
-  for (const [key, expected] of [["alice", kid], [former, former]] as const) {
+  for (const [key, expected] of [
+    ["alice", kid],
+    [former, former],
+  ] as const) {
     assert.is((JSON.parse(commands(rotated)("export", key)) as Members)["kid"], expected);
     assert.is((JSON.parse(commands(rotated)("export", key, "--private")) as Members)["kid"], expected);
   }
@@ -131,7 +167,10 @@ test("a locked key is exported with the secret, open", () => {
   const masterKey = masterKeyFile();
   const plain = commands(locked)("export", "alice", "--private");
   commands(locked)("lock", "--master-key-file", masterKey);
-  assert.match(commands(locked).refuses(3, ["export", "alice", "--private"]), "is locked with a master key; give it with --master-key-file");
+  assert.match(
+    commands(locked).refuses(3, ["export", "alice", "--private"]),
+    "is locked with a master key; give it with --master-key-file",
+  );
   assert.is(commands(locked)("export", "alice", "--private", "--master-key-file", masterKey), plain);
   commands(locked)("export", "alice");
 });

@@ -26,7 +26,14 @@ import {
 const HINT = "nothing was imported; give a JWK or PEM of one EC, RSA or symmetric key";
 const newStore = (): string => join(temporaryFolder(), "store");
 const newJwk = (kind: KeyKind): Members => ({ ...generateJwk(kind) });
-const base64url = (value: bigint): string => Buffer.from(value.toString(16).padStart(2, "0").replace(/^(?=(..)*.$)/, "0"), "hex").toString("base64url");
+const base64url = (value: bigint): string =>
+  Buffer.from(
+    value
+      .toString(16)
+      .padStart(2, "0")
+      .replace(/^(?=(..)*.$)/, "0"),
+    "hex",
+  ).toString("base64url");
 const number = (value: unknown): bigint => BigInt(`0x${Buffer.from(String(value), "base64url").toString("hex")}`);
 const bytes = (length: number, fill: number): string => Buffer.alloc(length, fill).toString("base64url");
 const pemOf = (key: KeyObject): string => String(key.export({ type: "pkcs8", format: "pem" }));
@@ -40,9 +47,15 @@ const RSA = newJwk({ type: "rsa", bits: 2048 });
 const OCT = newJwk({ type: "oct" });
 const PUBLIC_RSA = { kty: "RSA", n: RSA["n"], e: RSA["e"] };
 const EC_PEM = newEc("P-256");
-const P256_ORDER = Buffer.from("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551", "hex").toString("base64url");
-const without = (jwk: Members, ...names: readonly string[]): Members => Object.fromEntries(Object.entries(jwk).filter(([name]) => !names.includes(name)));
-const plus = (jwk: Members, name: string, change: bigint): Members => ({ ...jwk, [name]: base64url(number(jwk[name]) + change) });
+const P256_ORDER = Buffer.from("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551", "hex").toString(
+  "base64url",
+);
+const without = (jwk: Members, ...names: readonly string[]): Members =>
+  Object.fromEntries(Object.entries(jwk).filter(([name]) => !names.includes(name)));
+const plus = (jwk: Members, name: string, change: bigint): Members => ({
+  ...jwk,
+  [name]: base64url(number(jwk[name]) + change),
+});
 
 const WRONG_LENGTH = (name: string, curve = "P-256"): string => `has a member ${name} of the wrong length for ${curve}`;
 const SIZE = "is a symmetric key of a size other than 128, 192 or 256 bits";
@@ -57,8 +70,16 @@ const NO_KEY = "is neither a JWK nor PEM with a key or a certificate";
 const SEVERAL = "has several keys, not one";
 
 const BAD: readonly (readonly [name: string, content: Members | string, reason: string])[] = [
-  ["a point that is off its curve", plus(without(EC, "d"), "y", number(EC["y"]) % 2n === 0n ? 1n : -1n), "has a point that is not on its curve"],
-  ["a private key whose point is off its curve", plus(EC, "y", number(EC["y"]) % 2n === 0n ? 1n : -1n), "has a d that does not match its point"],
+  [
+    "a point that is off its curve",
+    plus(without(EC, "d"), "y", number(EC["y"]) % 2n === 0n ? 1n : -1n),
+    "has a point that is not on its curve",
+  ],
+  [
+    "a private key whose point is off its curve",
+    plus(EC, "y", number(EC["y"]) % 2n === 0n ? 1n : -1n),
+    "has a d that does not match its point",
+  ],
   ["another key's d", { ...EC, d: newJwk({ type: "ec" })["d"] }, "has a d that does not match its point"],
   ["a d of 0", { ...EC, d: bytes(32, 0) }, "has a d out of range"],
   ["a d that is the order", { ...EC, d: P256_ORDER }, "has a d out of range"],
@@ -79,9 +100,20 @@ const BAD: readonly (readonly [name: string, content: Members | string, reason: 
   ["Ed25519 as PEM", pemOf(ED25519), KIND],
   ["X25519 as PEM", pemOf(X25519), KIND],
   ["RSA of 1,024 bits", { ...PUBLIC_RSA, n: bytes(128, 0xff) }, "is an RSA key of 1024 bits, not of 2048 to 8192"],
-  ["RSA of 2,047 bits", { ...PUBLIC_RSA, n: base64url(2n ** 2046n + 1n) }, "is an RSA key of 2047 bits, not of 2048 to 8192"],
+  [
+    "RSA of 2,047 bits",
+    { ...PUBLIC_RSA, n: base64url(2n ** 2046n + 1n) },
+    "is an RSA key of 2047 bits, not of 2048 to 8192",
+  ],
   ["RSA of 16,384 bits", { ...PUBLIC_RSA, n: bytes(2048, 0xff) }, "has a member n that is too long"],
-  ["a leading zero", { ...PUBLIC_RSA, n: Buffer.concat([Buffer.of(0), Buffer.from(String(RSA["n"]), "base64url")]).toString("base64url") }, "has a member n with a leading zero"],
+  [
+    "a leading zero",
+    {
+      ...PUBLIC_RSA,
+      n: Buffer.concat([Buffer.of(0), Buffer.from(String(RSA["n"]), "base64url")]).toString("base64url"),
+    },
+    "has a member n with a leading zero",
+  ],
   ["an even n", plus(PUBLIC_RSA, "n", 1n), "has an even n"],
   ["an e of 1", { ...PUBLIC_RSA, e: "AQ" }, EXPONENT],
   ["an even e", { ...PUBLIC_RSA, e: "AQAA" }, EXPONENT],
@@ -109,14 +141,22 @@ const BAD: readonly (readonly [name: string, content: Members | string, reason: 
   ["use sig", { ...EC, use: "sig" }, 'cannot be used here: its "use" is not "enc"'],
   ["key_ops to sign", { ...EC, key_ops: ["sign"] }, 'cannot be used here: its "key_ops" do not allow to unwrap'],
   ["no key_ops", { ...EC, key_ops: [] }, 'cannot be used here: its "key_ops" do not allow to unwrap'],
-  ["a public key to verify with", { ...PUBLIC_RSA, key_ops: ["verify"] }, 'cannot be used here: its "key_ops" do not allow to wrap'],
+  [
+    "a public key to verify with",
+    { ...PUBLIC_RSA, key_ops: ["verify"] },
+    'cannot be used here: its "key_ops" do not allow to wrap',
+  ],
   ["key_ops that are text", { ...EC, key_ops: "unwrapKey" }, "has key_ops that are not a list of strings"],
   ["a kid that is a number", { ...OCT, kid: 7 }, "has a kid that is not a short string"],
   ["a set of two", { keys: [EC, RSA] }, "is a JWK set of 2 keys, not of one"],
   ["an empty set", { keys: [] }, "is a JWK set of 0 keys, not of one"],
   ["an empty list", "[]", "is a JWK set of 0 keys, not of one"],
   ["a set that is text", { keys: "none" }, "is a JWK set whose keys are not a list"],
-  ["a duplicate member", JSON.stringify(EC).replace('"kty":"EC"', '"kty":"EC","kty":"EC"'), "has a duplicate member name"],
+  [
+    "a duplicate member",
+    JSON.stringify(EC).replace('"kty":"EC"', '"kty":"EC","kty":"EC"'),
+    "has a duplicate member name",
+  ],
   ["__proto__", JSON.stringify(EC).replace("{", '{"__proto__":{},'), "has a forbidden member name"],
   ["half a JSON object", JSON.stringify(EC).slice(0, -2), "is not JSON"],
   ["a JWK that is not UTF-8", `${JSON.stringify({ ...EC, kid: "" }).slice(0, -2)}\u00ff"}`, "is not valid UTF-8"],
@@ -127,7 +167,11 @@ const BAD: readonly (readonly [name: string, content: Members | string, reason: 
   ["PEM with a hole", EC_PEM.replace(/\n.{40}/, "\n"), PEM_KIND],
   ["RSA-PSS", pemOf(generateKeyPairSync("rsa-pss", { modulusLength: 2048 }).privateKey), PEM_KIND],
   ["two private keys", EC_PEM + newEc("P-256"), SEVERAL],
-  ["a certificate request", "-----BEGIN CERTIFICATE REQUEST-----\nMIHXMH8CAQAw\n-----END CERTIFICATE REQUEST-----\n", NO_KEY],
+  [
+    "a certificate request",
+    "-----BEGIN CERTIFICATE REQUEST-----\nMIHXMH8CAQAw\n-----END CERTIFICATE REQUEST-----\n",
+    NO_KEY,
+  ],
 ];
 
 const store = makeStore("alice", "carol:--type oct");
@@ -135,7 +179,8 @@ const { refuses } = commands(store);
 
 /** Asserts that the line shows nothing of what is in the file. */
 function assertQuotesNothing(line: string, content: string): void {
-  for (const [word] of content.matchAll(/[\w+/-]{20,}/g)) assert.not.ok(line.includes(word), "nothing of the key is quoted");
+  for (const [word] of content.matchAll(/[\w+/-]{20,}/g))
+    assert.not.ok(line.includes(word), "nothing of the key is quoted");
 }
 
 for (const [name, content, reason] of BAD) {
@@ -162,13 +207,19 @@ test("refuses what is no small file, and waits for nothing", () => {
   assert.match(refuses(1, ["import", "new", folder]), `${folder} is not a regular file; `);
   assert.match(refuses(1, ["import", "new", fifo]), `${fifo} is not a regular file; `);
   assert.match(refuses(1, ["import", "new", large]), `${large} is larger than 64 KiB; `);
-  assert.match(refuses(1, ["import", "new", join(folder, "none")]), `there is no file ${folder}/none; name a file with a key, or - for standard input`);
+  assert.match(
+    refuses(1, ["import", "new", join(folder, "none")]),
+    `there is no file ${folder}/none; name a file with a key, or - for standard input`,
+  );
   assert.ok(Date.now() - started < 10_000);
   assert.is(statSync(fifo).isFIFO(), true);
 });
 
 test("refuses the same on standard input", () => {
-  assert.is(refuses(1, ["import", "new", "-"], { input: JSON.stringify({ ...EC, d: bytes(32, 0) }) }), `ocicrypt-keystore: the key to import has a d out of range; ${HINT}`);
+  assert.is(
+    refuses(1, ["import", "new", "-"], { input: JSON.stringify({ ...EC, d: bytes(32, 0) }) }),
+    `ocicrypt-keystore: the key to import has a d out of range; ${HINT}`,
+  );
 });
 
 test("refuses key_ops that are no words, which would make a file that nothing reads any more", () => {
@@ -181,18 +232,64 @@ const ENCRYPTED = ["--pem-passphrase-file", secretFile("secret\n")] as const;
 const openssl = tool("openssl");
 
 const PRIVATE: readonly (readonly [name: string, label: string, make: (command: string) => string])[] = [
-  ["genpkey P-256", "BEGIN PRIVATE KEY", (command) => use(command, ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"])],
-  ["genpkey P-384", "BEGIN PRIVATE KEY", (command) => use(command, ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"])],
-  ["genpkey P-521", "BEGIN PRIVATE KEY", (command) => use(command, ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"])],
-  ["genpkey RSA", "BEGIN PRIVATE KEY", (command) => use(command, ["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"])],
-  ["genrsa -traditional, PKCS#1", "BEGIN RSA PRIVATE KEY", (command) => use(command, ["genrsa", "-traditional", "2048"])],
+  [
+    "genpkey P-256",
+    "BEGIN PRIVATE KEY",
+    (command) => use(command, ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]),
+  ],
+  [
+    "genpkey P-384",
+    "BEGIN PRIVATE KEY",
+    (command) => use(command, ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"]),
+  ],
+  [
+    "genpkey P-521",
+    "BEGIN PRIVATE KEY",
+    (command) => use(command, ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"]),
+  ],
+  [
+    "genpkey RSA",
+    "BEGIN PRIVATE KEY",
+    (command) => use(command, ["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]),
+  ],
+  [
+    "genrsa -traditional, PKCS#1",
+    "BEGIN RSA PRIVATE KEY",
+    (command) => use(command, ["genrsa", "-traditional", "2048"]),
+  ],
   ["genrsa of 2,056 bits", "BEGIN PRIVATE KEY", (command) => use(command, ["genrsa", "2056"])],
-  ["ecparam -genkey, with its EC PARAMETERS", "BEGIN EC PARAMETERS", (command) => use(command, ["ecparam", "-name", "secp384r1", "-genkey"])],
+  [
+    "ecparam -genkey, with its EC PARAMETERS",
+    "BEGIN EC PARAMETERS",
+    (command) => use(command, ["ecparam", "-name", "secp384r1", "-genkey"]),
+  ],
   ["a compressed point", "BEGIN EC PRIVATE KEY", (command) => use(command, ["ec", "-conv_form", "compressed"], EC_PEM)],
   ["lines that end as on Windows", "BEGIN PRIVATE KEY-----\r", () => EC_PEM.replaceAll("\n", "\r\n")],
-  ["encrypted PKCS#8", "BEGIN ENCRYPTED PRIVATE KEY", (command) => use(command, ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-aes-256-cbc", "-pass", "pass:secret"])],
-  ["legacy encrypted EC", "Proc-Type: 4,ENCRYPTED", (command) => use(command, ["ec", "-aes256", "-passout", "pass:secret"], EC_PEM)],
-  ["legacy encrypted RSA", "Proc-Type: 4,ENCRYPTED", (command) => use(command, ["genrsa", "-traditional", "-aes128", "-passout", "pass:secret", "2048"])],
+  [
+    "encrypted PKCS#8",
+    "BEGIN ENCRYPTED PRIVATE KEY",
+    (command) =>
+      use(command, [
+        "genpkey",
+        "-algorithm",
+        "EC",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-aes-256-cbc",
+        "-pass",
+        "pass:secret",
+      ]),
+  ],
+  [
+    "legacy encrypted EC",
+    "Proc-Type: 4,ENCRYPTED",
+    (command) => use(command, ["ec", "-aes256", "-passout", "pass:secret"], EC_PEM),
+  ],
+  [
+    "legacy encrypted RSA",
+    "Proc-Type: 4,ENCRYPTED",
+    (command) => use(command, ["genrsa", "-traditional", "-aes128", "-passout", "pass:secret", "2048"]),
+  ],
 ];
 
 for (const [name, label, make] of PRIVATE) {
@@ -210,14 +307,23 @@ function certificate(command: string, key: string): string {
   return use(command, ["req", "-x509", "-key", secretFile(key), "-subj", "/CN=test", "-days", "1"]);
 }
 
-const PUBLIC: readonly (readonly [name: string, key: () => string, make: (command: string, key: string) => string])[] = [
-  ["EC SPKI", () => EC_PEM, (command, key) => use(command, ["pkey", "-pubout"], key)],
-  ["RSA SPKI", newRsa, (command, key) => use(command, ["pkey", "-pubout"], key)],
-  ["RSA PKCS#1", newRsa, (command, key) => use(command, ["rsa", "-RSAPublicKey_out"], key)],
-  ["a self-signed certificate", () => EC_PEM, certificate],
-  ["a certificate with its text", () => EC_PEM, (command, key) => use(command, ["x509", "-text"], certificate(command, key))],
-  ["a chain, of which the first counts", () => EC_PEM, (command, key) => certificate(command, key) + certificate(command, newRsa())],
-];
+const PUBLIC: readonly (readonly [name: string, key: () => string, make: (command: string, key: string) => string])[] =
+  [
+    ["EC SPKI", () => EC_PEM, (command, key) => use(command, ["pkey", "-pubout"], key)],
+    ["RSA SPKI", newRsa, (command, key) => use(command, ["pkey", "-pubout"], key)],
+    ["RSA PKCS#1", newRsa, (command, key) => use(command, ["rsa", "-RSAPublicKey_out"], key)],
+    ["a self-signed certificate", () => EC_PEM, certificate],
+    [
+      "a certificate with its text",
+      () => EC_PEM,
+      (command, key) => use(command, ["x509", "-text"], certificate(command, key)),
+    ],
+    [
+      "a chain, of which the first counts",
+      () => EC_PEM,
+      (command, key) => certificate(command, key) + certificate(command, newRsa()),
+    ],
+  ];
 
 for (const [name, key, make] of PUBLIC) {
   testWith(openssl, "openssl", `takes a public key, which wraps and cannot be rotated: ${name}`, async (command) => {
@@ -228,24 +334,55 @@ for (const [name, key, make] of PUBLIC) {
     assert.is(cli("import", "key", secretFile(make(command, secret))), kid, "the same key has the same kid");
     await assertOpens(there, await wrapHere(here, "key"));
     assert.match(cli("list", "--json"), '"private": "none"');
-    assert.match(cli.refuses(1, ["rotate", "key"]), "this store has no private key for key; rotate it where it is, then run ocicrypt-keystore import key FILE --force");
+    assert.match(
+      cli.refuses(1, ["rotate", "key"]),
+      "this store has no private key for key; rotate it where it is, then run ocicrypt-keystore import key FILE --force",
+    );
   });
 }
 
-testWith(openssl, "openssl", "refuses a certificate request, and an encrypted key whose passphrase is wrong or not given", (command) => {
-  const request = use(command, ["req", "-new", "-key", secretFile(EC_PEM), "-subj", "/CN=test"]);
-  assert.match(refuses(1, ["import", "new", secretFile(request)]), NO_KEY);
-  const encrypted = use(command, ["ec", "-aes256", "-passout", "pass:secret"], EC_PEM);
-  const line = refuses(1, ["import", "new", secretFile(encrypted), "--pem-passphrase-file", secretFile("public-knowledge")]);
-  assert.is(line, `ocicrypt-keystore: the key to import is encrypted PEM that this passphrase does not open; ${HINT}`);
-  assert.match(refuses(3, ["import", "new", secretFile(encrypted), "--pem-passphrase-file", "/none"]), "the passphrase file /none is missing; name it with --pem-passphrase-file FILE");
-  assert.match(refuses(3, ["import", "new", secretFile(encrypted), "--pem-passphrase-file", secretFile("\n")]), "the passphrase is empty");
-});
+testWith(
+  openssl,
+  "openssl",
+  "refuses a certificate request, and an encrypted key whose passphrase is wrong or not given",
+  (command) => {
+    const request = use(command, ["req", "-new", "-key", secretFile(EC_PEM), "-subj", "/CN=test"]);
+    assert.match(refuses(1, ["import", "new", secretFile(request)]), NO_KEY);
+    const encrypted = use(command, ["ec", "-aes256", "-passout", "pass:secret"], EC_PEM);
+    const line = refuses(1, [
+      "import",
+      "new",
+      secretFile(encrypted),
+      "--pem-passphrase-file",
+      secretFile("public-knowledge"),
+    ]);
+    assert.is(
+      line,
+      `ocicrypt-keystore: the key to import is encrypted PEM that this passphrase does not open; ${HINT}`,
+    );
+    assert.match(
+      refuses(3, ["import", "new", secretFile(encrypted), "--pem-passphrase-file", "/none"]),
+      "the passphrase file /none is missing; name it with --pem-passphrase-file FILE",
+    );
+    assert.match(
+      refuses(3, ["import", "new", secretFile(encrypted), "--pem-passphrase-file", secretFile("\n")]),
+      "the passphrase is empty",
+    );
+  },
+);
 
 // What Debian's jose writes.
 
 const jose = tool("jose");
-for (const template of ['{"alg":"ECDH-ES+A256KW"}', '{"alg":"ECDH-ES+A128KW"}', '{"kty":"EC","crv":"P-256"}', '{"alg":"A128KW"}', '{"alg":"A192KW"}', '{"alg":"A256KW"}', '{"kty":"oct","bytes":32}']) {
+for (const template of [
+  '{"alg":"ECDH-ES+A256KW"}',
+  '{"alg":"ECDH-ES+A128KW"}',
+  '{"kty":"EC","crv":"P-256"}',
+  '{"alg":"A128KW"}',
+  '{"alg":"A192KW"}',
+  '{"alg":"A256KW"}',
+  '{"kty":"oct","bytes":32}',
+]) {
   testWith(jose, "jose", `takes what jose jwk gen writes: ${template}`, async (command) => {
     const dir = newStore();
     const jwk = use(command, ["jwk", "gen", "-i", template]);
@@ -274,8 +411,19 @@ test("reads standard input where the file is -", () => {
 
 test("takes a set of one key, and forgets what a store does not keep", () => {
   const dir = newStore();
-  const kid = commands(dir)("import", "key", file({ keys: [{ ...EC, kid: "theirs", x5c: ["AAAA"], other: true }] })).trim();
-  assert.equal(Object.keys(readJson(join(dir, "private", `${kid}.jwk`))).toSorted(), ["crv", "d", "kid", "kty", "x", "y"]);
+  const kid = commands(dir)(
+    "import",
+    "key",
+    file({ keys: [{ ...EC, kid: "theirs", x5c: ["AAAA"], other: true }] }),
+  ).trim();
+  assert.equal(Object.keys(readJson(join(dir, "private", `${kid}.jwk`))).toSorted(), [
+    "crv",
+    "d",
+    "kid",
+    "kty",
+    "x",
+    "y",
+  ]);
   assert.is(kid, EC["kid"]);
 });
 
@@ -302,7 +450,11 @@ test("refuses another symmetric key under the kid of one that is there, rather t
   cli.refuses(1, ["import", "other", file({ ...newJwk({ type: "oct" }), kid: OCT["kid"] })]);
 });
 
-for (const [name, damaged] of [["empty", ""], ["cut", '{"kty":"EC"'], ["a public key", undefined]] as const) {
+for (const [name, damaged] of [
+  ["empty", ""],
+  ["cut", '{"kty":"EC"'],
+  ["a public key", undefined],
+] as const) {
   test(`restores a private key whose file is ${name}`, async () => {
     const dir = makeStore("alice");
     const cli = commands(dir);
@@ -332,7 +484,10 @@ test("refuses a taken name and names --force, which retires the former key: it s
   const cli = commands(dir);
   const former = kidOf(dir, "alice");
   const annotation = await wrapHere(dir, "alice");
-  assert.match(cli.refuses(1, ["import", "alice", file(RSA)]), /the name alice is taken in .*; choose another name, .* import with --force to retire its key/);
+  assert.match(
+    cli.refuses(1, ["import", "alice", file(RSA)]),
+    /the name alice is taken in .*; choose another name, .* import with --force to retire its key/,
+  );
   const kid = cli("import", "alice", file(RSA), "--force").trim();
   assert.is(readFileSync(join(dir, "names/alice"), "utf8"), `${kid}\n${former}\n`);
   await assertOpens(dir, annotation);

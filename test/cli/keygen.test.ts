@@ -23,7 +23,14 @@ test("writes private keys for the owner alone, in a folder for the owner alone",
   const dir = makeStore("alice");
   assert.is(mode(join(dir, "private")), "700");
   assert.is(mode(join(dir, "private", `${kidOf(dir, "alice")}.jwk`)), "600");
-  assert.equal(Object.keys(json(join(dir, "public", `${kidOf(dir, "alice")}.jwk`))).toSorted(), ["created", "crv", "kid", "kty", "x", "y"]);
+  assert.equal(Object.keys(json(join(dir, "public", `${kidOf(dir, "alice")}.jwk`))).toSorted(), [
+    "created",
+    "crv",
+    "kid",
+    "kty",
+    "x",
+    "y",
+  ]);
 });
 
 test("writes nothing secret of a symmetric key to public/, nor a kid that tells of it", () => {
@@ -47,8 +54,13 @@ for (const [options, alg] of [
     const dir = makeStore(`key:${options}`);
     const annotation = wrap(dir, ["key"]);
     assert.is(unwrap(dir, annotation), OPTSDATA);
-    const { recipients } = JSON.parse(annotation.toString()) as { recipients: { header: { alg: string; kid: string } }[] };
-    assert.equal(recipients.map(({ header }) => [header.alg, header.kid]), [[alg, kidOf(dir, "key")]]);
+    const { recipients } = JSON.parse(annotation.toString()) as {
+      recipients: { header: { alg: string; kid: string } }[];
+    };
+    assert.equal(
+      recipients.map(({ header }) => [header.alg, header.kid]),
+      [[alg, kidOf(dir, "key")]],
+    );
   });
 }
 
@@ -62,7 +74,10 @@ for (const [args, line] of [
   [["keygen", "x".repeat(65)], /cannot be a key's name/],
   [["keygen", "é\u202e"], /"é\\u202e" cannot be a key's name/],
   [["keygen", "a", "--type", "dsa"], /invalid values: .*"dsa"/],
-  [["keygen", "a", "--type", "rsa", "--bits", "1024"], /an RSA key cannot have 1024 bits; use --bits with a multiple of 8 from 2048 to 8192/],
+  [
+    ["keygen", "a", "--type", "rsa", "--bits", "1024"],
+    /an RSA key cannot have 1024 bits; use --bits with a multiple of 8 from 2048 to 8192/,
+  ],
   [["keygen", "a", "--type", "rsa", "--bits", "many"], /an RSA key cannot have NaN bits/],
   [["keygen", "a", "--type", "oct", "--bits", "64"], /a symmetric key cannot have 64 bits/],
   [["keygen", "a", "--bits", "256"], /--bits is not for --type ec/],
@@ -85,25 +100,39 @@ test("overwrites no key", () => {
 
 test("refuses a name that is another key's kid", () => {
   const dir = makeStore("alice");
-  assert.match(assertFailure(run(["keygen", kidOf(dir, "alice"), "--keystore", dir]), 1), /is the kid of this key, or of another key/);
+  assert.match(
+    assertFailure(run(["keygen", kidOf(dir, "alice"), "--keystore", dir]), 1),
+    /is the kid of this key, or of another key/,
+  );
 });
 
 test("says so when the store cannot be made", () => {
   const file = join(temporaryFolder(), "file");
   writeFileSync(file, "");
-  assert.match(assertFailure(run(["keygen", "a", "--keystore", join(file, "store")]), 1), /mkdir .*: ENOTDIR; check that path/);
+  assert.match(
+    assertFailure(run(["keygen", "a", "--keystore", join(file, "store")]), 1),
+    /mkdir .*: ENOTDIR; check that path/,
+  );
 });
 
 test("makes what makeStore of the tests writes: the same files, members and modes", () => {
-  const [made, written] = [join(temporaryFolder(), "store"), makeStore("alice", "bob:--type oct", "carol:--type rsa --bits 2048")];
-  for (const args of [["alice"], ["bob", "--type", "oct"], ["carol", "--type", "rsa", "--bits", "2048"]]) commands(made)("keygen", ...args);
+  const [made, written] = [
+    join(temporaryFolder(), "store"),
+    makeStore("alice", "bob:--type oct", "carol:--type rsa --bits 2048"),
+  ];
+  for (const args of [["alice"], ["bob", "--type", "oct"], ["carol", "--type", "rsa", "--bits", "2048"]])
+    commands(made)("keygen", ...args);
   const shape = (dir: string): string[] => {
     const names = new Map(["alice", "bob", "carol"].map((name) => [kidOf(dir, name), name]));
-    return Object.entries(tree(dir)).map(([path, entry]) => {
-      const [modes, content] = [entry.slice(0, entry.indexOf(" ")), entry.slice(entry.indexOf(" ") + 1)];
-      const members = path.endsWith(".jwk") ? Object.keys(JSON.parse(content) as object).join() : (names.get(content.trim()) ?? content);
-      return `${path.replace(/[\w-]{22,43}(?=\.jwk)/, (kid) => names.get(kid) ?? kid)} ${modes} ${members}`;
-    }).toSorted();
+    return Object.entries(tree(dir))
+      .map(([path, entry]) => {
+        const [modes, content] = [entry.slice(0, entry.indexOf(" ")), entry.slice(entry.indexOf(" ") + 1)];
+        const members = path.endsWith(".jwk")
+          ? Object.keys(JSON.parse(content) as object).join()
+          : (names.get(content.trim()) ?? content);
+        return `${path.replace(/[\w-]{22,43}(?=\.jwk)/, (kid) => names.get(kid) ?? kid)} ${modes} ${members}`;
+      })
+      .toSorted();
   };
   assert.equal(shape(made), shape(written));
 });

@@ -15,9 +15,34 @@ test("list --json has the members that programs rely on, and no key material", (
   assert.equal(
     rows.map(({ created: _created, ...row }) => row),
     [
-      { name: "alice", kid: kidOf(dir, "alice"), type: "ec", alg: "ECDH-ES+A256KW", crv: "P-256", state: "current", default: true, private: "file" },
-      { name: "bob", kid: kidOf(dir, "bob"), type: "rsa", alg: "RSA-OAEP-256", state: "current", default: false, private: "file" },
-      { name: "carol", kid: kidOf(dir, "carol"), type: "oct", alg: "A128KW", state: "current", default: false, private: "file" },
+      {
+        name: "alice",
+        kid: kidOf(dir, "alice"),
+        type: "ec",
+        alg: "ECDH-ES+A256KW",
+        crv: "P-256",
+        state: "current",
+        default: true,
+        private: "file",
+      },
+      {
+        name: "bob",
+        kid: kidOf(dir, "bob"),
+        type: "rsa",
+        alg: "RSA-OAEP-256",
+        state: "current",
+        default: false,
+        private: "file",
+      },
+      {
+        name: "carol",
+        kid: kidOf(dir, "carol"),
+        type: "oct",
+        alg: "A128KW",
+        state: "current",
+        default: false,
+        private: "file",
+      },
     ],
   );
 });
@@ -25,7 +50,10 @@ test("list --json has the members that programs rely on, and no key material", (
 test("list is a line a key for people", () => {
   const lines = cli("list").trimEnd().split("\n");
   assert.is(lines.length, 4);
-  assert.match(lines[1] ?? "", new RegExp(`^alice \\(default\\) +P-256 +current +file +\\S+Z +${kidOf(dir, "alice")}$`));
+  assert.match(
+    lines[1] ?? "",
+    new RegExp(`^alice \\(default\\) +P-256 +current +file +\\S+Z +${kidOf(dir, "alice")}$`),
+  );
 });
 
 test.run();

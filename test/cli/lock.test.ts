@@ -23,7 +23,8 @@ import {
   wrapHere,
 } from "../support/stores.ts";
 
-const sealAtRest = async (jwk: Buffer, kind: SecretKind, secret: Buffer): Promise<Buffer> => await atRestBySecret(kind, () => Promise.resolve(secret)).seal(jwk);
+const sealAtRest = async (jwk: Buffer, kind: SecretKind, secret: Buffer): Promise<Buffer> =>
+  await atRestBySecret(kind, () => Promise.resolve(secret)).seal(jwk);
 
 const masterKey = masterKeyFile();
 const withMasterKey = ["--master-key-file", masterKey] as const;
@@ -32,7 +33,13 @@ const passphrase = secretFile("correct horse battery staple\n");
 
 /** The kind of each private file of a store: its folder and ending. */
 function kinds(dir: string): string[] {
-  return ["private", "removed"].flatMap((folder) => (existsSync(join(dir, folder)) ? readdirSync(join(dir, folder)) : []).filter((file) => !file.includes(".public.")).map((file) => `${folder} ${file.replace(/^.*\./, ".")}`)).toSorted();
+  return ["private", "removed"]
+    .flatMap((folder) =>
+      (existsSync(join(dir, folder)) ? readdirSync(join(dir, folder)) : [])
+        .filter((file) => !file.includes(".public."))
+        .map((file) => `${folder} ${file.replace(/^.*\./, ".")}`),
+    )
+    .toSorted();
 }
 
 for (const [kind, option, path] of [
@@ -46,7 +53,9 @@ for (const [kind, option, path] of [
     const annotations = [await wrapHere(dir, "alice"), await wrapHere(dir, "bob")];
     cli("remove", "carol", "--force");
     const before = tree(dir);
-    const secrets = Object.keys(before).filter((file) => /^(private|removed)\/.*\.jwk$/.test(file)).flatMap((file) => secretsOf(readJson(join(dir, file))));
+    const secrets = Object.keys(before)
+      .filter((file) => /^(private|removed)\/.*\.jwk$/.test(file))
+      .flatMap((file) => secretsOf(readJson(join(dir, file))));
     assert.is(secrets.length, 4);
 
     const locked = cli.run(["lock", option, path]);
@@ -54,7 +63,8 @@ for (const [kind, option, path] of [
     assert.equal(kinds(dir), ["private .jwe", "private .jwe", "private .jwe", "removed .jwe"]);
     const everything = Object.values(tree(dir)).join("\n");
     for (const secret of secrets) assert.not.match(everything, secret);
-    for (const [file, content] of Object.entries(tree(dir))) if (file.endsWith(".jwe")) assert.match(content, /^100600 /);
+    for (const [file, content] of Object.entries(tree(dir)))
+      if (file.endsWith(".jwe")) assert.match(content, /^100600 /);
     for (const annotation of annotations) {
       assertFailure(exec(dir, annotation), 3);
       assert.match(exec(dir, annotation, [option, path]).stdout, Buffer.from(OPTSDATA).toString("base64"));
@@ -76,18 +86,27 @@ for (const [kind, option, path] of [
 test("says which key is locked, and how to give the secret", async () => {
   const { dir, annotation } = await lockedStore(...withMasterKey);
   const line = assertFailure(exec(dir, annotation), 3);
-  assert.match(line, "is locked with a master key; give it with --master-key-file FILE or OCICRYPT_KEYSTORE_MASTER_KEY_FILE");
+  assert.match(
+    line,
+    "is locked with a master key; give it with --master-key-file FILE or OCICRYPT_KEYSTORE_MASTER_KEY_FILE",
+  );
   assert.match(line, kidOf(dir, "alice"), "names the key");
   assert.match(commands(dir).refuses(3, ["unlock"]), "--master-key-file FILE");
   assert.match(commands(dir).refuses(3, ["export", "alice", "--private"]), "--master-key-file FILE");
   const other = await lockedStore("--passphrase-file", passphrase);
-  assert.match(assertFailure(exec(other.dir, other.annotation), 3), "is locked with a passphrase; give it with --passphrase-file FILE or OCICRYPT_KEYSTORE_PASSPHRASE_FILE");
+  assert.match(
+    assertFailure(exec(other.dir, other.annotation), 3),
+    "is locked with a passphrase; give it with --passphrase-file FILE or OCICRYPT_KEYSTORE_PASSPHRASE_FILE",
+  );
 });
 
 test("refuses the wrong secret, and changes nothing", async () => {
   const { dir, annotation } = await lockedStore(...withMasterKey);
   const wrong = ["--master-key-file", masterKeyFile()];
-  assert.match(assertFailure(exec(dir, annotation, wrong), 3), /locked key .*\.jwe does not open: wrong master key, or the file is damaged; give the master key it was locked with/);
+  assert.match(
+    assertFailure(exec(dir, annotation, wrong), 3),
+    /locked key .*\.jwe does not open: wrong master key, or the file is damaged; give the master key it was locked with/,
+  );
   for (const args of [["unlock"], ["lock"], ["keygen", "bob"], ["rotate", "alice"], ["export", "alice", "--private"]]) {
     assert.match(commands(dir, ...wrong).refuses(3, args), "does not open: wrong master key");
   }
@@ -97,12 +116,21 @@ test("locks new keys with the secret of the others, and refuses them without it"
   const { dir, annotation } = await lockedStore(...withMasterKey);
   const cli = commands(dir);
   assert.match(cli.refuses(3, ["keygen", "bob"]), "--master-key-file FILE");
-  for (const args of [["keygen", "bob"], ["keygen", "carol", "--type", "oct"], ["rotate", "alice"]]) cli(...args, ...withMasterKey);
+  for (const args of [
+    ["keygen", "bob"],
+    ["keygen", "carol", "--type", "oct"],
+    ["rotate", "alice"],
+  ])
+    cli(...args, ...withMasterKey);
   assert.equal(kinds(dir), ["private .jwe", "private .jwe", "private .jwe", "private .jwe"]);
-  for (const name of ["alice", "bob", "carol"]) await assertOpens(dir, await wrapHere(dir, name, masterKeySecrets), masterKeySecrets);
+  for (const name of ["alice", "bob", "carol"])
+    await assertOpens(dir, await wrapHere(dir, name, masterKeySecrets), masterKeySecrets);
   await assertOpens(dir, annotation, masterKeySecrets);
   await assertClosed(dir, annotation, secretFiles({ masterKeyFile: masterKeyFile() }));
-  assert.match(cli.refuses(1, ["lock", "--passphrase-file", passphrase]), "are locked with a master key; run ocicrypt-keystore unlock first");
+  assert.match(
+    cli.refuses(1, ["lock", "--passphrase-file", passphrase]),
+    "are locked with a master key; run ocicrypt-keystore unlock first",
+  );
 });
 
 test("a recipient needs no secret in a locked store, and a symmetric key does", async () => {
@@ -153,7 +181,8 @@ test("a locked key is another's under another name: swapped files are told", asy
 
 test("there must be a store", () => {
   const dir = join(temporaryFolder(), "none");
-  for (const command of ["lock", "unlock"]) assert.match(commands(dir).refuses(1, [command, ...withMasterKey]), `no key store at ${dir}`);
+  for (const command of ["lock", "unlock"])
+    assert.match(commands(dir).refuses(1, [command, ...withMasterKey]), `no key store at ${dir}`);
   assert.not.ok(existsSync(dir));
 });
 

@@ -17,7 +17,10 @@ for (const command of ["", "keygen", "list", "show", "default", "config"]) {
 }
 
 test("--version is package.json's", () => {
-  assert.is(succeed(["--version"]).trim(), (JSON.parse(read(join(ROOT, "package.json"))) as { version: string }).version);
+  assert.is(
+    succeed(["--version"]).trim(),
+    (JSON.parse(read(join(ROOT, "package.json"))) as { version: string }).version,
+  );
 });
 
 for (const [args, line] of [
@@ -42,7 +45,10 @@ test("says which key file is damaged", () => {
 });
 
 test("works from a working directory that is gone", () => {
-  const { code, stderr } = run(["-c", 'cd "$(mktemp -d)" && rmdir "$PWD" && "$0" list --keystore "$1"', BINARY, dir], { binary: "/bin/bash", env: { PATH: "/usr/bin:/bin" } });
+  const { code, stderr } = run(["-c", 'cd "$(mktemp -d)" && rmdir "$PWD" && "$0" list --keystore "$1"', BINARY, dir], {
+    binary: "/bin/bash",
+    env: { PATH: "/usr/bin:/bin" },
+  });
   assert.is(code, 0, stderr);
 });
 

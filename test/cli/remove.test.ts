@@ -26,7 +26,10 @@ test("remove takes the last copy of a private key only with --force, to where it
   const cli = commands(dir);
   const kid = kidOf(dir, "bob");
   const annotation = await wrapHere(dir, "bob");
-  assert.match(cli.refuses(1, ["remove", "bob"]), `removing bob would remove the last copy of private key ${kid}: images encrypted for it alone could no longer be opened; add --force to move it to removed/`);
+  assert.match(
+    cli.refuses(1, ["remove", "bob"]),
+    `removing bob would remove the last copy of private key ${kid}: images encrypted for it alone could no longer be opened; add --force to move it to removed/`,
+  );
   assert.match(cli.refuses(1, ["remove", "bob", "--purge"]), "add --force to delete it for good");
   const { code, stdout, stderr } = cli.run(["remove", "bob", "--force"]);
   const moved = join(dir, "removed", `${kid}.jwk`);
@@ -47,7 +50,10 @@ test("remove takes a name with all its keys, the retired ones too", async () => 
   const kids = kidsOf(dir, "bob");
   assert.match(cli.refuses(1, ["remove", "bob"]), `the last copies of 2 private keys (${kids.join(", ")})`);
   cli("remove", "bob", "--force");
-  assert.equal(readdirSync(join(dir, "removed")).toSorted(), kids.flatMap((kid) => [`${kid}.jwk`, `${kid}.public.jwk`]).toSorted());
+  assert.equal(
+    readdirSync(join(dir, "removed")).toSorted(),
+    kids.flatMap((kid) => [`${kid}.jwk`, `${kid}.public.jwk`]).toSorted(),
+  );
   assert.equal(rows(dir), [`alice ${kidOf(dir, "alice")} current file`]);
 });
 
@@ -62,7 +68,10 @@ test("the default is gone with its key, and that is said", () => {
   const dir = makeStore("alice", "bob");
   const cli = commands(dir);
   assert.match(cli.run(["remove", "alice", "--force"]).stderr, NO_DEFAULT);
-  assert.match(assertFailure(run(["--keystore", dir], { input: wrapRequest([]) }), 1), `no default key in ${dir}; set one with ocicrypt-keystore default NAME`);
+  assert.match(
+    assertFailure(run(["--keystore", dir], { input: wrapRequest([]) }), 1),
+    `no default key in ${dir}; set one with ocicrypt-keystore default NAME`,
+  );
   assert.match(cli.refuses(1, ["default"]), "no default key");
   cli("keygen", "carol");
   assert.is(cli("default"), "carol\n", "the next new key is the default");
@@ -73,7 +82,14 @@ test("a kid that starts with a dash can be shown, exported and removed", () => {
   const dir = makeStore("alice");
   const cli = commands(dir);
   const kid = `-${"A".repeat(21)}`;
-  assert.is(cli("import", "dash", secretFile(JSON.stringify({ kty: "oct", kid, k: Buffer.alloc(16, 1).toString("base64url") }))).trim(), kid);
+  assert.is(
+    cli(
+      "import",
+      "dash",
+      secretFile(JSON.stringify({ kty: "oct", kid, k: Buffer.alloc(16, 1).toString("base64url") })),
+    ).trim(),
+    kid,
+  );
   assert.match(cli("show", kid), kid);
   assert.match(succeed(["show", "--keystore", dir, "--", kid]), kid, "also behind --");
   assert.match(cli("export", kid, "--private"), kid);

@@ -12,16 +12,28 @@ const withMasterKey = secretFiles({ masterKeyFile: masterKey });
 
 test("rotate and remove refuse what is not there, and make nothing where no store is", () => {
   const { refuses } = commands(makeStore("alice"));
-  for (const args of [["rotate", "nobody"], ["remove", "nobody"], ["remove", "../names/alice"], ["rotate", ""], ["remove", "A".repeat(43), "--force"]]) {
+  for (const args of [
+    ["rotate", "nobody"],
+    ["remove", "nobody"],
+    ["remove", "../names/alice"],
+    ["rotate", ""],
+    ["remove", "A".repeat(43), "--force"],
+  ]) {
     assert.match(refuses(1, args), `no key named ${args[1] ?? ""} in `);
   }
   const none = join(temporaryFolder(), "none");
-  for (const command of ["rotate", "remove"]) assert.match(commands(none).refuses(1, [command, "alice"]), `no key store at ${none}`);
+  for (const command of ["rotate", "remove"])
+    assert.match(commands(none).refuses(1, [command, "alice"]), `no key store at ${none}`);
 });
 
 test("a refused command leaves no folders behind in a directory that is no store", () => {
   const { refuses } = commands(temporaryFolder());
-  for (const args of [["rotate", "nobody"], ["remove", "nobody"], ["default", "nobody"]]) refuses(1, args);
+  for (const args of [
+    ["rotate", "nobody"],
+    ["remove", "nobody"],
+    ["default", "nobody"],
+  ])
+    refuses(1, args);
 });
 
 test("in a locked store rotate needs the secret, and remove does not", async () => {
@@ -34,7 +46,10 @@ test("in a locked store rotate needs the secret, and remove does not", async () 
   const kid = cli("rotate", "alice", "--master-key-file", masterKey).trim();
   assert.equal(rows(dir), [`alice ${kid} current locked`, `alice ${former} retired locked`]);
   await assertOpens(dir, annotation, withMasterKey);
-  assert.match(cli.run(["remove", former, "--force"]).stderr, `removed ${former}: its private key is now ${join(dir, "removed", `${former}.jwe`)}\n`);
+  assert.match(
+    cli.run(["remove", former, "--force"]).stderr,
+    `removed ${former}: its private key is now ${join(dir, "removed", `${former}.jwe`)}\n`,
+  );
   cli("unlock", "--master-key-file", masterKey);
   cli("import", "former", join(dir, "removed", `${former}.jwk`));
   await assertOpens(dir, annotation);

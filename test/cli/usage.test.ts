@@ -84,7 +84,12 @@ test("a shell that asks for completions is never answered with an error", () => 
 
 test("takes what is right: true and false, and after -- whatever starts with a dash", () => {
   const cli = commands(store);
-  for (const args of [["list", "--json=true"], ["list", "--json", "true"], ["list", "--json", "--json"]]) assert.match(cli(...args), /^\[/);
+  for (const args of [
+    ["list", "--json=true"],
+    ["list", "--json", "true"],
+    ["list", "--json", "--json"],
+  ])
+    assert.match(cli(...args), /^\[/);
   assert.match(cli("list", "--json=false"), /^NAME/);
   assert.match(run(["show", "--json", "--keystore", store, "--", "alice"]).stdout, '"name": "alice"');
   assert.match(cli("export", "alice", "-o", "-"), '"kty":"EC"');
@@ -93,7 +98,10 @@ test("takes what is right: true and false, and after -- whatever starts with a d
 test("refuses an address with characters that would break its line, and prints them safely", () => {
   const path = join(temporaryFolder(), "a\nb");
   for (const address of [`unix:${path}`, "a\nb:50051", "unix:/tmp/\u202ecba", "local\u0007host:50051"]) {
-    for (const args of [["serve", "--keystore", store, "--listen", address], ["config", "--grpc", address]]) {
+    for (const args of [
+      ["serve", "--keystore", store, "--listen", address],
+      ["config", "--grpc", address],
+    ]) {
       assert.match(assertFailure(run(args), 2), /cannot listen on \S*\\u[0-9a-f]{4}/);
     }
   }

@@ -40,8 +40,19 @@ function file(value: object): string {
 }
 
 /** What jose writes for keys: flattened for one, general for several. `recipients` are templates, one a key. */
-function joseEncrypt(keys: readonly PrivateJwk[], { template = {}, recipients = [], compact = false }: { template?: object; recipients?: readonly object[]; compact?: boolean } = {}): string {
-  const options = [...recipients.flatMap((recipient) => ["-r", file(recipient)]), ...keys.flatMap((key) => ["-k", file(key)]), ...(compact ? ["-c"] : [])];
+function joseEncrypt(
+  keys: readonly PrivateJwk[],
+  {
+    template = {},
+    recipients = [],
+    compact = false,
+  }: { template?: object; recipients?: readonly object[]; compact?: boolean } = {},
+): string {
+  const options = [
+    ...recipients.flatMap((recipient) => ["-r", file(recipient)]),
+    ...keys.flatMap((key) => ["-k", file(key)]),
+    ...(compact ? ["-c"] : []),
+  ];
   return mustJose(["jwe", "enc", "-i", JSON.stringify(template), "-I-", ...options], OPTSDATA);
 }
 
@@ -58,13 +69,34 @@ function storeWith(...keys: readonly PrivateJwk[]): string {
 
 // A store of ours, and jose opens what it wraps.
 
-const store = makeStore("p256", "p384:--curve P-384", "p521:--curve P-521", "oct:--type oct", "rsa:--type rsa --bits 2048", "other", "other-oct:--type oct");
+const store = makeStore(
+  "p256",
+  "p384:--curve P-384",
+  "p521:--curve P-521",
+  "oct:--type oct",
+  "rsa:--type rsa --bits 2048",
+  "other",
+  "other-oct:--type oct",
+);
 
-for (const names of [["p256"], ["p384"], ["p521"], ["oct"], ["p256", "p521"], ["p521", "p384"], ["p384", "oct"], ["oct", "p256"], ["rsa", "p256"], ["p521", "rsa"], ["oct", "rsa", "p384", "p256", "p521"]]) {
+for (const names of [
+  ["p256"],
+  ["p384"],
+  ["p521"],
+  ["oct"],
+  ["p256", "p521"],
+  ["p521", "p384"],
+  ["p384", "oct"],
+  ["oct", "p256"],
+  ["rsa", "p256"],
+  ["p521", "rsa"],
+  ["oct", "rsa", "p384", "p256", "p521"],
+]) {
   withJose(`jose opens what is wrapped for ${names.join(" and ")}, with each key that it has an algorithm for`, () => {
     const annotation = wrap(store, names);
     for (const name of names.filter((one) => one !== "rsa")) assertJoseOpens(annotation, privateKeyFile(store, name));
-    for (const other of ["other", "other-oct"]) assert.is(jose(["jwe", "dec", "-i-", "-k", privateKeyFile(store, other)], annotation).code, 1);
+    for (const other of ["other", "other-oct"])
+      assert.is(jose(["jwe", "dec", "-i-", "-k", privateKeyFile(store, other)], annotation).code, 1);
   });
 }
 
@@ -75,20 +107,27 @@ const ECDH = ["ECDH-ES+A128KW", "ECDH-ES+A192KW", "ECDH-ES+A256KW"];
 const KEY_WRAP = ["A128KW", "A192KW", "A256KW"];
 const ENCRYPTIONS = ["A128GCM", "A192GCM", "A256GCM", "A128CBC-HS256", "A192CBC-HS384", "A256CBC-HS512"];
 
-for (const template of [...CURVES.map((crv) => ({ kty: "EC", crv })), ...[16, 24, 32].map((bytes) => ({ kty: "oct", bytes })), ...[...ECDH, ...KEY_WRAP].map((alg) => ({ alg }))]) {
-  withJose(`a key that jose makes from ${JSON.stringify(template)} opens what jose writes for it, and wraps what jose opens`, () => {
-    const key = joseKey(template);
-    if ("alg" in template) assert.equal(key["key_ops"], ["wrapKey", "unwrapKey"]);
-    const dir = storeWith(key);
-    assert.match(joseEncrypt([key]), /^\{.*"header":\{"alg":/, "flattened");
-    assert.is(unwrap(dir, joseEncrypt([key])), OPTSDATA);
-    const compact = joseEncrypt([key], { compact: true });
-    assert.match(compact, /^[\w-]+\.[\w-]+\.[\w-]+\.[\w-]+\.[\w-]+$/);
-    assert.is(unwrap(dir, compact), OPTSDATA);
-    const annotation = wrap(dir, ["0"]);
-    if ("alg" in template) assert.match(annotation.toString(), `"alg":"${template.alg}"`);
-    assertJoseOpens(annotation, file(key));
-  });
+for (const template of [
+  ...CURVES.map((crv) => ({ kty: "EC", crv })),
+  ...[16, 24, 32].map((bytes) => ({ kty: "oct", bytes })),
+  ...[...ECDH, ...KEY_WRAP].map((alg) => ({ alg })),
+]) {
+  withJose(
+    `a key that jose makes from ${JSON.stringify(template)} opens what jose writes for it, and wraps what jose opens`,
+    () => {
+      const key = joseKey(template);
+      if ("alg" in template) assert.equal(key["key_ops"], ["wrapKey", "unwrapKey"]);
+      const dir = storeWith(key);
+      assert.match(joseEncrypt([key]), /^\{.*"header":\{"alg":/, "flattened");
+      assert.is(unwrap(dir, joseEncrypt([key])), OPTSDATA);
+      const compact = joseEncrypt([key], { compact: true });
+      assert.match(compact, /^[\w-]+\.[\w-]+\.[\w-]+\.[\w-]+\.[\w-]+$/);
+      assert.is(unwrap(dir, compact), OPTSDATA);
+      const annotation = wrap(dir, ["0"]);
+      if ("alg" in template) assert.match(annotation.toString(), `"alg":"${template.alg}"`);
+      assertJoseOpens(annotation, file(key));
+    },
+  );
 }
 
 for (const enc of ENCRYPTIONS) {
@@ -96,7 +135,8 @@ for (const enc of ENCRYPTIONS) {
     const keys = [joseKey({ kty: "EC", crv: "P-256" }), joseKey({ alg: "A256KW" })];
     const template = { protected: { enc } };
     for (const key of keys) {
-      for (const compact of [false, true]) assert.is(unwrap(storeWith(key), joseEncrypt([key], { template, compact })), OPTSDATA);
+      for (const compact of [false, true])
+        assert.is(unwrap(storeWith(key), joseEncrypt([key], { template, compact })), OPTSDATA);
       assert.is(unwrap(storeWith(key), joseEncrypt(keys, { template })), OPTSDATA);
     }
   });
@@ -115,12 +155,19 @@ withJose("opens every pair of algorithm and curve that jose writes", () => {
 });
 
 withJose("opens what jose writes for several recipients with any one of their keys, whatever their order", () => {
-  const keys = [...CURVES.map((crv) => ({ kty: "EC", crv })), { kty: "EC", crv: "P-256" }, ...KEY_WRAP.map((alg) => ({ alg }))].map(joseKey);
+  const keys = [
+    ...CURVES.map((crv) => ({ kty: "EC", crv })),
+    { kty: "EC", crv: "P-256" },
+    ...KEY_WRAP.map((alg) => ({ alg })),
+  ].map(joseKey);
   for (const order of [keys, keys.toReversed()]) {
     const jwe = joseEncrypt(order);
     assert.is((JSON.parse(jwe) as { recipients: unknown[] }).recipients.length, keys.length);
     for (const key of keys) assert.is(unwrap(storeWith(key), jwe), OPTSDATA);
-    assert.match(assertFailure(run(["--keystore", store], { input: unwrapRequest(jwe) }), 3), /no private key of the store opens this annotation \(it names no kid\)/);
+    assert.match(
+      assertFailure(run(["--keystore", store], { input: unwrapRequest(jwe) }), 3),
+      /no private key of the store opens this annotation \(it names no kid\)/,
+    );
   }
 });
 
@@ -173,7 +220,10 @@ for (const alg of ["ECDH-ES", "A256GCMKW", "PBES2-HS256+A128KW", "RSA1_5"]) {
 withJose("refuses zip, however well compressed", () => {
   const key = joseKey({ kty: "EC", crv: "P-256" });
   const jwe = joseEncrypt([key], { template: { protected: { zip: "DEF" } } });
-  assert.match(assertFailure(run(["--keystore", storeWith(key)], { input: unwrapRequest(jwe) }), 1), /uses "zip", which is not allowed/);
+  assert.match(
+    assertFailure(run(["--keystore", storeWith(key)], { input: unwrapRequest(jwe) }), 1),
+    /uses "zip", which is not allowed/,
+  );
 });
 
 withJose("agrees with jose again and again: one coordinate or shared secret in 256 begins with a zero byte", () => {

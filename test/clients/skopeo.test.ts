@@ -16,7 +16,8 @@ import { findSkopeo, type Skopeo } from "../support/skopeo.ts";
 import { kidOf, makeStore } from "../support/stores.ts";
 
 const found = findSkopeo({ download: false, say: () => {} });
-const withSkopeo = (name: string, body: (skopeo: Skopeo) => void): void => testWith(found, "a skopeo with ocicrypt 1.1 or later: run test/support/skopeo.ts", name, body);
+const withSkopeo = (name: string, body: (skopeo: Skopeo) => void): void =>
+  testWith(found, "a skopeo with ocicrypt 1.1 or later: run test/support/skopeo.ts", name, body);
 
 /** What stands below a provider's `cmd` in ocicrypt.conf. */
 interface Command {
@@ -28,7 +29,12 @@ interface Command {
 function workplace(providers: Readonly<Record<string, Command>>, layers = 2): string {
   const dir = temporaryFolder();
   makeImage(join(dir, "alpine"), { layers });
-  writeFileSync(join(dir, "ocicrypt.conf"), JSON.stringify({ "key-providers": Object.fromEntries(Object.entries(providers).map(([name, cmd]) => [name, { cmd }])) }));
+  writeFileSync(
+    join(dir, "ocicrypt.conf"),
+    JSON.stringify({
+      "key-providers": Object.fromEntries(Object.entries(providers).map(([name, cmd]) => [name, { cmd }])),
+    }),
+  );
   return dir;
 }
 
@@ -43,7 +49,12 @@ function linkedAs(name: string): string {
 function copy({ command }: Skopeo, dir: string, store: string, ...args: readonly string[]): Result {
   const [file = "", ...options] = command;
   const env = { OCICRYPT_KEYPROVIDER_CONFIG: join(dir, "ocicrypt.conf"), OCICRYPT_KEYSTORE: store };
-  const { status, stdout, stderr } = spawnSync(file, [...options, "copy", ...args], { cwd: dir, env, encoding: "utf8", timeout: 60_000 });
+  const { status, stdout, stderr } = spawnSync(file, [...options, "copy", ...args], {
+    cwd: dir,
+    env,
+    encoding: "utf8",
+    timeout: 60_000,
+  });
   // logrus quotes the message as Go does
   return { code: status, stdout, stderr: stderr.replaceAll('\\"', '"') };
 }
@@ -60,7 +71,10 @@ function assertDecrypts(skopeo: Skopeo, dir: string, store: string, key = "provi
   rmSync(join(dir, "decrypted"), { recursive: true, force: true });
   mustCopy(skopeo, dir, store, "--decryption-key", key, "oci:encrypted", "oci:decrypted");
   assert.equal(layerDigests(join(dir, "decrypted")), layerDigests(join(dir, "alpine")));
-  assert.equal(manifestLayers(join(dir, "decrypted")).map(({ mediaType }) => mediaType), manifestLayers(join(dir, "alpine")).map(({ mediaType }) => mediaType));
+  assert.equal(
+    manifestLayers(join(dir, "decrypted")).map(({ mediaType }) => mediaType),
+    manifestLayers(join(dir, "alpine")).map(({ mediaType }) => mediaType),
+  );
 }
 
 /** Asserts that skopeo fails and shows its user the one line of ours. */
@@ -83,7 +97,16 @@ function kidsOfLayers(dir: string, scheme = "provider.ks"): unknown[][] {
 }
 
 const FOREIGN = /no private key of the store opens this annotation \(it was made for [\w, -]+\); .*--keystore$/;
-const store = makeStore("zoe", "abc", "alice", "bob", "rsa:--type rsa --bits 2048", "oct:--type oct", "p384:--curve P-384", "p521:--curve P-521");
+const store = makeStore(
+  "zoe",
+  "abc",
+  "alice",
+  "bob",
+  "rsa:--type rsa --bits 2048",
+  "oct:--type oct",
+  "p384:--curve P-384",
+  "p521:--curve P-521",
+);
 const ks: Command = { path: BINARY, args: ["--provider", "ks"] };
 const kids = (...names: readonly string[]): string[] => names.map((name) => kidOf(store, name));
 
@@ -97,8 +120,17 @@ for (const [how, place] of [
     const dir = workplace({ simplecrypt: { path, args: [] } });
     mustCopy(skopeo, dir, store, "--encryption-key", "provider:simplecrypt:abc", "oci:alpine", "oci:encrypted");
     assert.equal(kidsOfLayers(dir, "provider.simplecrypt"), [kids("abc"), kids("abc")]);
-    for (const layer of manifestLayers(join(dir, "encrypted"))) assert.ok("org.opencontainers.image.enc.keys.provider.simplecrypt" in layer.annotations);
-    mustCopy(skopeo, dir, store, "--decryption-key", "provider:simplecrypt:extra-params", "oci:encrypted", "oci:decrypted");
+    for (const layer of manifestLayers(join(dir, "encrypted")))
+      assert.ok("org.opencontainers.image.enc.keys.provider.simplecrypt" in layer.annotations);
+    mustCopy(
+      skopeo,
+      dir,
+      store,
+      "--decryption-key",
+      "provider:simplecrypt:extra-params",
+      "oci:encrypted",
+      "oci:decrypted",
+    );
     assert.equal(layerDigests(join(dir, "decrypted")), layerDigests(join(dir, "alpine")));
   });
 }
@@ -116,7 +148,8 @@ for (const flag of ["provider:ks", "provider:ks:"]) {
     const dir = workplace({ ks });
     mustCopy(skopeo, dir, store, "--encryption-key", flag, "oci:alpine", "oci:encrypted");
     assert.equal(kidsOfLayers(dir), [kids("zoe"), kids("zoe")]);
-    for (const hint of ["provider:ks", "provider:ks:", "provider:ks:extra-params", "provider:ks:abc"]) assertDecrypts(skopeo, dir, store, hint);
+    for (const hint of ["provider:ks", "provider:ks:", "provider:ks:extra-params", "provider:ks:abc"])
+      assertDecrypts(skopeo, dir, store, hint);
   });
 }
 
@@ -124,14 +157,25 @@ for (const [form, flags] of [
   ["two flags", encryptFor(["provider:ks:alice", "provider:ks:bob"])],
   ["one flag with a comma", encryptFor(["provider:ks:alice,provider:ks:bob"])],
   ["a:b", encryptFor(["provider:ks:alice:bob"])],
-  ["a kid in place of a name, and a repetition", encryptFor([`provider:ks:${kidOf(store, "alice")}`, "provider:ks:bob:alice"])],
+  [
+    "a kid in place of a name, and a repetition",
+    encryptFor([`provider:ks:${kidOf(store, "alice")}`, "provider:ks:bob:alice"]),
+  ],
 ] as const) {
   withSkopeo(`${form}: one annotation for two recipients, each of whom opens it alone`, (skopeo) => {
     const dir = workplace({ ks });
     mustCopy(skopeo, dir, store, ...flags, "oci:alpine", "oci:encrypted");
     assert.equal(kidsOfLayers(dir), [kids("alice", "bob"), kids("alice", "bob")]);
     for (const name of ["alice", "bob"]) assertDecrypts(skopeo, dir, storeWithOnly(store, name));
-    const others = copy(skopeo, dir, storeWithOnly(store, "zoe"), "--decryption-key", "provider:ks", "oci:encrypted", "oci:stolen");
+    const others = copy(
+      skopeo,
+      dir,
+      storeWithOnly(store, "zoe"),
+      "--decryption-key",
+      "provider:ks",
+      "oci:encrypted",
+      "oci:stolen",
+    );
     assertShows(others, FOREIGN);
     for (const kid of kids("alice", "bob")) assert.match(others.stderr, kid);
   });
@@ -146,58 +190,135 @@ withSkopeo("a machine with public keys only encrypts, and cannot decrypt", (skop
   assertShows(copy(skopeo, dir, publicOnly, "--decryption-key", "provider:ks", "oci:encrypted", "oci:stolen"), FOREIGN);
 });
 
-withSkopeo("an unknown recipient, a missing store and a foreign store: skopeo shows the one line that says so", (skopeo) => {
-  const dir = workplace({ ks });
-  const encrypt = (key: string, at: string): Result => copy(skopeo, dir, at, "--encryption-key", key, "oci:alpine", "oci:encrypted");
-  assertShows(encrypt("provider:ks:alice:nobody", store), /unknown recipient "nobody": .*; see ocicrypt-keystore list, or make a key with ocicrypt-keystore keygen NAME$/);
-  assertShows(encrypt("provider:ks:alice", join(dir, "none")), /no key store at \S+\/none; make one with ocicrypt-keystore keygen NAME/);
-  assert.is(encrypt("provider:ks:alice", store).code, 0);
-  const foreign = makeStore("alice");
-  assertShows(copy(skopeo, dir, foreign, "--decryption-key", "provider:ks:alice", "oci:encrypted", "oci:decrypted"), FOREIGN);
-});
+withSkopeo(
+  "an unknown recipient, a missing store and a foreign store: skopeo shows the one line that says so",
+  (skopeo) => {
+    const dir = workplace({ ks });
+    const encrypt = (key: string, at: string): Result =>
+      copy(skopeo, dir, at, "--encryption-key", key, "oci:alpine", "oci:encrypted");
+    assertShows(
+      encrypt("provider:ks:alice:nobody", store),
+      /unknown recipient "nobody": .*; see ocicrypt-keystore list, or make a key with ocicrypt-keystore keygen NAME$/,
+    );
+    assertShows(
+      encrypt("provider:ks:alice", join(dir, "none")),
+      /no key store at \S+\/none; make one with ocicrypt-keystore keygen NAME/,
+    );
+    assert.is(encrypt("provider:ks:alice", store).code, 0);
+    const foreign = makeStore("alice");
+    assertShows(
+      copy(skopeo, dir, foreign, "--decryption-key", "provider:ks:alice", "oci:encrypted", "oci:decrypted"),
+      FOREIGN,
+    );
+  },
+);
 
-withSkopeo("eight layers, wrapped and unwrapped in parallel for EC, RSA and symmetric keys: each key opens all of them", (skopeo) => {
-  const dir = workplace({ ks }, 8);
-  const names = ["oct", "alice", "rsa", "p384", "p521"];
-  mustCopy(skopeo, dir, store, ...encryptFor(names.map((name) => `provider:ks:${name}`)), "oci:alpine", "oci:encrypted");
-  assert.equal(kidsOfLayers(dir), Array.from({ length: 8 }, () => kids(...names)));
-  const algorithms = manifestLayers(join(dir, "encrypted")).map((layer) => recipients(layer, "provider.ks").map(({ alg }) => alg));
-  assert.equal(algorithms[7], ["A256KW", "ECDH-ES+A256KW", "RSA-OAEP-256", "ECDH-ES+A256KW", "ECDH-ES+A256KW"]);
-  for (const name of names) assertDecrypts(skopeo, dir, storeWithOnly(store, name));
-});
+withSkopeo(
+  "eight layers, wrapped and unwrapped in parallel for EC, RSA and symmetric keys: each key opens all of them",
+  (skopeo) => {
+    const dir = workplace({ ks }, 8);
+    const names = ["oct", "alice", "rsa", "p384", "p521"];
+    mustCopy(
+      skopeo,
+      dir,
+      store,
+      ...encryptFor(names.map((name) => `provider:ks:${name}`)),
+      "oci:alpine",
+      "oci:encrypted",
+    );
+    assert.equal(
+      kidsOfLayers(dir),
+      Array.from({ length: 8 }, () => kids(...names)),
+    );
+    const algorithms = manifestLayers(join(dir, "encrypted")).map((layer) =>
+      recipients(layer, "provider.ks").map(({ alg }) => alg),
+    );
+    assert.equal(algorithms[7], ["A256KW", "ECDH-ES+A256KW", "RSA-OAEP-256", "ECDH-ES+A256KW", "ECDH-ES+A256KW"]);
+    for (const name of names) assertDecrypts(skopeo, dir, storeWithOnly(store, name));
+  },
+);
 
 withSkopeo("a partly encrypted image opens to the whole", (skopeo) => {
   const dir = workplace({ ks }, 3);
-  mustCopy(skopeo, dir, store, "--encrypt-layer", "0", "--encrypt-layer", "-1", "--encryption-key", "provider:ks:alice", "oci:alpine", "oci:encrypted");
+  mustCopy(
+    skopeo,
+    dir,
+    store,
+    "--encrypt-layer",
+    "0",
+    "--encrypt-layer",
+    "-1",
+    "--encryption-key",
+    "provider:ks:alice",
+    "oci:alpine",
+    "oci:encrypted",
+  );
   assert.equal(manifestLayers(join(dir, "encrypted")).map(schemes), [["provider.ks"], [], ["provider.ks"]]);
   assertDecrypts(skopeo, dir, store);
 });
 
 for (const [how, providers] of [
-  ["the name each was started by, ocicrypt- before it or not", { first: { path: linkedAs("first"), args: [] }, second: { path: linkedAs("ocicrypt-second"), args: [] } }],
-  ["--provider in args", { first: { path: BINARY, args: ["--provider", "first"] }, second: { path: BINARY, args: ["--provider=second"] } }],
+  [
+    "the name each was started by, ocicrypt- before it or not",
+    { first: { path: linkedAs("first"), args: [] }, second: { path: linkedAs("ocicrypt-second"), args: [] } },
+  ],
+  [
+    "--provider in args",
+    { first: { path: BINARY, args: ["--provider", "first"] }, second: { path: BINARY, args: ["--provider=second"] } },
+  ],
 ] as const) {
   withSkopeo(`two providers on one command line are told apart by ${how}`, (skopeo) => {
     const dir = workplace(providers);
-    mustCopy(skopeo, dir, store, ...encryptFor(["provider:first:alice", "provider:second:bob:rsa"]), "oci:alpine", "oci:encrypted");
-    assert.equal(manifestLayers(join(dir, "encrypted")).map(schemes), [["provider.first", "provider.second"], ["provider.first", "provider.second"]]);
+    mustCopy(
+      skopeo,
+      dir,
+      store,
+      ...encryptFor(["provider:first:alice", "provider:second:bob:rsa"]),
+      "oci:alpine",
+      "oci:encrypted",
+    );
+    assert.equal(manifestLayers(join(dir, "encrypted")).map(schemes), [
+      ["provider.first", "provider.second"],
+      ["provider.first", "provider.second"],
+    ]);
     assert.equal(kidsOfLayers(dir, "provider.first"), [kids("alice"), kids("alice")]);
     assert.equal(kidsOfLayers(dir, "provider.second"), [kids("bob", "rsa"), kids("bob", "rsa")]);
-    for (const name of ["alice", "bob", "rsa"]) assertDecrypts(skopeo, dir, storeWithOnly(store, name), "provider:first");
+    for (const name of ["alice", "bob", "rsa"])
+      assertDecrypts(skopeo, dir, storeWithOnly(store, name), "provider:first");
   });
 }
 
 withSkopeo("two providers that nothing tells apart: the line names the setting that does", (skopeo) => {
   const dir = workplace({ first: { path: BINARY, args: [] }, second: { path: BINARY, args: [] } });
-  const result = copy(skopeo, dir, store, ...encryptFor(["provider:first:alice", "provider:second:bob"]), "oci:alpine", "oci:encrypted");
-  assertShows(result, /several providers \("(first", "second|second", "first)"\) .*; set the name: "args": \["--provider", "NAME"\] in ocicrypt\.conf, or serve --provider NAME$/);
+  const result = copy(
+    skopeo,
+    dir,
+    store,
+    ...encryptFor(["provider:first:alice", "provider:second:bob"]),
+    "oci:alpine",
+    "oci:encrypted",
+  );
+  assertShows(
+    result,
+    /several providers \("(first", "second|second", "first)"\) .*; set the name: "args": \["--provider", "NAME"\] in ocicrypt\.conf, or serve --provider NAME$/,
+  );
 });
 
 withSkopeo("two providers with a store each, named in their args", (skopeo) => {
   const [blue, green] = [makeStore("key"), makeStore("key")];
-  const provider = (name: string, dir: string): Command => ({ path: BINARY, args: ["--keystore", dir, "--provider", name] });
+  const provider = (name: string, dir: string): Command => ({
+    path: BINARY,
+    args: ["--keystore", dir, "--provider", name],
+  });
   const dir = workplace({ blue: provider("blue", blue), green: provider("green", green) });
-  mustCopy(skopeo, dir, "/nonexistent", ...encryptFor(["provider:blue", "provider:green:key"]), "oci:alpine", "oci:encrypted");
+  mustCopy(
+    skopeo,
+    dir,
+    "/nonexistent",
+    ...encryptFor(["provider:blue", "provider:green:key"]),
+    "oci:alpine",
+    "oci:encrypted",
+  );
   assert.equal(kidsOfLayers(dir, "provider.blue")[0], [kidOf(blue, "key")]);
   assert.equal(kidsOfLayers(dir, "provider.green")[0], [kidOf(green, "key")]);
   rmSync(blue, { recursive: true });
@@ -209,32 +330,62 @@ withSkopeo("two providers with a store each, named in their args", (skopeo) => {
 for (const names of [["rsa"], ["alice"], ["p384"], ["p521"], ["rsa", "alice"], ["bob", "rsa"], ["alice", "bob"]]) {
   withSkopeo(`ocicrypt's own jwe opens with a plain key file what was wrapped for ${names.join(" and ")}`, (skopeo) => {
     const dir = workplace({ ks });
-    mustCopy(skopeo, dir, store, ...encryptFor(names.map((name) => `provider:ks:${name}`)), "oci:alpine", "oci:encrypted");
+    mustCopy(
+      skopeo,
+      dir,
+      store,
+      ...encryptFor(names.map((name) => `provider:ks:${name}`)),
+      "oci:alpine",
+      "oci:encrypted",
+    );
     moveAnnotations(join(dir, "encrypted"), "provider.ks", "jwe");
     assert.equal(manifestLayers(join(dir, "encrypted")).map(schemes), [["jwe"], ["jwe"]]);
     rmSync(join(dir, "ocicrypt.conf"));
     for (const name of names) assertDecrypts(skopeo, dir, "/nonexistent", privateKeyPem(store, name));
-    const other = copy(skopeo, dir, "/nonexistent", "--decryption-key", privateKeyPem(store, "zoe"), "oci:encrypted", "oci:stolen");
+    const other = copy(
+      skopeo,
+      dir,
+      "/nonexistent",
+      "--decryption-key",
+      privateKeyPem(store, "zoe"),
+      "oci:encrypted",
+      "oci:stolen",
+    );
     assert.is(other.code, 1);
   });
 }
 
 /** A key pair that knows nothing of us: the JWK, and the public key's PEM file. */
 function foreignKey(kind: string): { jwk: PrivateJwk; pem: string } {
-  const { publicKey, privateKey } = kind === "RSA" ? generateKeyPairSync("rsa", { modulusLength: 2048 }) : generateKeyPairSync("ec", { namedCurve: kind });
+  const { publicKey, privateKey } =
+    kind === "RSA"
+      ? generateKeyPairSync("rsa", { modulusLength: 2048 })
+      : generateKeyPairSync("ec", { namedCurve: kind });
   const pem = join(temporaryFolder(), "public.pem");
   writeFileSync(pem, publicKey.export({ type: "spki", format: "pem" }));
   return { jwk: { ...privateKey.export({ format: "jwk" }) }, pem };
 }
 
-for (const kinds of [["RSA"], ["P-256"], ["P-384"], ["P-521"], ["RSA", "P-256"], ["P-256", "RSA"], ["P-256", "P-256"], ["RSA", "RSA"]]) {
+for (const kinds of [
+  ["RSA"],
+  ["P-256"],
+  ["P-384"],
+  ["P-521"],
+  ["RSA", "P-256"],
+  ["P-256", "RSA"],
+  ["P-256", "P-256"],
+  ["RSA", "RSA"],
+]) {
   withSkopeo(`what ocicrypt's own jwe wrote for ${kinds.join(" and ")} opens with that key in a store`, (skopeo) => {
     const dir = workplace({ ks });
     const keys = kinds.map(foreignKey);
     mustCopy(skopeo, dir, store, ...encryptFor(keys.map(({ pem }) => `jwe:${pem}`)), "oci:alpine", "oci:encrypted");
     moveAnnotations(join(dir, "encrypted"), "jwe", "provider.ks");
     assert.equal(manifestLayers(join(dir, "encrypted")).map(schemes), [["provider.ks"], ["provider.ks"]]);
-    assertShows(copy(skopeo, dir, store, "--decryption-key", "provider:ks", "oci:encrypted", "oci:stolen"), /no private key of the store opens this annotation \(it names no kid\); /);
+    assertShows(
+      copy(skopeo, dir, store, "--decryption-key", "provider:ks", "oci:encrypted", "oci:stolen"),
+      /no private key of the store opens this annotation \(it names no kid\); /,
+    );
     for (const { jwk } of keys) {
       const receiver = join(temporaryFolder(), "store");
       cpSync(store, receiver, { recursive: true });
@@ -251,7 +402,10 @@ withSkopeo("beside ocicrypt's own jwe on one command line both open the image, e
   placeKey(friend, "friend", jwk);
   const pem = privateKeyPem(friend, "friend");
   mustCopy(skopeo, dir, store, ...encryptFor([`jwe:${publicPem}`, "provider:ks:alice"]), "oci:alpine", "oci:encrypted");
-  assert.equal(manifestLayers(join(dir, "encrypted")).map(schemes), [["jwe", "provider.ks"], ["jwe", "provider.ks"]]);
+  assert.equal(manifestLayers(join(dir, "encrypted")).map(schemes), [
+    ["jwe", "provider.ks"],
+    ["jwe", "provider.ks"],
+  ]);
   assertDecrypts(skopeo, dir, store);
   assertDecrypts(skopeo, dir, friend, pem);
   assertDecrypts(skopeo, dir, storeWithOnly(store, "zoe"), pem);

@@ -23,8 +23,15 @@ testWith(skopeo, "a skopeo with ocicrypt 1.1 or later", "sees that a skopeo know
 
 for (const client of ["skopeo", "podman", "buildah", "nerdctl", "ctr-enc", "ctd-decoder", "crio"]) {
   test(`warns of a ${client} whose ocicrypt is too old`, () => {
-    const checks = examine(dir, [], { PATH: programs(client, "\x7fELF github.com/containers/ocicrypt/keywrap/jwe.init") });
-    assertCheck(checks, `client.${client}`, "warn", new RegExp(`${client} does not know provider: .*install a newer ${client}`));
+    const checks = examine(dir, [], {
+      PATH: programs(client, "\x7fELF github.com/containers/ocicrypt/keywrap/jwe.init"),
+    });
+    assertCheck(
+      checks,
+      `client.${client}`,
+      "warn",
+      new RegExp(`${client} does not know provider: .*install a newer ${client}`),
+    );
   });
 }
 
@@ -32,7 +39,12 @@ test("claims nothing of a client that cannot be read for it, and starts none", (
   const evidence = join(temporaryFolder(), "started");
   const folder = programs("podman", `#!/bin/sh\necho started > ${evidence}\n`);
   const checks = examine(dir, [], { PATH: `relative:${folder}` });
-  assertCheck(checks, "client.podman", "skip", /podman does not contain ocicrypt, or cannot be read: it may be a script/);
+  assertCheck(
+    checks,
+    "client.podman",
+    "skip",
+    /podman does not contain ocicrypt, or cannot be read: it may be a script/,
+  );
   assertCheck(checks, "clients", "ok", /^podman; /);
   assert.not.ok(existsSync(evidence));
 });
@@ -50,7 +62,8 @@ test("skips a client that is not on PATH, and containerd, which has another prog
 test("warns where no client is on PATH", () => {
   const folder = programs("skopeo", "");
   chmodSync(join(folder, "skopeo"), 0o644);
-  for (const PATH of ["", folder]) assertCheck(examine(dir, [], { PATH }), "clients", "warn", /none of skopeo, .* is on PATH/);
+  for (const PATH of ["", folder])
+    assertCheck(examine(dir, [], { PATH }), "clients", "warn", /none of skopeo, .* is on PATH/);
 });
 
 test.run();

@@ -34,11 +34,14 @@ test("reads the providers that start a program, and the servers, each apart", ()
       both: { cmd: own, grpc: "h:2" },
     }),
   );
-  assert.equal(providers.map(({ name, own: isOwn, options }) => [name, isOwn, options]), [
-    ["ks", true, { keystore: "/s", provider: "ks" }],
-    ["other", false, undefined],
-    ["both", true, { keystore: "/s", provider: "ks" }],
-  ]);
+  assert.equal(
+    providers.map(({ name, own: isOwn, options }) => [name, isOwn, options]),
+    [
+      ["ks", true, { keystore: "/s", provider: "ks" }],
+      ["other", false, undefined],
+      ["both", true, { keystore: "/s", provider: "ks" }],
+    ],
+  );
   assert.equal(servers, [{ name: "remote", address: "h:1", tls: undefined }]);
 });
 

@@ -38,7 +38,11 @@ test("is content with what config prints, and makes the round trip through it", 
 });
 
 test("knows this program through a symlink, without args, with other providers beside it, and takes a grpc entry", () => {
-  const providers = { first: entry(args.toSpliced(3, 1, "first"), link), keyvault: { grpc: "localhost:1" }, other: { cmd: { path: "/bin/true", args: null } } };
+  const providers = {
+    first: entry(args.toSpliced(3, 1, "first"), link),
+    keyvault: { grpc: "localhost:1" },
+    other: { cmd: { path: "/bin/true", args: null } },
+  };
   const checks = withFile(configFile(providers));
   assert.equal(problems(checks), ["fail config.grpc"]); // nobody listens there
   assertCheck(checks, "round-trip", "ok", new RegExp(`by ${link}`));
@@ -46,7 +50,12 @@ test("knows this program through a symlink, without args, with other providers b
 
 test("warns where no variable is set or no provider is this program, which is no failure", () => {
   assertCheck(examine(dir), "config.variable", "warn", /is not set.*ocicrypt-keystore config > FILE/);
-  assertCheck(withFile(configFile({ other: entry([], "/bin/true") })), "config.provider", "warn", new RegExp(`no provider of \\S+ is this program, ${BINARY}`));
+  assertCheck(
+    withFile(configFile({ other: entry([], "/bin/true") })),
+    "config.provider",
+    "warn",
+    new RegExp(`no provider of \\S+ is this program, ${BINARY}`),
+  );
 });
 
 const sample = { cmd: null, path: BINARY }; // the first sample of ocicrypt's docs has "path" directly below the name
@@ -54,31 +63,111 @@ for (const [what, id, status, message, content] of [
   ["a file without JSON", "config.json", "fail", /is not a JSON object/, "key-providers: {}"],
   ["a file with a list", "config.json", "fail", /is not a JSON object/, "[]"],
   ["a file without key-providers", "config.provider", "fail", /has no key-providers/, '{"providers":{}}'],
-  ["a path that is not below cmd", "config.provider", "fail", /provider ks of \S+ has its "path" directly below its name.*"Unsupported keyprovider invocation"/, { ks: { path: BINARY, args } }],
+  [
+    "a path that is not below cmd",
+    "config.provider",
+    "fail",
+    /provider ks of \S+ has its "path" directly below its name.*"Unsupported keyprovider invocation"/,
+    { ks: { path: BINARY, args } },
+  ],
   ["an entry that is empty", "config.provider", "fail", /has neither cmd nor grpc/, { ks: {} }],
   ["a cmd that is null", "config.provider", "fail", /has a cmd without a path/, { ks: sample }],
   ["an entry that is no object", "config.provider", "fail", /is not an object/, { ks: BINARY }],
-  ["args that are one string", "config.provider", "fail", /has args that are not a list of strings/, { ks: { cmd: { path: BINARY, args: "--provider ks" } } }],
-  ["a program that is not there", "config.path", "fail", /the program of provider ks is not there: \/none/, { ks: entry([], "/none") }],
-  ["a program that cannot be executed", "config.path", "fail", /cannot be executed.*chmod \+x/, { ks: entry([], notExecutable) }],
-  ["a program without a folder", "config.path", "warn", /which a client looks for on its own PATH/, { ks: entry(args, "linked") }],
-  ["args of another program", "config.args", "fail", /this program does not accept the args of provider ks/, { ks: entry(["--passphrase", "hunter2"]) }],
-  ["args for another provider", "config.args", "fail", /provider ks is told to be other: it refuses to encrypt/, { ks: entry(["--keystore", dir, "--provider", "other"]) }],
-  ["another key store", "config.args", "warn", new RegExp(`provider ks uses the key store ${other}, not ${dir}.*--keystore ${other}`), { ks: entry(["--keystore", other, "--provider", "ks"]) }],
-  ["no key store, where the default is another", "config.args", "warn", /provider ks uses the key store \/\S+, not/, { ks: entry(["--provider", "ks"]) }],
-  ["a relative key store", "config.args", "warn", /depends on a client's working directory: keys/, { ks: entry(["--keystore", "keys", "--provider", "ks"]) }],
-  ["two providers told apart by nothing", "config.args", "warn", /2 providers are this program, and neither args nor path say that it is ks: it refuses.*add "--provider", "ks"/, { ks: entry(["--keystore", dir]), second: entry(["--keystore", dir], named) }],
+  [
+    "args that are one string",
+    "config.provider",
+    "fail",
+    /has args that are not a list of strings/,
+    { ks: { cmd: { path: BINARY, args: "--provider ks" } } },
+  ],
+  [
+    "a program that is not there",
+    "config.path",
+    "fail",
+    /the program of provider ks is not there: \/none/,
+    { ks: entry([], "/none") },
+  ],
+  [
+    "a program that cannot be executed",
+    "config.path",
+    "fail",
+    /cannot be executed.*chmod \+x/,
+    { ks: entry([], notExecutable) },
+  ],
+  [
+    "a program without a folder",
+    "config.path",
+    "warn",
+    /which a client looks for on its own PATH/,
+    { ks: entry(args, "linked") },
+  ],
+  [
+    "args of another program",
+    "config.args",
+    "fail",
+    /this program does not accept the args of provider ks/,
+    { ks: entry(["--passphrase", "hunter2"]) },
+  ],
+  [
+    "args for another provider",
+    "config.args",
+    "fail",
+    /provider ks is told to be other: it refuses to encrypt/,
+    { ks: entry(["--keystore", dir, "--provider", "other"]) },
+  ],
+  [
+    "another key store",
+    "config.args",
+    "warn",
+    new RegExp(`provider ks uses the key store ${other}, not ${dir}.*--keystore ${other}`),
+    { ks: entry(["--keystore", other, "--provider", "ks"]) },
+  ],
+  [
+    "no key store, where the default is another",
+    "config.args",
+    "warn",
+    /provider ks uses the key store \/\S+, not/,
+    { ks: entry(["--provider", "ks"]) },
+  ],
+  [
+    "a relative key store",
+    "config.args",
+    "warn",
+    /depends on a client's working directory: keys/,
+    { ks: entry(["--keystore", "keys", "--provider", "ks"]) },
+  ],
+  [
+    "two providers told apart by nothing",
+    "config.args",
+    "warn",
+    /2 providers are this program, and neither args nor path say that it is ks: it refuses.*add "--provider", "ks"/,
+    { ks: entry(["--keystore", dir]), second: entry(["--keystore", dir], named) },
+  ],
 ] as const) {
   test(`finds ${what}`, () => {
     const file = configFile(content);
     const checks = examine(dir, [], { OCICRYPT_KEYPROVIDER_CONFIG: file, PATH: folder });
-    assert.is(only(checks.filter((check) => check.id === id && message.test(`${check.message}; ${check.hint ?? ""}`)), id).status, status, JSON.stringify(checks.filter((check) => check.status !== "ok")));
+    assert.is(
+      only(
+        checks.filter((check) => check.id === id && message.test(`${check.message}; ${check.hint ?? ""}`)),
+        id,
+      ).status,
+      status,
+      JSON.stringify(checks.filter((check) => check.status !== "ok")),
+    );
   });
 }
 
 test("finds a file that is not there, or is named by a relative path", () => {
-  assertCheck(withFile("/none.conf"), "config.file", "fail", /there is no file \/none.conf: clients go on without a word/);
-  const relative = checksIn(run(["doctor", "--json", "--keystore", dir], { env: { PATH: "", OCICRYPT_KEYPROVIDER_CONFIG: "tmp/x.conf" } }));
+  assertCheck(
+    withFile("/none.conf"),
+    "config.file",
+    "fail",
+    /there is no file \/none.conf: clients go on without a word/,
+  );
+  const relative = checksIn(
+    run(["doctor", "--json", "--keystore", dir], { env: { PATH: "", OCICRYPT_KEYPROVIDER_CONFIG: "tmp/x.conf" } }),
+  );
   assertCheck(relative, "config.variable", "warn", /depends on a client's working directory/);
 });
 
@@ -90,12 +179,20 @@ for (const [what, file, ids, message] of [
   ["the file holds no JSON", configFile("{"), "provider path args grpc", /ocicrypt\.conf/],
   ["the file has no providers", configFile({}), "path args grpc", /ocicrypt\.conf has no provider|no provider of/],
   ["only another program is named", configFile({ other: entry([], "/bin/true") }), "args grpc", /no provider of/],
-  ["only a server is named", configFile({ kv: { grpc: "localhost:1" } }), "path args", /has no provider that|no provider of/],
+  [
+    "only a server is named",
+    configFile({ kv: { grpc: "localhost:1" } }),
+    "path args",
+    /has no provider that|no provider of/,
+  ],
 ] as const) {
   test(`skips what depends on it where ${what}, and says why`, () => {
     const checks = examine(dir, [], { OCICRYPT_KEYPROVIDER_CONFIG: file });
     const wanted = ids.split(" ").map((id) => `config.${id}`);
-    assert.equal(skipped(checks).filter((id) => id.startsWith("config.")), wanted);
+    assert.equal(
+      skipped(checks).filter((id) => id.startsWith("config.")),
+      wanted,
+    );
     for (const id of wanted) assertCheck(checks, id, "skip", message);
   });
 }
@@ -104,7 +201,9 @@ test("uses the store of the client's own entry for the round trip, and shows its
   const file = configFile({ ks: entry(["--keystore", other, "--provider", "ks"]) });
   assertCheck(withFile(file), "round-trip", "ok", /wrapped for bob/);
   const broken = makeStore("carol");
-  const checks = examine(broken, [], { OCICRYPT_KEYPROVIDER_CONFIG: configFile({ ks: entry(["--keystore", broken, "--provider", "wrong"]) }) });
+  const checks = examine(broken, [], {
+    OCICRYPT_KEYPROVIDER_CONFIG: configFile({ ks: entry(["--keystore", broken, "--provider", "wrong"]) }),
+  });
   assertCheck(checks, "round-trip", "fail", /failed \(exit code 1\): the request names no provider "wrong"/);
 });
 

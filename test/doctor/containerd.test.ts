@@ -27,31 +27,99 @@ function containerd(args: readonly string[], arrange: (etc: string, bin: string)
   writeFileSync(join(etc, "config.toml"), TOML);
   arrange(etc, bin);
   const script = 'mount --bind "$1" /usr/local/sbin && mount --bind "$2" /etc && shift 2 && exec env -i "$@"';
-  const { status, stdout, stderr } = spawnSync("unshare", [...args, "sh", "-c", script, "sh", bin, root, BINARY, "doctor", "--json", "--keystore", dir], { encoding: "utf8" });
+  const { status, stdout, stderr } = spawnSync(
+    "unshare",
+    [...args, "sh", "-c", script, "sh", bin, root, BINARY, "doctor", "--json", "--keystore", dir],
+    { encoding: "utf8" },
+  );
   return checksIn({ code: status, stdout, stderr });
 }
 
 testWith(unshare, "mount namespaces", "finds nothing to say of a containerd set up as config --client says", (args) => {
   const checks = containerd(args, () => undefined);
   assert.equal(problems(checks), []);
-  assertCheck(checks, "config.variable", "ok", /is not set; containerd takes \/etc\/containerd\/ocicrypt\/ocicrypt_keyprovider.conf/);
+  assertCheck(
+    checks,
+    "config.variable",
+    "ok",
+    /is not set; containerd takes \/etc\/containerd\/ocicrypt\/ocicrypt_keyprovider.conf/,
+  );
   assertCheck(checks, "containerd.provider", "ok", /names this program/);
   assertCheck(checks, "containerd.decoder", "ok", /^\/usr\/local\/sbin\/ctd-decoder; /);
 });
 
-const toml = (from: string | RegExp, to: string) => (etc: string) => writeFileSync(join(etc, "config.toml"), TOML.replace(from, to));
+const toml = (from: string | RegExp, to: string) => (etc: string) =>
+  writeFileSync(join(etc, "config.toml"), TOML.replace(from, to));
 for (const [what, id, message, arrange] of [
-  ["no ctd-decoder", "decoder", /ctd-decoder is not there for containerd to start.*install/, (_: string, bin: string) => rmSync(join(bin, "ctd-decoder"))],
-  ["a ctd-decoder that the configuration looks for elsewhere", "decoder", /\/opt\/ctd-decoder is not there/, toml('"ctd-decoder"', '"/opt/ctd-decoder"')],
-  ["no folder of keys", "keys", /ocicrypt\/keys is not there.*mkdir -p/, (etc: string) => rmSync(join(etc, "ocicrypt/keys"), { recursive: true })],
-  ["a folder of keys that holds a symlink", "keys", /is or holds a symlink/, (etc: string) => symlinkSync("x", join(etc, "ocicrypt/keys/a"))],
-  ["a folder of keys that is a symlink", "keys", /is or holds a symlink/, (etc: string) => (rmSync(join(etc, "ocicrypt/keys"), { recursive: true }), symlinkSync(".", join(etc, "ocicrypt/keys")))],
-  ["no provider file", "provider", /there is no \S+: containerd's decoder knows no provider/, (etc: string) => rmSync(join(etc, CONF))],
-  ["a provider file without this program", "provider", /no provider of \S+ is this program/, (etc: string) => writeFileSync(join(etc, CONF), "{}")],
-  ["a provider file that the configuration names elsewhere", "provider", /there is no \/etc\/x.conf/, toml(/(_CONFIG=)[^"]*/, "$1/etc/x.conf")],
-  ["no stream processor for zstd", "zstd", /encrypted zstd layers have no stream processor.*--client containerd/, toml(/accepts/, "#")],
-  ["no configuration at all, so none for zstd", "zstd", /no stream processor/, (etc: string) => writeFileSync(join(etc, "config.toml"), "")],
-  ["another key model", "key-model", /key_model is "": CRI does not decrypt; set key_model = "node"/, toml('"node"', '""')],
+  [
+    "no ctd-decoder",
+    "decoder",
+    /ctd-decoder is not there for containerd to start.*install/,
+    (_: string, bin: string) => rmSync(join(bin, "ctd-decoder")),
+  ],
+  [
+    "a ctd-decoder that the configuration looks for elsewhere",
+    "decoder",
+    /\/opt\/ctd-decoder is not there/,
+    toml('"ctd-decoder"', '"/opt/ctd-decoder"'),
+  ],
+  [
+    "no folder of keys",
+    "keys",
+    /ocicrypt\/keys is not there.*mkdir -p/,
+    (etc: string) => rmSync(join(etc, "ocicrypt/keys"), { recursive: true }),
+  ],
+  [
+    "a folder of keys that holds a symlink",
+    "keys",
+    /is or holds a symlink/,
+    (etc: string) => symlinkSync("x", join(etc, "ocicrypt/keys/a")),
+  ],
+  [
+    "a folder of keys that is a symlink",
+    "keys",
+    /is or holds a symlink/,
+    (etc: string) => (
+      rmSync(join(etc, "ocicrypt/keys"), { recursive: true }),
+      symlinkSync(".", join(etc, "ocicrypt/keys"))
+    ),
+  ],
+  [
+    "no provider file",
+    "provider",
+    /there is no \S+: containerd's decoder knows no provider/,
+    (etc: string) => rmSync(join(etc, CONF)),
+  ],
+  [
+    "a provider file without this program",
+    "provider",
+    /no provider of \S+ is this program/,
+    (etc: string) => writeFileSync(join(etc, CONF), "{}"),
+  ],
+  [
+    "a provider file that the configuration names elsewhere",
+    "provider",
+    /there is no \/etc\/x.conf/,
+    toml(/(_CONFIG=)[^"]*/, "$1/etc/x.conf"),
+  ],
+  [
+    "no stream processor for zstd",
+    "zstd",
+    /encrypted zstd layers have no stream processor.*--client containerd/,
+    toml(/accepts/, "#"),
+  ],
+  [
+    "no configuration at all, so none for zstd",
+    "zstd",
+    /no stream processor/,
+    (etc: string) => writeFileSync(join(etc, "config.toml"), ""),
+  ],
+  [
+    "another key model",
+    "key-model",
+    /key_model is "": CRI does not decrypt; set key_model = "node"/,
+    toml('"node"', '""'),
+  ],
   ["the transfer service", "pull", /set use_local_image_pull = true/, toml("= true", "= false")],
   ["a setting that is commented out", "pull", /set use_local_image_pull = true/, toml("use_local", "# use_local")],
 ] as const) {
@@ -60,20 +128,30 @@ for (const [what, id, message, arrange] of [
   });
 }
 
-testWith(unshare, "mount namespaces", "does not ask version 2 for use_local_image_pull, reads conf.d, and looks at nothing without containerd", (args) => {
-  assertCheck(containerd(args, toml(/version = 3[^]*key_model/, "version = 2\nkey_model")), "containerd.pull", "ok", /not needed by version 2/);
-  const split = containerd(args, (etc) => {
-    mkdirSync(join(etc, "conf.d"));
-    copyFileSync(join(etc, "config.toml"), join(etc, "conf.d/a.toml"));
-    writeFileSync(join(etc, "config.toml"), "version = 3\n");
-  });
-  assert.equal(problems(split), []);
-  const none = containerd(args, (etc) => rmSync(etc, { recursive: true }));
-  const ids = none.map(({ id }) => id).filter((id) => id.startsWith("containerd."));
-  assert.is(ids.length, 6);
-  for (const id of ids) assertCheck(none, id, "skip", /no containerd here/);
-  const unversioned = containerd(args, toml("version = 3", ""));
-  assertCheck(unversioned, "containerd.pull", "skip", /no version in \/etc\/containerd\/config\.toml/);
-});
+testWith(
+  unshare,
+  "mount namespaces",
+  "does not ask version 2 for use_local_image_pull, reads conf.d, and looks at nothing without containerd",
+  (args) => {
+    assertCheck(
+      containerd(args, toml(/version = 3[^]*key_model/, "version = 2\nkey_model")),
+      "containerd.pull",
+      "ok",
+      /not needed by version 2/,
+    );
+    const split = containerd(args, (etc) => {
+      mkdirSync(join(etc, "conf.d"));
+      copyFileSync(join(etc, "config.toml"), join(etc, "conf.d/a.toml"));
+      writeFileSync(join(etc, "config.toml"), "version = 3\n");
+    });
+    assert.equal(problems(split), []);
+    const none = containerd(args, (etc) => rmSync(etc, { recursive: true }));
+    const ids = none.map(({ id }) => id).filter((id) => id.startsWith("containerd."));
+    assert.is(ids.length, 6);
+    for (const id of ids) assertCheck(none, id, "skip", /no containerd here/);
+    const unversioned = containerd(args, toml("version = 3", ""));
+    assertCheck(unversioned, "containerd.pull", "skip", /no version in \/etc\/containerd\/config\.toml/);
+  },
+);
 
 test.run();

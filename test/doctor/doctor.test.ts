@@ -22,18 +22,27 @@ import { unwrap, wrap } from "../support/requests.ts";
 import { kidOf, lock, makeStore } from "../support/stores.ts";
 
 const IDS = [
-  ..."store store.modes store.owners store.leftovers store.lock store.names store.default store.keys store.unnamed store.twice store.locked store.holders".split(" "),
+  ..."store store.modes store.owners store.leftovers store.lock store.names store.default store.keys store.unnamed store.twice store.locked store.holders".split(
+    " ",
+  ),
   ..."config.variable config.file config.json config.provider config.path config.args config.grpc".split(" "),
-  ..."clients client.skopeo client.podman client.buildah client.nerdctl client.ctr-enc client.ctd-decoder client.containerd client.crio".split(" "),
-  ..."containerd.decoder containerd.keys containerd.provider containerd.zstd containerd.key-model containerd.pull round-trip".split(" "),
+  ..."clients client.skopeo client.podman client.buildah client.nerdctl client.ctr-enc client.ctd-decoder client.containerd client.crio".split(
+    " ",
+  ),
+  ..."containerd.decoder containerd.keys containerd.provider containerd.zstd containerd.key-model containerd.pull round-trip".split(
+    " ",
+  ),
 ];
 
 const deadPid = (): number => spawnSync("true").pid;
-const privateKey = (dir: string, name = "alice", ending = "jwk"): string => join(dir, "private", `${kidOf(dir, name)}.${ending}`);
+const privateKey = (dir: string, name = "alice", ending = "jwk"): string =>
+  join(dir, "private", `${kidOf(dir, name)}.${ending}`);
 const name = (dir: string, key = "alice"): string => join(dir, "names", key);
 const temporary = (dir: string, pid = deadPid()): string => join(dir, `.tmp-${pid}-0123456789abcdef`);
 /** A store whose lock was interrupted after it wrote the locked file, and the secret. */
-const interruptedLock = (open: (dir: string) => string = (dir) => readFileSync(privateKey(dir), "utf8")): { dir: string; secret: string } => {
+const interruptedLock = (
+  open: (dir: string) => string = (dir) => readFileSync(privateKey(dir), "utf8"),
+): { dir: string; secret: string } => {
   const dir = makeStore("alice:--type oct");
   const content = open(dir);
   const secret = lock(dir);
@@ -45,11 +54,17 @@ test("lists every check under its id, each once, where all is well", () => {
   const dir = makeStore("alice", "bob:--type rsa --bits 2048", "carol:--type oct");
   const file = configFile({ keystore: entry(["--keystore", dir, "--provider", "keystore"]) });
   const checks = examine(dir, [], { OCICRYPT_KEYPROVIDER_CONFIG: file });
-  assert.equal(checks.map(({ id }) => id), IDS);
+  assert.equal(
+    checks.map(({ id }) => id),
+    IDS,
+  );
   assert.equal(problems(checks), []);
   assertCheck(checks, "round-trip", "ok", /wrapped for alice and unwrapped/);
   for (const check of checks) assert.ok(check.message !== "", JSON.stringify(check));
-  assert.equal(skipped(checks).filter((id) => !/^(client|containerd)\./.test(id)), ["config.grpc"]);
+  assert.equal(
+    skipped(checks).filter((id) => !/^(client|containerd)\./.test(id)),
+    ["config.grpc"],
+  );
 });
 
 test("is a line a check for people, with the way out", () => {
@@ -61,7 +76,10 @@ test("is a line a check for people, with the way out", () => {
   assert.is(stdout.trimEnd().split("\n").length, IDS.length);
   assert.match(stdout, `ok    store: ${dir}\n`);
   assert.match(stdout, "\nskip  config.file: no file is named\n");
-  assert.match(stdout, "\nwarn  store.default: no default key: a client must name one, provider:PROVIDER:NAME; set one with ocicrypt-keystore default NAME\n");
+  assert.match(
+    stdout,
+    "\nwarn  store.default: no default key: a client must name one, provider:PROVIDER:NAME; set one with ocicrypt-keystore default NAME\n",
+  );
 });
 
 test("fails with the report on standard output where there is no store, and makes none", () => {
@@ -75,7 +93,10 @@ test("fails with the report on standard output where there is no store, and make
 for (const [what, breakIt] of [
   ["is missing", (dir: string) => rmSync(dir, { recursive: true })],
   ["is a file", (dir: string) => (rmSync(dir, { recursive: true }), writeFileSync(dir, ""))],
-  ["has a file for a folder", (dir: string) => (rmSync(join(dir, "names"), { recursive: true }), writeFileSync(join(dir, "names"), ""))],
+  [
+    "has a file for a folder",
+    (dir: string) => (rmSync(join(dir, "names"), { recursive: true }), writeFileSync(join(dir, "names"), "")),
+  ],
 ] as const) {
   test(`skips every check that needs the store where the store ${what}, with nothing of it ok`, () => {
     const dir = makeStore("alice");
@@ -83,7 +104,10 @@ for (const [what, breakIt] of [
     const checks = examine(dir);
     assert.equal(problems(checks), ["fail store"]);
     const needStore = IDS.filter((id) => id.startsWith("store.") || id === "round-trip");
-    assert.equal(skipped(checks).filter((id) => needStore.includes(id)), needStore);
+    assert.equal(
+      skipped(checks).filter((id) => needStore.includes(id)),
+      needStore,
+    );
     assertCheck(checks, "store.keys", "skip", /no key store that can be read/);
     assertCheck(checks, "round-trip", "skip", /no key store to use at/);
   });
@@ -93,7 +117,10 @@ test("looks at a store without keys, so nothing of it is skipped", () => {
   const dir = join(temporaryFolder(), "store");
   mkdirSync(dir);
   const checks = examine(dir);
-  assert.equal(skipped(checks).filter((id) => id.startsWith("store")), []);
+  assert.equal(
+    skipped(checks).filter((id) => id.startsWith("store")),
+    [],
+  );
   assertCheck(checks, "store.names", "ok", /^0 names/);
   assertCheck(checks, "store.default", "ok", /no keys yet/);
   assertCheck(checks, "round-trip", "warn", /not tried: no current key/);
@@ -106,23 +133,34 @@ test("counts one thing in the singular", () => {
   const secret = lock(dir);
   assertCheck(examine(dir), "store.locked", "warn", /^1 key is locked with a master key, which was not given;/);
   const checks = examine(dir, ["--master-key-file", secret]);
-  assertCheck(checks, "store.locked", "ok", /^1 private key is locked with a master key, which was given and opens them;/);
+  assertCheck(
+    checks,
+    "store.locked",
+    "ok",
+    /^1 private key is locked with a master key, which was given and opens them;/,
+  );
 });
 
 test("never prints what is secret", () => {
   const { dir, secret } = interruptedLock();
   const { stdout, stderr } = run(["doctor", "--keystore", dir, "--master-key-file", secret, "--fix"]);
-  const { k } = JSON.parse(succeed(["export", "alice", "--private", "--keystore", dir, "--master-key-file", secret])) as { k: string };
+  const { k } = JSON.parse(
+    succeed(["export", "alice", "--private", "--keystore", dir, "--master-key-file", secret]),
+  ) as { k: string };
   assert.not.match(stdout + stderr, k);
 });
 
 test("--fix removes a dead lock without needing it, --fix --force one of which nothing is known, and none that is held", () => {
   const dir = makeStore("alice");
   const [path, takeover] = [join(dir, ".lock"), join(dir, ".lock-takeover")];
-  const doctor = (...args: readonly string[]): string => run(["doctor", ...args, "--keystore", dir], { env: { PATH: "" } }).stderr;
+  const doctor = (...args: readonly string[]): string =>
+    run(["doctor", ...args, "--keystore", dir], { env: { PATH: "" } }).stderr;
   const began = performance.now();
   for (const held of [path, takeover]) writeFileSync(held, JSON.stringify({ pid: deadPid() }));
-  assert.match(doctor("--fix"), /^fixed: \S+takeover of process \d+ since \S+ is removed\nfixed: \S+lock of process \d+ since \S+ is removed\n$/);
+  assert.match(
+    doctor("--fix"),
+    /^fixed: \S+takeover of process \d+ since \S+ is removed\nfixed: \S+lock of process \d+ since \S+ is removed\n$/,
+  );
   assert.not.ok(existsSync(path) || existsSync(takeover));
   for (const content of [JSON.stringify({ pid: 7, system: "elsewhere" }), "no record", ""]) {
     for (const held of [path, takeover]) writeFileSync(held, content);
@@ -145,17 +183,33 @@ test("--fix fixes what crashes left and what others can read, says so, and finds
   chmodSync(privateKey(dir), 0o666);
   chmodSync(secret, 0o604);
   for (const folder of ["", "public", "private", "names"]) writeFileSync(temporary(join(dir, folder)), "half");
-  for (const path of [".lock", ".lock-takeover"]) writeFileSync(join(dir, path), JSON.stringify({ pid: deadPid(), start: "1", system: "" }), { mode: 0o600 });
+  for (const path of [".lock", ".lock-takeover"])
+    writeFileSync(join(dir, path), JSON.stringify({ pid: deadPid(), start: "1", system: "" }), { mode: 0o600 });
   for (const path of [".lock", ".lock-takeover"]) utimesSync(join(dir, path), 1, 1); // of another boot, so it must be old
   const before = examine(dir, ["--master-key-file", secret]);
-  assert.equal([...new Set(problems(before))], ["warn store.modes", "fail store.modes", "warn store.leftovers", "warn store.lock", "warn store.twice", "fail store.locked", "fail round-trip"]);
-  const { code, stdout, stderr } = run(["doctor", "--fix", "--json", "--keystore", dir, "--master-key-file", secret], { env: { PATH: "" } });
+  assert.equal(
+    [...new Set(problems(before))],
+    [
+      "warn store.modes",
+      "fail store.modes",
+      "warn store.leftovers",
+      "warn store.lock",
+      "warn store.twice",
+      "fail store.locked",
+      "fail round-trip",
+    ],
+  );
+  const { code, stdout, stderr } = run(["doctor", "--fix", "--json", "--keystore", dir, "--master-key-file", secret], {
+    env: { PATH: "" },
+  });
   assert.is(code, 0, stdout);
   assert.not.match(stderr, "not fixed");
   assert.not.match(stdout, '"fix"');
   assert.match(stderr, /^fixed: \S+ is half written/m);
   assert.equal(readdirSync(dir).toSorted(), ["default", "names", "private", "public"]);
-  const { code: second, stderr: silent } = run(["doctor", "--fix", "--keystore", dir, "--master-key-file", secret], { env: { PATH: "" } });
+  const { code: second, stderr: silent } = run(["doctor", "--fix", "--keystore", dir, "--master-key-file", secret], {
+    env: { PATH: "" },
+  });
   assert.is(second, 0);
   assert.is(silent, "");
   assert.equal(problems(examine(dir, ["--master-key-file", secret])), []);
@@ -166,14 +220,23 @@ test("--fix fixes what crashes left and what others can read, says so, and finds
 
 for (const [what, open, withSecret] of [
   ["the secret is not at hand", undefined, false],
-  ["the locked key is another one of that kid", (dir: string) => readFileSync(privateKey(dir), "utf8").replace(/"k":"./, '"k":"_'), true],
+  [
+    "the locked key is another one of that kid",
+    (dir: string) => readFileSync(privateKey(dir), "utf8").replace(/"k":"./, '"k":"_'),
+    true,
+  ],
   ["the open key is damaged", () => "{", true],
 ] as const) {
   test(`--fix keeps the open file of an interrupted lock where ${what}`, () => {
     const { dir, secret } = interruptedLock(open);
     const before = readFileSync(privateKey(dir), "utf8");
     const checks = examine(dir, ["--fix", ...(withSecret ? ["--master-key-file", secret] : [])]);
-    assertCheck(checks, "store.twice", "warn", /a lock or unlock was interrupted; give the secret that opens the locked one to the same key/);
+    assertCheck(
+      checks,
+      "store.twice",
+      "warn",
+      /a lock or unlock was interrupted; give the secret that opens the locked one to the same key/,
+    );
     assert.is(readFileSync(privateKey(dir), "utf8"), before);
   });
 }
@@ -212,8 +275,13 @@ test("is wrong usage with an unknown option", () => {
 
 function wrapWith(dir: string, secret: string): string {
   const optsdata = Buffer.from("secret").toString("base64");
-  const wrapping = JSON.stringify({ op: "keywrap", keywrapparams: { ec: { Parameters: { keystore: [""] } }, optsdata } });
-  const { keywrapresults } = JSON.parse(succeed(["--keystore", dir, "--master-key-file", secret], { input: wrapping })) as { keywrapresults: { annotation: string } };
+  const wrapping = JSON.stringify({
+    op: "keywrap",
+    keywrapparams: { ec: { Parameters: { keystore: [""] } }, optsdata },
+  });
+  const { keywrapresults } = JSON.parse(
+    succeed(["--keystore", dir, "--master-key-file", secret], { input: wrapping }),
+  ) as { keywrapresults: { annotation: string } };
   return JSON.stringify({ op: "keyunwrap", keyunwrapparams: { dc: null, annotation: keywrapresults.annotation } });
 }
 

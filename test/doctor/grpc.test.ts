@@ -15,12 +15,18 @@ const store = makeStore("alice");
 
 test("doctor calls a server as a client would, and says what clients would get", async () => {
   const server = await startServer(store);
-  const checks = (): ReturnType<typeof examine> => examine(store, [], { OCICRYPT_KEYPROVIDER_CONFIG: configFile({ kv: { grpc: server.address } }) });
+  const checks = (): ReturnType<typeof examine> =>
+    examine(store, [], { OCICRYPT_KEYPROVIDER_CONFIG: configFile({ kv: { grpc: server.address } }) });
   assertCheck(checks(), "config.grpc", "ok", /^kv answers at unix:\/\//);
   assertCheck(checks(), "config.provider", "ok", /^provider kv is the server at/);
   assert.is(await server.stop(), 0);
   assert.match(server.log(), /^keywrap kv .* ok [^]*^keyunwrap - .* ok /m);
-  assertCheck(checks(), "config.grpc", "fail", /provider kv at unix:.*: no server answers there, or it does not accept this TLS: /);
+  assertCheck(
+    checks(),
+    "config.grpc",
+    "fail",
+    /provider kv at unix:.*: no server answers there, or it does not accept this TLS: /,
+  );
 });
 
 test("doctor takes a server that only wraps or only unwraps, and tells what another cannot", async () => {
@@ -32,7 +38,12 @@ test("doctor takes a server that only wraps or only unwraps, and tells what anot
     [empty, [], "fail", /it says: no (default|private) key/],
   ] as const) {
     const server = await startServer(dir, { args });
-    assertCheck(examine(store, [], { OCICRYPT_KEYPROVIDER_CONFIG: configFile({ kv: { grpc: server.address } }) }), "config.grpc", status, message);
+    assertCheck(
+      examine(store, [], { OCICRYPT_KEYPROVIDER_CONFIG: configFile({ kv: { grpc: server.address } }) }),
+      "config.grpc",
+      status,
+      message,
+    );
     await server.stop();
   }
 });
@@ -40,13 +51,29 @@ test("doctor takes a server that only wraps or only unwraps, and tells what anot
 testWith(openssl, "openssl", "doctor calls a server with the certificates of the configuration", async () => {
   const [authority, other] = [makeAuthority(), makeAuthority()];
   const [serverPair, clientPair] = [authority.issue("server"), authority.issue("client")];
-  const server = await startServer(store, { listen: "localhost:0", args: ["--tls-cert", serverPair.cert, "--tls-key", serverPair.key, "--tls-client-ca", authority.ca] });
+  const server = await startServer(store, {
+    listen: "localhost:0",
+    args: ["--tls-cert", serverPair.cert, "--tls-key", serverPair.key, "--tls-client-ca", authority.ca],
+  });
   const tls = { "root-ca-file": authority.ca, "cert-file": clientPair.cert, "key-file": clientPair.key };
-  const asked = (grpcTls: object | undefined): ReturnType<typeof examine> => examine(store, [], { OCICRYPT_KEYPROVIDER_CONFIG: configFile({ kv: { grpc: server.address, "grpc-tls": grpcTls } }) });
+  const asked = (grpcTls: object | undefined): ReturnType<typeof examine> =>
+    examine(store, [], {
+      OCICRYPT_KEYPROVIDER_CONFIG: configFile({ kv: { grpc: server.address, "grpc-tls": grpcTls } }),
+    });
   assertCheck(asked(tls), "config.grpc", "ok", /answers/);
   assertCheck(asked({ ...tls, "insecure-skip-verify": true }), "config.grpc", "warn", /takes any server's certificate/);
-  assertCheck(asked({ ...tls, "root-ca-file": other.ca }), "config.grpc", "fail", /no server answers there, or it does not accept this TLS/);
-  assertCheck(asked({ "root-ca-file": authority.ca }), "config.grpc", "fail", /no server answers there, or it does not accept this TLS/);
+  assertCheck(
+    asked({ ...tls, "root-ca-file": other.ca }),
+    "config.grpc",
+    "fail",
+    /no server answers there, or it does not accept this TLS/,
+  );
+  assertCheck(
+    asked({ "root-ca-file": authority.ca }),
+    "config.grpc",
+    "fail",
+    /no server answers there, or it does not accept this TLS/,
+  );
   assertCheck(asked({ ...tls, "cert-file": "/none" }), "config.grpc", "fail", /cannot read cert-file \/none: ENOENT/);
   assertCheck(asked(undefined), "config.grpc", "fail", /no server answers there/);
   await server.stop();

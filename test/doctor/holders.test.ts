@@ -30,7 +30,10 @@ test("doctor asks every holder, and does its round trip with one where that is t
 test("doctor gives a holder the environment and the time that it needs", () => {
   const dir = newStore();
   const program = script(`test "$TOKEN" = here && exec ${holds("rsa-oaep-256", RSA).join(" ")}`);
-  const { code, stderr } = run(["import", "hsm", RSA.publicFile, "--holder", "rsa-oaep-256", "--keystore", dir, "--", program], { env: { TOKEN: "here" } });
+  const { code, stderr } = run(
+    ["import", "hsm", RSA.publicFile, "--holder", "rsa-oaep-256", "--keystore", dir, "--", program],
+    { env: { TOKEN: "here" } },
+  );
   assert.is(code, 0, stderr);
   assert.equal(problems(examine(dir, [], { TOKEN: "here" })), []);
   assert.equal(problems(examine(dir)), ["fail store.holders"]);
@@ -46,11 +49,42 @@ test("doctor asks a holder that has failed for nothing more: its token may count
 });
 
 for (const [what, damage, expected, line] of [
-  ["a command that is not there", (dir: string) => writeHolder(dir, kidOf(dir, "hsm"), { "rsa-oaep-256": ["/nowhere/holder"] }), ["fail store.holders"], /\/nowhere\/holder, does not exist; install it/],
-  ["a command that holds another key", (dir: string) => writeHolder(dir, kidOf(dir, "hsm"), { "rsa-oaep-256": holds("rsa-oaep-256", OTHER) }), ["fail store.holders"], /failed \(exit code 1\)/],
-  ["a second operation that fails", (dir: string) => writeHolder(dir, kidOf(dir, "hsm"), { "rsa-oaep-256": holds("rsa-oaep-256", RSA), "rsa-oaep": ["/bin/false"] }), ["fail store.holders"], /\/bin\/false, failed \(exit code 1\)/],
-  ["a damaged holder file", (dir: string) => writeFileSync(holderOf(dir), "{}"), ["fail store.holders"], /is damaged: it has another kid than its file name says; fix it/],
-  ["the private key beside its holder", (dir: string) => writeFileSync(holderOf(dir).replace(/holder$/, "jwk"), commands(newStoreWith(RSA.privateFile))("export", "hsm", "--private"), { mode: 0o600 }), ["warn store.holders"], /is never asked: the key itself is .*\.jwk; move one of the two/],
+  [
+    "a command that is not there",
+    (dir: string) => writeHolder(dir, kidOf(dir, "hsm"), { "rsa-oaep-256": ["/nowhere/holder"] }),
+    ["fail store.holders"],
+    /\/nowhere\/holder, does not exist; install it/,
+  ],
+  [
+    "a command that holds another key",
+    (dir: string) => writeHolder(dir, kidOf(dir, "hsm"), { "rsa-oaep-256": holds("rsa-oaep-256", OTHER) }),
+    ["fail store.holders"],
+    /failed \(exit code 1\)/,
+  ],
+  [
+    "a second operation that fails",
+    (dir: string) =>
+      writeHolder(dir, kidOf(dir, "hsm"), { "rsa-oaep-256": holds("rsa-oaep-256", RSA), "rsa-oaep": ["/bin/false"] }),
+    ["fail store.holders"],
+    /\/bin\/false, failed \(exit code 1\)/,
+  ],
+  [
+    "a damaged holder file",
+    (dir: string) => writeFileSync(holderOf(dir), "{}"),
+    ["fail store.holders"],
+    /is damaged: it has another kid than its file name says; fix it/,
+  ],
+  [
+    "the private key beside its holder",
+    (dir: string) =>
+      writeFileSync(
+        holderOf(dir).replace(/holder$/, "jwk"),
+        commands(newStoreWith(RSA.privateFile))("export", "hsm", "--private"),
+        { mode: 0o600 },
+      ),
+    ["warn store.holders"],
+    /is never asked: the key itself is .*\.jwk; move one of the two/,
+  ],
 ] as const) {
   test(`doctor finds ${what}`, () => {
     const dir = heldStore("rsa-oaep-256", RSA);
@@ -59,8 +93,8 @@ for (const [what, damage, expected, line] of [
     assert.equal(problems(checks), expected);
     assertCheck(checks, "store.holders", expected[0].startsWith("warn") ? "warn" : "fail", line);
     const [status, said] = expected[0].startsWith("warn")
-      ? ["ok", /wrapped for hsm/] as const
-      : ["skip", /only commands hold the current keys of \S+, and not all of them work: see store\.holders/] as const;
+      ? (["ok", /wrapped for hsm/] as const)
+      : (["skip", /only commands hold the current keys of \S+, and not all of them work: see store\.holders/] as const);
     assertCheck(checks, "round-trip", status, said);
   });
 }

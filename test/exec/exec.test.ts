@@ -22,12 +22,15 @@ import { OPTSDATA, recorded, unwrap, unwrapRequest, wrap, wrapRequest } from "..
 import { kidOf, makeSharedStore, makeStore } from "../support/stores.ts";
 
 test("parses the options of exec mode, and leaves every other command line to the subcommands", () => {
-  assert.equal(parseExecOptions(["--keystore", "/s", "--provider=ks", "--passphrase-file", "-", "--master-key-file=a=b"]), {
-    keystore: "/s",
-    provider: "ks",
-    passphraseFile: "-",
-    masterKeyFile: "a=b",
-  });
+  assert.equal(
+    parseExecOptions(["--keystore", "/s", "--provider=ks", "--passphrase-file", "-", "--master-key-file=a=b"]),
+    {
+      keystore: "/s",
+      provider: "ks",
+      passphraseFile: "-",
+      masterKeyFile: "a=b",
+    },
+  );
   for (const args of [
     ["list"],
     ["--help"],
@@ -45,7 +48,8 @@ test("parses the options of exec mode, and leaves every other command line to th
 
 const store = makeStore("alice", "bob:--type rsa --bits 2048", "carol:--type oct");
 const exec = (input: string | Buffer, args = ["--keystore", store]): Result => run(args, { input, timeout: 5000 });
-const parse = (text: string): Record<string, Record<string, string>> => JSON.parse(text) as Record<string, Record<string, string>>;
+const parse = (text: string): Record<string, Record<string, string>> =>
+  JSON.parse(text) as Record<string, Record<string, string>>;
 const root = process.getuid?.() === 0 ? true : undefined;
 
 for (const name of ["one", "two", "colon", "empty", "novalue", "withjwe"]) {
@@ -65,8 +69,14 @@ for (const name of ["one", "two", "colon", "empty", "novalue", "withjwe"]) {
 
 for (const name of ["unwrap-skopeo", "unwrap-skopeo-privkey", "unwrap-skopeo-foreignkey"]) {
   test(`unwraps whatever hints skopeo sends along: ${name}`, () => {
-    const request = recorded(name).replace(/"annotation":"[^"]*"/, `"annotation":"${wrap(store, ["alice"]).toString("base64")}"`);
-    assert.is(Buffer.from(parse(exec(request).stdout)["keyunwrapresults"]?.["optsdata"] ?? "", "base64").toString(), OPTSDATA);
+    const request = recorded(name).replace(
+      /"annotation":"[^"]*"/,
+      `"annotation":"${wrap(store, ["alice"]).toString("base64")}"`,
+    );
+    assert.is(
+      Buffer.from(parse(exec(request).stdout)["keyunwrapresults"]?.["optsdata"] ?? "", "base64").toString(),
+      OPTSDATA,
+    );
   });
 }
 
@@ -82,13 +92,22 @@ test("knows its provider among several by the name it was started by, or by --pr
   for (const name of ["mine", "ocicrypt-mine"]) {
     symlinkSync(BINARY, join(dir, name));
     const started = run(["--keystore", store], { input: request, binary: join(dir, name) });
-    assert.match(Buffer.from(parse(started.stdout)["keywrapresults"]?.["annotation"] ?? "", "base64").toString(), new RegExp(kidOf(store, "alice")));
+    assert.match(
+      Buffer.from(parse(started.stdout)["keywrapresults"]?.["annotation"] ?? "", "base64").toString(),
+      new RegExp(kidOf(store, "alice")),
+    );
   }
   assert.is(exec(request, ["--keystore", store, "--provider", "other"]).code, 0);
 });
 
 const annotation = wrap(store, ["alice"]);
-const compact = ["eyJhbGciOiJBMjU2S1ciLCJlbmMiOiJBMjU2R0NNIn0", "A".repeat(54), "AAAAAAAAAAAAAAAA", "AAAA", "A".repeat(22)].join(".");
+const compact = [
+  "eyJhbGciOiJBMjU2S1ciLCJlbmMiOiJBMjU2R0NNIn0",
+  "A".repeat(54),
+  "AAAAAAAAAAAAAAAA",
+  "AAAA",
+  "A".repeat(22),
+].join(".");
 const bad: [name: string, input: string | Buffer, exitCode: number, line: RegExp][] = [
   ["empty input", "", 1, /key provider request is empty; /],
   ["9 MiB of input", Buffer.alloc(9 * 1024 * 1024, 0x20), 1, /larger than 8 MiB; /],
@@ -106,7 +125,12 @@ const bad: [name: string, input: string | Buffer, exitCode: number, line: RegExp
   ["an annotation that is no JWE", unwrapRequest("hello"), 1, /neither a JSON object nor a compact JWE/],
   ["a truncated JWE", unwrapRequest(annotation.subarray(0, 200)), 1, /annotation is not JSON/],
   ["a foreign JWE", unwrapRequest(compact), 3, /no private key of the store opens this annotation/],
-  ["a JWE for another store's key", unwrapRequest(wrap(makeStore("abc"), ["abc"])), 3, /no private key .* made for [\w-]{43}\); .*--keystore/],
+  [
+    "a JWE for another store's key",
+    unwrapRequest(wrap(makeStore("abc"), ["abc"])),
+    3,
+    /no private key .* made for [\w-]{43}\); .*--keystore/,
+  ],
 ];
 for (const [name, input, exitCode, line] of bad) {
   test(`refuses ${name} with one line`, () => {
@@ -118,14 +142,25 @@ for (const [name, input, exitCode, line] of bad) {
 
 test("refuses wrong types in every member of a request", () => {
   const wrong = [0, true, "x", [], [[]], { a: 1 }, null];
-  const paths = [["op"], ["keywrapparams"], ["keywrapparams", "ec"], ["keywrapparams", "ec", "Parameters"], ["keywrapparams", "ec", "Parameters", "keystore"], ["keywrapparams", "optsdata"]];
+  const paths = [
+    ["op"],
+    ["keywrapparams"],
+    ["keywrapparams", "ec"],
+    ["keywrapparams", "ec", "Parameters"],
+    ["keywrapparams", "ec", "Parameters", "keystore"],
+    ["keywrapparams", "optsdata"],
+  ];
   for (const path of paths) {
     for (const value of wrong) {
       const request = JSON.parse(wrapRequest(["alice"])) as Record<string, unknown>;
       const parent = path.slice(0, -1).reduce((object, name) => object[name] as Record<string, unknown>, request);
       parent[path.at(-1) ?? ""] = value;
       const result = exec(JSON.stringify(request));
-      if (path.at(-1) === "keystore" && (value === null || JSON.stringify(value) === "[]" || JSON.stringify(value) === "[[]]")) assert.is(result.code, 0);
+      if (
+        path.at(-1) === "keystore" &&
+        (value === null || JSON.stringify(value) === "[]" || JSON.stringify(value) === "[[]]")
+      )
+        assert.is(result.code, 0);
       else assertFailure(result, 1);
     }
   }
@@ -136,11 +171,17 @@ test("refuses wrong types in every member of a request", () => {
 
 test("says that there is no store, no default key, no way to read it", () => {
   const nowhere = join(temporaryFolder(), "none");
-  assert.match(assertFailure(exec(wrapRequest(["alice"]), ["--keystore", nowhere]), 1), /no key store at .*keygen NAME/);
+  assert.match(
+    assertFailure(exec(wrapRequest(["alice"]), ["--keystore", nowhere]), 1),
+    /no key store at .*keygen NAME/,
+  );
   assert.match(assertFailure(exec(unwrapRequest(annotation), ["--keystore", nowhere]), 3), /no key store at /);
   const noDefault = makeStore("alice");
   rmSync(join(noDefault, "default"));
-  assert.match(assertFailure(exec(wrapRequest(["Enabled"]), ["--keystore", noDefault]), 1), /no default key in .* default NAME/);
+  assert.match(
+    assertFailure(exec(wrapRequest(["Enabled"]), ["--keystore", noDefault]), 1),
+    /no default key in .* default NAME/,
+  );
 });
 
 test("refuses a private key that others can read, and says how to mend it", () => {
@@ -149,7 +190,11 @@ test("refuses a private key that others can read, and says how to mend it", () =
     const path = join(open, "private", `${kidOf(open, name)}.jwk`);
     const sealed = wrap(open, [name]);
     chmodSync(path, 0o644);
-    assert.ok(assertFailure(exec(unwrapRequest(sealed), ["--keystore", open]), 3).endsWith(`can be read by others (mode 0644); run chmod 600 ${path}`));
+    assert.ok(
+      assertFailure(exec(unwrapRequest(sealed), ["--keystore", open]), 3).endsWith(
+        `can be read by others (mode 0644); run chmod 600 ${path}`,
+      ),
+    );
     chmodSync(path, 0o600);
   }
 });
@@ -157,7 +202,10 @@ test("refuses a private key that others can read, and says how to mend it", () =
 test("says so when the disk is full or the reader is gone", () => {
   const shell = (redirect: string): Result => {
     const script = `"$0" --keystore "$1" ${redirect}; exit \${PIPESTATUS[0]}`;
-    const { status, stdout, stderr } = spawnSync("bash", ["-c", script, BINARY, store], { input: unwrapRequest(annotation), encoding: "utf8" });
+    const { status, stdout, stderr } = spawnSync("bash", ["-c", script, BINARY, store], {
+      input: unwrapRequest(annotation),
+      encoding: "utf8",
+    });
     return { code: status, stdout, stderr };
   };
   assert.match(assertFailure(shell("> /dev/full"), 1), /standard output: ENOSPC/);
@@ -165,7 +213,11 @@ test("says so when the disk is full or the reader is gone", () => {
 });
 
 test("needs no environment, no HOME and no working directory", () => {
-  const gone = spawnSync("bash", ["-c", 'cd "$(mktemp -d)" && rmdir "$PWD" && exec env -i "$0" --keystore "$1"', BINARY, store], { input: unwrapRequest(annotation), encoding: "utf8" });
+  const gone = spawnSync(
+    "bash",
+    ["-c", 'cd "$(mktemp -d)" && rmdir "$PWD" && exec env -i "$0" --keystore "$1"', BINARY, store],
+    { input: unwrapRequest(annotation), encoding: "utf8" },
+  );
   assert.is(gone.status, 0, gone.stderr);
   assert.match(gone.stdout, /optsdata/);
 });
@@ -178,7 +230,9 @@ test("ignores what NODE_OPTIONS says, and runs from its code cache", () => {
 });
 
 test("lets help to a terminal end with exit code 2, on stderr", () => {
-  const { status, stdout } = spawnSync("script", ["-qec", `${shellLine([BINARY])} 2>/dev/null`, "/dev/null"], { encoding: "utf8" });
+  const { status, stdout } = spawnSync("script", ["-qec", `${shellLine([BINARY])} 2>/dev/null`, "/dev/null"], {
+    encoding: "utf8",
+  });
   assert.is(status, 2);
   assert.is(stdout, "");
 });
@@ -201,7 +255,18 @@ function storeOf(uid: number): string {
 }
 
 const asNobody = (dir: string, input: string): Result => {
-  const args = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "env", "-i", sharedBinary(), "--keystore", dir];
+  const args = [
+    "--reuid",
+    "65534",
+    "--regid",
+    "65534",
+    "--clear-groups",
+    "env",
+    "-i",
+    sharedBinary(),
+    "--keystore",
+    dir,
+  ];
   const { status, stdout, stderr } = spawnSync("setpriv", args, { input, encoding: "utf8" });
   return { code: status, stdout, stderr };
 };
@@ -212,21 +277,32 @@ testWith(root, "root, to become another user", "unwraps for a user that can only
 
 testWith(root, "root, to become another user", "says which file this user cannot read", () => {
   const dir = makeSharedStore("alice");
-  assert.match(assertFailure(asNobody(dir, unwrapRequest(wrap(dir, ["alice"]))), 3), /cannot read .*\/private\/.*\.jw[ek]: EACCES; let this user read it/);
+  assert.match(
+    assertFailure(asNobody(dir, unwrapRequest(wrap(dir, ["alice"]))), 3),
+    /cannot read .*\/private\/.*\.jw[ek]: EACCES; let this user read it/,
+  );
   assert.is(asNobody(dir, wrapRequest(["alice"])).code, 0, "wrapping needs no private key");
 });
 
-testWith(root, "root, to own a file for another", "leaves another owner's file to the administrator: group-readable is taken", () => {
-  const dir = makeStore("alice");
-  const path = join(dir, "private", `${kidOf(dir, "alice")}.jwk`);
-  chmodSync(path, 0o640);
-  chownSync(path, 65534, 65534);
-  assert.is(unwrap(dir, wrap(dir, ["alice"])), OPTSDATA);
-});
+testWith(
+  root,
+  "root, to own a file for another",
+  "leaves another owner's file to the administrator: group-readable is taken",
+  () => {
+    const dir = makeStore("alice");
+    const path = join(dir, "private", `${kidOf(dir, "alice")}.jwk`);
+    chmodSync(path, 0o640);
+    chownSync(path, 65534, 65534);
+    assert.is(unwrap(dir, wrap(dir, ["alice"])), OPTSDATA);
+  },
+);
 
 testWith(root, "root, to remount", "unwraps on a read-only root", () => {
   const script = 'mount -o remount,bind,ro / && ! touch "$1/x" 2>/dev/null && exec env -i "$0" --keystore "$1"';
-  const { status, stdout, stderr } = spawnSync("unshare", ["-m", "bash", "-c", script, BINARY, store], { input: unwrapRequest(annotation), encoding: "utf8" });
+  const { status, stdout, stderr } = spawnSync("unshare", ["-m", "bash", "-c", script, BINARY, store], {
+    input: unwrapRequest(annotation),
+    encoding: "utf8",
+  });
   assert.is(status, 0, stderr);
   assert.match(stdout, /optsdata/);
 });
@@ -234,11 +310,22 @@ testWith(root, "root, to remount", "unwraps on a read-only root", () => {
 const strace = spawnSync("strace", ["-V"]).status === 0 ? true : undefined;
 testWith(strace, "strace", "writes no file, opens no socket and starts no process, wrapping or unwrapping", () => {
   for (const input of [unwrapRequest(annotation), wrapRequest(["alice"])]) {
-    const traced = spawnSync("strace", ["-f", "-e", "trace=%file,%network,execve,fork,vfork", BINARY, "--keystore", store], { input, encoding: "utf8" });
+    const traced = spawnSync(
+      "strace",
+      ["-f", "-e", "trace=%file,%network,execve,fork,vfork", BINARY, "--keystore", store],
+      { input, encoding: "utf8" },
+    );
     assert.is(traced.status, 0, traced.stderr);
     const calls = traced.stderr.split("\n").filter((line) => !line.includes("strace:") && /\(/.test(line));
-    assert.ok(calls.some((line) => line.includes(`${store}/`)), "the trace shows the store's files");
-    const forbidden = calls.filter((line) => /O_WRONLY|O_RDWR|O_CREAT|mkdir|unlink|rename|link\(|chmod|socket|connect|fork/.test(line) && !line.includes("readlink"));
+    assert.ok(
+      calls.some((line) => line.includes(`${store}/`)),
+      "the trace shows the store's files",
+    );
+    const forbidden = calls.filter(
+      (line) =>
+        /O_WRONLY|O_RDWR|O_CREAT|mkdir|unlink|rename|link\(|chmod|socket|connect|fork/.test(line) &&
+        !line.includes("readlink"),
+    );
     assert.equal(forbidden, []);
     assert.is(calls.filter((line) => line.includes("execve(")).length, 1);
   }
@@ -260,13 +347,18 @@ test("takes files that are symlinks, as a mounted Kubernetes secret is made of t
 test("is one file: it runs from a bare folder", () => {
   const dir = temporaryFolder();
   copyFileSync(BINARY, join(dir, "plugin"));
-  assert.is(run(["--keystore", store], { input: unwrapRequest(annotation), binary: join(dir, "plugin"), cwd: dir }).code, 0);
+  assert.is(
+    run(["--keystore", store], { input: unwrapRequest(annotation), binary: join(dir, "plugin"), cwd: dir }).code,
+    0,
+  );
   assert.ok(ROOT !== dir);
 });
 
 test("reads a request that arrives in pieces, from a non-blocking pipe", () => {
   const script = `(printf '%s' "$2" | head -c 100; sleep 0.2; printf '%s' "$2" | tail -c +101) | "$0" --keystore "$1"`;
-  const { status, stderr } = spawnSync("bash", ["-c", script, BINARY, store, unwrapRequest(annotation)], { encoding: "utf8" });
+  const { status, stderr } = spawnSync("bash", ["-c", script, BINARY, store, unwrapRequest(annotation)], {
+    encoding: "utf8",
+  });
   assert.is(status, 0, stderr);
 });
 

@@ -23,7 +23,11 @@ function shell(args: string, redirection: string): Result & { dir: string } {
   const dir = join(temporaryFolder(), "store");
   const pipe = redirection.includes(NO_READER) ? "exec 3> >(exec true); wait $!; " : "";
   const script = `cp -a "$1" "$2"; ${pipe}"$0" ${args} --keystore "$2" ${redirection}`;
-  const { status, stdout, stderr } = spawnSync("bash", ["--norc", "-c", script, BINARY, origin, dir], { input: request, encoding: "utf8", env: { PATH: "/usr/bin:/bin" } });
+  const { status, stdout, stderr } = spawnSync("bash", ["--norc", "-c", script, BINARY, origin, dir], {
+    input: request,
+    encoding: "utf8",
+    env: { PATH: "/usr/bin:/bin" },
+  });
   return { code: status, stdout, stderr, dir };
 }
 
@@ -48,7 +52,10 @@ for (const args of ["", "export alice --private"]) {
   test(`is no success where nobody gets the answer: ${args || "exec mode"}`, () => {
     assert.match(assertFailure(shell(args, FULL), 1), "cannot write to standard output: ENOSPC");
     assert.match(assertFailure(shell(args, NO_READER), 1), "cannot write to standard output: EPIPE");
-    assert.match(assertFailure(shell(args, CLOSED), 1), "standard output is closed, or is /dev/null opened to read and write");
+    assert.match(
+      assertFailure(shell(args, CLOSED), 1),
+      "standard output is closed, or is /dev/null opened to read and write",
+    );
     assert.equal({ ...shell(args, DISCARDED), dir: "" }, { code: 0, stdout: "", stderr: "", dir: "" });
   });
 }
@@ -59,17 +66,27 @@ for (const args of ["keygen bob", "rotate alice"]) {
     for (const redirection of [FULL, NO_READER]) {
       const failed = shell(args, redirection);
       const kid = kidOf(failed.dir, args.split(" ")[1] ?? "");
-      assert.match(assertFailure(failed, 1), `the key ${kid} is in the store, but its kid was not printed: cannot write to standard output: E`);
+      assert.match(
+        assertFailure(failed, 1),
+        `the key ${kid} is in the store, but its kid was not printed: cannot write to standard output: E`,
+      );
     }
   });
 }
 
 // Remarks on standard error.
-for (const args of ["keygen bob", `lock --master-key-file ${key}`, "remove alice --force", "doctor --fix", "config --grpc h:1 --tls-ca /a --tls-cert /b --tls-key /c"]) {
+for (const args of [
+  "keygen bob",
+  `lock --master-key-file ${key}`,
+  "remove alice --force",
+  "doctor --fix",
+  "config --grpc h:1 --tls-ca /a --tls-cert /b --tls-key /c",
+]) {
   test(`is a success whatever becomes of its remarks: ${args.split(" -")[0]}`, () => {
     const expected = shell(args, "");
     assert.is(expected.code, 0, expected.stderr);
-    for (const redirection of ["2> /dev/full", "2>&-", "2>&3 3>&-"]) assert.is(shell(args, redirection).code, 0, redirection);
+    for (const redirection of ["2> /dev/full", "2>&-", "2>&3 3>&-"])
+      assert.is(shell(args, redirection).code, 0, redirection);
   });
 }
 

@@ -15,7 +15,13 @@ const EARLY = /the program ended before its work was done; /;
 
 /** Runs TypeScript with the sources at hand, as a program of its own. */
 function node(args: readonly string[], input = ""): Result {
-  const { status, stdout, stderr } = spawnSync(process.execPath, args, { input, cwd: ROOT, encoding: "utf8", timeout: 20_000, env: {} });
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, {
+    input,
+    cwd: ROOT,
+    encoding: "utf8",
+    timeout: 20_000,
+    env: {},
+  });
   return { code: status, stdout, stderr };
 }
 
@@ -42,9 +48,15 @@ for (const [name, work] of [
 }
 
 for (const [name, work] of [
-  ["an error that nobody catches", 'setImmediate(() => { throw new Error("UDF0CHxh"); }); setInterval(() => {}, 1000);'],
+  [
+    "an error that nobody catches",
+    'setImmediate(() => { throw new Error("UDF0CHxh"); }); setInterval(() => {}, 1000);',
+  ],
   ["a rejection that nobody awaits", 'void Promise.reject(new TypeError("UDF0CHxh")); setInterval(() => {}, 1000);'],
-  ["a failed write to a stream", 'process.getBuiltinModule("node:fs").createWriteStream("/dev/full").end("x"); setInterval(() => {}, 1000);'],
+  [
+    "a failed write to a stream",
+    'process.getBuiltinModule("node:fs").createWriteStream("/dev/full").end("x"); setInterval(() => {}, 1000);',
+  ],
 ] as const) {
   test(`shows as one line: ${name}`, () => {
     const { code, stdout, stderr } = settling(`${work} ${NEVER}`);

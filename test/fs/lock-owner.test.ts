@@ -29,7 +29,10 @@ for (const [name, content] of [
   ["another machine", () => otherBoot({ machine: "0123456789abcdef0123456789abcdef" })],
   ["another host with this machine's id, as of a copied image", () => otherBoot({ host: "elsewhere" })],
   ["a container without a machine id", () => otherBoot({ machine: "" })],
-  ["a pid namespace that is none", () => owner({ system: `${readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim()} net:[1]` })],
+  [
+    "a pid namespace that is none",
+    () => owner({ system: `${readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim()} net:[1]` }),
+  ],
   ["a system that tells nothing of itself", () => owner({ system: "" })],
   ["no record", () => "damaged"],
   ["an empty file", () => ""],
@@ -65,39 +68,56 @@ const unshare = (...options: readonly string[]): string[] | undefined => {
   const command = ["unshare", "--pid", "--fork", "--kill-child", ...options];
   return spawnSync("unshare", [...command.slice(1), "true"]).status === 0 ? command : undefined;
 };
-const output = ([file = "", ...args]: readonly string[]): string => spawnSync(file, args, { encoding: "utf8" }).stdout.trim();
+const output = ([file = "", ...args]: readonly string[]): string =>
+  spawnSync(file, args, { encoding: "utf8" }).stdout.trim();
 
-for (const [proc, namespace] of [["its own /proc", unshare("--mount-proc")], ["the host's /proc", unshare()]] as const) {
-  testWith(namespace, "the right to make pid namespaces", `of a pid namespace with ${proc} is alive while its process runs, unknown from a third one, dead when it has ended`, async (command) => {
-    const path = join(temporaryFolder(), "lock");
-    const child = spawn(command[0] ?? "", [...command.slice(1), ...script(`await withLock("${path}", () => new Promise((done) => setTimeout(done, 60_000)))`)]);
-    const closed = new Promise((resolve) => child.once("close", resolve));
-    while (!existsSync(path)) await sleep(20);
-    assert.is((JSON.parse(readFileSync(path, "utf8")) as { pid: number }).pid, 1);
-    assert.is(lockOwner(path).state, "alive");
-    assert.is(output([...command, "--mount-proc", ...ask(path)]), "unknown", "from beside it nothing is seen");
-    const copy = `${path}2`; // of a process that has ended, in a namespace that lives
-    writeFileSync(copy, readFileSync(path, "utf8").replace('"pid":1,', '"pid":2,'));
-    assert.is(lockOwner(copy).state, "dead");
-    child.kill("SIGKILL");
-    await closed;
-    while (lockOwner(path).state === "alive") await sleep(20);
-    assert.is(lockOwner(path).state, "dead");
-    assert.is(output([...command, "--mount-proc", ...ask(path)]), "unknown");
-    assert.is(await withLock(path, () => "done"), "done");
-  });
+for (const [proc, namespace] of [
+  ["its own /proc", unshare("--mount-proc")],
+  ["the host's /proc", unshare()],
+] as const) {
+  testWith(
+    namespace,
+    "the right to make pid namespaces",
+    `of a pid namespace with ${proc} is alive while its process runs, unknown from a third one, dead when it has ended`,
+    async (command) => {
+      const path = join(temporaryFolder(), "lock");
+      const child = spawn(command[0] ?? "", [
+        ...command.slice(1),
+        ...script(`await withLock("${path}", () => new Promise((done) => setTimeout(done, 60_000)))`),
+      ]);
+      const closed = new Promise((resolve) => child.once("close", resolve));
+      while (!existsSync(path)) await sleep(20);
+      assert.is((JSON.parse(readFileSync(path, "utf8")) as { pid: number }).pid, 1);
+      assert.is(lockOwner(path).state, "alive");
+      assert.is(output([...command, "--mount-proc", ...ask(path)]), "unknown", "from beside it nothing is seen");
+      const copy = `${path}2`; // of a process that has ended, in a namespace that lives
+      writeFileSync(copy, readFileSync(path, "utf8").replace('"pid":1,', '"pid":2,'));
+      assert.is(lockOwner(copy).state, "dead");
+      child.kill("SIGKILL");
+      await closed;
+      while (lockOwner(path).state === "alive") await sleep(20);
+      assert.is(lockOwner(path).state, "dead");
+      assert.is(output([...command, "--mount-proc", ...ask(path)]), "unknown");
+      assert.is(await withLock(path, () => "done"), "done");
+    },
+  );
 }
 
 const setpriv = process.geteuid?.() === 0 ? tool("setpriv") : undefined;
 const namespaces = setpriv === undefined ? undefined : unshare("--mount-proc");
-testWith(namespaces, "root, setpriv and pid namespaces", "of an ended pid namespace is dead for every user of the host, and unknown to whom /proc hides others", (command: readonly string[]) => {
-  const path = join(temporaryFolder(), "lock");
-  chmodSync(join(path, ".."), 0o755); // the lock is as readable as its folder
-  output([...command, ...script(`await withLock("${path}", () => process.exit())`)]);
-  const asNobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", ...ask(path)];
-  assert.is(output(asNobody), "dead");
-  const hiding = ["unshare", "--mount", "sh", "-c", 'mount -t proc -o hidepid=2 proc /proc && exec "$0" "$@"'];
-  assert.is(output([...hiding, ...asNobody]), "unknown");
-});
+testWith(
+  namespaces,
+  "root, setpriv and pid namespaces",
+  "of an ended pid namespace is dead for every user of the host, and unknown to whom /proc hides others",
+  (command: readonly string[]) => {
+    const path = join(temporaryFolder(), "lock");
+    chmodSync(join(path, ".."), 0o755); // the lock is as readable as its folder
+    output([...command, ...script(`await withLock("${path}", () => process.exit())`)]);
+    const asNobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", ...ask(path)];
+    assert.is(output(asNobody), "dead");
+    const hiding = ["unshare", "--mount", "sh", "-c", 'mount -t proc -o hidepid=2 proc /proc && exec "$0" "$@"'];
+    assert.is(output([...hiding, ...asNobody]), "unknown");
+  },
+);
 
 test.run();

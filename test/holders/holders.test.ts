@@ -1,7 +1,14 @@
 // Keys that have never been outside a real token or TPM: images for them open, six at a time, and a wrong PIN is told in one line.
 
 import { spawn, spawnSync } from "node:child_process";
-import { constants, createPublicKey, diffieHellman, generateKeyPairSync, publicEncrypt, randomBytes } from "node:crypto";
+import {
+  constants,
+  createPublicKey,
+  diffieHellman,
+  generateKeyPairSync,
+  publicEncrypt,
+  randomBytes,
+} from "node:crypto";
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "uvu";
@@ -30,10 +37,16 @@ function question({ publicKey, op }: Part): { input: Buffer; answer: string } {
   const key = createPublicKey(readFileSync(publicKey));
   if (op === "ecdh") {
     const ephemeral = generateKeyPairSync("ec", { namedCurve: "P-256" });
-    return { input: ephemeral.publicKey.export({ type: "spki", format: "der" }), answer: diffieHellman({ privateKey: ephemeral.privateKey, publicKey: key }).toString("hex") };
+    return {
+      input: ephemeral.publicKey.export({ type: "spki", format: "der" }),
+      answer: diffieHellman({ privateKey: ephemeral.privateKey, publicKey: key }).toString("hex"),
+    };
   }
   const cek = randomBytes(32);
-  return { input: publicEncrypt({ key, padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: "sha256" }, cek), answer: cek.toString("hex") };
+  return {
+    input: publicEncrypt({ key, padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: "sha256" }, cek),
+    answer: cek.toString("hex"),
+  };
 }
 
 function ask({ argv: [program = "", ...args], env }: Part, input: Buffer): string {
@@ -53,12 +66,16 @@ async function unwrapLater(dir: string, annotation: Buffer, env: NodeJS.ProcessE
 
 function opened({ code, stdout, stderr }: Result): string {
   if (code !== 0) return `exit code ${code}: ${stderr}`;
-  return Buffer.from((JSON.parse(stdout) as { keyunwrapresults: { optsdata: string } }).keyunwrapresults.optsdata, "base64").toString();
+  return Buffer.from(
+    (JSON.parse(stdout) as { keyunwrapresults: { optsdata: string } }).keyunwrapresults.optsdata,
+    "base64",
+  ).toString();
 }
 
 for (const { name, needs, isThere, start } of KINDS) {
   const part = isThere() ? await start() : undefined;
-  const withPart = (what: string, body: (part: Part) => void | Promise<void>): void => testWith(part, needs, `${name}: ${what}`, body);
+  const withPart = (what: string, body: (part: Part) => void | Promise<void>): void =>
+    testWith(part, needs, `${name}: ${what}`, body);
 
   withPart("the command of the README gives the key, and no byte else", (holder) => {
     for (let count = 0; count < 5; count++) {
@@ -71,48 +88,98 @@ for (const { name, needs, isThere, start } of KINDS) {
     assert.is(ask(holder, padded.input), padded.answer, "a shared secret that begins with zeros");
   });
 
-  testWith(hasStrace ? part : undefined, `strace, ${needs}`, `${name}: no command line shows the PIN, and nothing is left in /tmp`, (holder) => {
-    const { input, answer } = question(holder);
-    const { stdout, stderr } = spawnSync("strace", ["-f", "-qq", "-s", "4096", "-e", "trace=execve,%file", ...holder.argv], { input, env: holder.env, cwd: "/" });
-    assert.is(stdout.toString("hex"), answer);
-    const calls = stderr.toString().split("\n");
-    assert.ok(calls.some((line) => line.includes("execve(")), stderr.toString());
-    assert.equal(calls.filter((line) => line.includes("execve(") && line.includes(holder.pin)), []);
-    const made = calls.filter((line) => /O_CREAT|mkdir|rename|link/.test(line)).flatMap((line) => /"(\/[^"]*)"/.exec(line)?.[1] ?? []);
-    assert.equal(made.filter((path) => /^\/(var\/)?tmp\//.test(path) && !path.startsWith(dirname(holder.publicKey))), []);
-  });
+  testWith(
+    hasStrace ? part : undefined,
+    `strace, ${needs}`,
+    `${name}: no command line shows the PIN, and nothing is left in /tmp`,
+    (holder) => {
+      const { input, answer } = question(holder);
+      const { stdout, stderr } = spawnSync(
+        "strace",
+        ["-f", "-qq", "-s", "4096", "-e", "trace=execve,%file", ...holder.argv],
+        { input, env: holder.env, cwd: "/" },
+      );
+      assert.is(stdout.toString("hex"), answer);
+      const calls = stderr.toString().split("\n");
+      assert.ok(
+        calls.some((line) => line.includes("execve(")),
+        stderr.toString(),
+      );
+      assert.equal(
+        calls.filter((line) => line.includes("execve(") && line.includes(holder.pin)),
+        [],
+      );
+      const made = calls
+        .filter((line) => /O_CREAT|mkdir|rename|link/.test(line))
+        .flatMap((line) => /"(\/[^"]*)"/.exec(line)?.[1] ?? []);
+      assert.equal(
+        made.filter((path) => /^\/(var\/)?tmp\//.test(path) && !path.startsWith(dirname(holder.publicKey))),
+        [],
+      );
+    },
+  );
 
   withPart("its key opens what is wrapped for it, and has no private part in the store", (holder) => {
     const dir = storeOf(holder);
-    assert.equal(readdirSync(join(dir, "private")).map((file) => file.replace(/^.*\./, "")), ["holder"]);
-    assert.is(opened(run(["--keystore", dir], { input: unwrapRequest(wrap(dir, ["hsm"])), env: holder.env })), OPTSDATA);
+    assert.equal(
+      readdirSync(join(dir, "private")).map((file) => file.replace(/^.*\./, "")),
+      ["holder"],
+    );
+    assert.is(
+      opened(run(["--keystore", dir], { input: unwrapRequest(wrap(dir, ["hsm"])), env: holder.env })),
+      OPTSDATA,
+    );
   });
 
-  testWith(part && skopeo && { holder: part, skopeo }, `a skopeo (test/support/skopeo.ts), ${needs}`, `${name}: skopeo decrypts an image that was encrypted with the public key alone`, ({ holder, skopeo: { command: [file = "", ...options] } }) => {
-    const dir = temporaryFolder();
-    const copy = (store: string, env: NodeJS.ProcessEnv, ...args: readonly string[]): void => {
-      const paths = { OCICRYPT_KEYPROVIDER_CONFIG: join(dir, "ocicrypt.conf"), OCICRYPT_KEYSTORE: store };
-      const { status, stderr } = spawnSync(file, [...options, "copy", ...args], { cwd: dir, env: { ...env, ...paths }, encoding: "utf8", timeout: 60_000 });
-      assert.is(status, 0, stderr);
-    };
-    makeImage(join(dir, "plain"), { layers: 2 });
-    writeFileSync(join(dir, "ocicrypt.conf"), JSON.stringify({ "key-providers": { ks: { cmd: { path: BINARY, args: [] } } } }));
-    const store = storeOf(holder);
-    const builder = join(temporaryFolder(), "store");
-    cpSync(store, builder, { recursive: true });
-    rmSync(join(builder, "private"), { recursive: true });
-    copy(builder, {}, "--encryption-key", "provider:ks:hsm", "oci:plain", "oci:encrypted");
-    assert.is(layerDigests(join(dir, "encrypted")).filter((digest) => layerDigests(join(dir, "plain")).includes(digest)).length, 0);
-    copy(store, holder.env, "--decryption-key", "provider:ks", "oci:encrypted", "oci:decrypted");
-    assert.equal(layerDigests(join(dir, "decrypted")), layerDigests(join(dir, "plain")));
-  });
+  testWith(
+    part && skopeo && { holder: part, skopeo },
+    `a skopeo (test/support/skopeo.ts), ${needs}`,
+    `${name}: skopeo decrypts an image that was encrypted with the public key alone`,
+    ({
+      holder,
+      skopeo: {
+        command: [file = "", ...options],
+      },
+    }) => {
+      const dir = temporaryFolder();
+      const copy = (store: string, env: NodeJS.ProcessEnv, ...args: readonly string[]): void => {
+        const paths = { OCICRYPT_KEYPROVIDER_CONFIG: join(dir, "ocicrypt.conf"), OCICRYPT_KEYSTORE: store };
+        const { status, stderr } = spawnSync(file, [...options, "copy", ...args], {
+          cwd: dir,
+          env: { ...env, ...paths },
+          encoding: "utf8",
+          timeout: 60_000,
+        });
+        assert.is(status, 0, stderr);
+      };
+      makeImage(join(dir, "plain"), { layers: 2 });
+      writeFileSync(
+        join(dir, "ocicrypt.conf"),
+        JSON.stringify({ "key-providers": { ks: { cmd: { path: BINARY, args: [] } } } }),
+      );
+      const store = storeOf(holder);
+      const builder = join(temporaryFolder(), "store");
+      cpSync(store, builder, { recursive: true });
+      rmSync(join(builder, "private"), { recursive: true });
+      copy(builder, {}, "--encryption-key", "provider:ks:hsm", "oci:plain", "oci:encrypted");
+      assert.is(
+        layerDigests(join(dir, "encrypted")).filter((digest) => layerDigests(join(dir, "plain")).includes(digest))
+          .length,
+        0,
+      );
+      copy(store, holder.env, "--decryption-key", "provider:ks", "oci:encrypted", "oci:decrypted");
+      assert.equal(layerDigests(join(dir, "decrypted")), layerDigests(join(dir, "plain")));
+    },
+  );
 
   withPart(`${AT_ONCE} at once, again and again, all open`, async (holder) => {
     const dir = storeOf(holder);
     const failures: string[] = [];
     for (let round = 0; round < endurance(100); round++) {
       const annotation = wrap(dir, ["hsm"], `round ${round}`);
-      const results = await Promise.all(Array.from({ length: AT_ONCE }, async () => opened(await unwrapLater(dir, annotation, holder.env))));
+      const results = await Promise.all(
+        Array.from({ length: AT_ONCE }, async () => opened(await unwrapLater(dir, annotation, holder.env))),
+      );
       failures.push(...results.filter((text) => text !== `round ${round}`));
     }
     assert.equal(failures, []);

@@ -33,11 +33,14 @@ test("reads each scheme with its parts, and leaves other annotations out", () =>
     { scheme: "jwe", parts: [Buffer.from("a"), Buffer.from("b")] },
     { scheme: "provider:ks", parts: [Buffer.from([0xfb, 0xff])] },
   ]);
-  assert.equal(found.map(({ scheme }) => annotationName(scheme)), [
-    "org.opencontainers.image.enc.keys.jwe",
-    "org.opencontainers.image.enc.keys.provider.ks",
-  ]);
-  assert.equal(found.map(({ parts }) => annotationValue(parts)), ["YQ==,Yg==", "+/8="]);
+  assert.equal(
+    found.map(({ scheme }) => annotationName(scheme)),
+    ["org.opencontainers.image.enc.keys.jwe", "org.opencontainers.image.enc.keys.provider.ks"],
+  );
+  assert.equal(
+    found.map(({ parts }) => annotationValue(parts)),
+    ["YQ==,Yg==", "+/8="],
+  );
 });
 
 test("refuses parts that are not base64, and too many of them", () => {

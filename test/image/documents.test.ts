@@ -2,7 +2,14 @@
 
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { digestOf, isAttestation, isDigest, parseDocument, verify, type Descriptor } from "../../src/image/documents.ts";
+import {
+  digestOf,
+  isAttestation,
+  isDigest,
+  parseDocument,
+  verify,
+  type Descriptor,
+} from "../../src/image/documents.ts";
 
 const descriptor = (bytes: Buffer, annotations: Readonly<Record<string, string>> = {}): Descriptor => ({
   mediaType: "application/vnd.oci.image.manifest.v1+json",
@@ -23,7 +30,8 @@ test("takes bytes that are what their descriptor says, and no others", () => {
 test("knows a digest by its algorithm and its length", () => {
   for (const text of [`sha256:${"0".repeat(64)}`, `sha512:${"f".repeat(128)}`]) assert.ok(isDigest(text), text);
   const wrong = ["", "sha256:", "sha256:../../x", `sha256:${"0".repeat(63)}`, `sha256:${"F".repeat(64)}`];
-  for (const text of [...wrong, `sha512:${"0".repeat(64)}`, `md5:${"0".repeat(32)}`]) assert.not.ok(isDigest(text), text);
+  for (const text of [...wrong, `sha512:${"0".repeat(64)}`, `md5:${"0".repeat(32)}`])
+    assert.not.ok(isDigest(text), text);
 });
 
 test("tells an index from a manifest, and refuses what is both or neither", () => {

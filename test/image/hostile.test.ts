@@ -2,7 +2,19 @@
 
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -19,7 +31,8 @@ const INDEX = "application/vnd.oci.image.index.v1+json";
 const PLAIN = `{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"sha256:${"1".repeat(64)}","size":1}`;
 const encrypted = (): string => encryptedLayer(store, ["alice"]);
 const cli = (...args: readonly string[]): string => succeed([...args, "--keystore", store]);
-const refused = (exitCode: number, ...args: readonly string[]): string => assertFailure(run([...args, "--keystore", store]), exitCode);
+const refused = (exitCode: number, ...args: readonly string[]): string =>
+  assertFailure(run([...args, "--keystore", store]), exitCode);
 /** A command that fails after it has printed its report. */
 const failsAfter = (...args: readonly string[]): string => {
   const { code, stderr } = run([...args, "--keystore", store]);
@@ -27,7 +40,8 @@ const failsAfter = (...args: readonly string[]): string => {
   return stderr;
 };
 
-const entry = (descriptor: string, more = "", mediaType = MANIFEST): string => `{"mediaType":"${mediaType}",${descriptor}${more}}`;
+const entry = (descriptor: string, more = "", mediaType = MANIFEST): string =>
+  `{"mediaType":"${mediaType}",${descriptor}${more}}`;
 const tag = (name: string): string => `,"annotations":{"org.opencontainers.image.ref.name":"${name}"}`;
 const index = (...entries: readonly string[]): string => `{"manifests":[${entries.join(",")}]}`;
 
@@ -38,7 +52,11 @@ function single(manifest: string, more = ""): { image: HandMade; reference: stri
 }
 
 /** A layer with an annotation of another scheme beside its own. */
-const second = (layer: string, scheme: string, value: string): string => layer.replace('"org.opencontainers.image.enc.pubopts"', `"org.opencontainers.image.enc.keys.${scheme}":"${value}",$&`);
+const second = (layer: string, scheme: string, value: string): string =>
+  layer.replace(
+    '"org.opencontainers.image.enc.pubopts"',
+    `"org.opencontainers.image.enc.keys.${scheme}":"${value}",$&`,
+  );
 
 const digests = (text: string): string[] => text.match(/sha256:[0-9a-f]{64}/g) ?? [];
 
@@ -49,38 +67,87 @@ for (const [name, manifest] of [
   ["layers in a spelling that only Unicode takes for one", `{"layers":[],"layer\u017f":[${PLAIN}]}`],
   ["layers in another spelling beside manifests", `{"manifests":[],"Layers":[${PLAIN}]}`],
   ["an annotation in a spelling that only Go reads", `{"layers":[${PLAIN.replace("}", ',"Annotations":{}}')}]}`],
-  ["a media type in two spellings", `{"layers":[{"mediaType":"x+encrypted","MediaType":"x",${PLAIN.slice(PLAIN.indexOf('"digest"'))}]}`],
+  [
+    "a media type in two spellings",
+    `{"layers":[{"mediaType":"x+encrypted","MediaType":"x",${PLAIN.slice(PLAIN.indexOf('"digest"'))}]}`,
+  ],
 ] as const) {
   test(`refuses ${name}: clients may see another image in it`, () => {
-    assert.match(refused(1, "inspect", single(manifest).reference, "--require-encrypted"), /is both an index and a manifest|has a member in two spellings|has a member that is spelled "\w+"/);
+    assert.match(
+      refused(1, "inspect", single(manifest).reference, "--require-encrypted"),
+      /is both an index and a manifest|has a member in two spellings|has a member that is spelled "\w+"/,
+    );
   });
 }
 
 test("--require-encrypted takes no annotation's word for an attestation, and no media type's for a key", () => {
   const attestation = ',"annotations":{"vnd.docker.reference.type":"attestation-manifest"}';
-  assert.match(failsAfter("inspect", single(`{"layers":[${PLAIN}]}`, attestation).reference, "--require-encrypted"), /1 layer .* is not encrypted/);
+  assert.match(
+    failsAfter("inspect", single(`{"layers":[${PLAIN}]}`, attestation).reference, "--require-encrypted"),
+    /1 layer .* is not encrypted/,
+  );
   const keyless = PLAIN.replace("v1.tar", "v1.tar+encrypted");
-  assert.match(failsAfter("inspect", single(`{"layers":[${keyless}]}`).reference, "--require-encrypted"), /1 layer .* is not encrypted/);
-  cli("inspect", single(`{"layers":[${PLAIN.replace(/application[^"]*/, "application/vnd.in-toto+json")},${encrypted()}]}`, attestation).reference, "--require-encrypted");
+  assert.match(
+    failsAfter("inspect", single(`{"layers":[${keyless}]}`).reference, "--require-encrypted"),
+    /1 layer .* is not encrypted/,
+  );
+  cli(
+    "inspect",
+    single(
+      `{"layers":[${PLAIN.replace(/application[^"]*/, "application/vnd.in-toto+json")},${encrypted()}]}`,
+      attestation,
+    ).reference,
+    "--require-encrypted",
+  );
 });
 
 test("--require-encrypted wants an annotation that tells for whom, and names the schemes that do not", () => {
   const base64 = (jwe: unknown): string => Buffer.from(JSON.stringify(jwe)).toString("base64");
   const layer = encrypted();
-  const jwe = JSON.parse(Buffer.from(/keystore":"([^"]*)/.exec(layer)?.[1] ?? "", "base64").toString()) as { recipients: { header: object }[] };
+  const jwe = JSON.parse(Buffer.from(/keystore":"([^"]*)/.exec(layer)?.[1] ?? "", "base64").toString()) as {
+    recipients: { header: object }[];
+  };
   const { recipients, ...rest } = jwe;
   const [recipient] = recipients;
-  const only = (scheme: string, value: string): string => layer.replace(/provider\.keystore":"[^"]*/, `${scheme}":"${value}`);
+  const only = (scheme: string, value: string): string =>
+    layer.replace(/provider\.keystore":"[^"]*/, `${scheme}":"${value}`);
   const cases: readonly [scheme: string, value: string][] = [
-    ["jwe", "AAAA"], ["jwe", "AAAA,AAAA"], ["provider.keystore", "AAAA"], ["nonsense", "AAAA"], ["nonsense", base64(jwe)], ["pgp", base64(jwe)],
-    ["pkcs7", "MIIB"], ["pkcs11", base64({ version: 0, blobs: [] })], ["provider.", base64(jwe)], ["jwe", base64({ ...rest, recipients: [] })], ["jwe", base64(rest)],
-    ...[{ alg: "RSA-OAEP" }, { alg: "ECDH-ES+A256KW" }].map((header): [string, string] => ["jwe", base64({ ...rest, recipients: [{ header }] })]),
-    ...["", 5].map((kid): [string, string] => ["jwe", base64({ ...rest, recipients: [{ ...recipient, header: { ...recipient?.header, kid } }] })]),
-    ["jwe", base64({ ...rest, recipients: [{}] })], ["jwe", base64({ ...rest, recipients: [{ ...recipient, header: { alg: "dir" } }] })], ["provider.kms", base64({ key_url: "kms://key", wrapped_key: "AA" })],
+    ["jwe", "AAAA"],
+    ["jwe", "AAAA,AAAA"],
+    ["provider.keystore", "AAAA"],
+    ["nonsense", "AAAA"],
+    ["nonsense", base64(jwe)],
+    ["pgp", base64(jwe)],
+    ["pkcs7", "MIIB"],
+    ["pkcs11", base64({ version: 0, blobs: [] })],
+    ["provider.", base64(jwe)],
+    ["jwe", base64({ ...rest, recipients: [] })],
+    ["jwe", base64(rest)],
+    ...[{ alg: "RSA-OAEP" }, { alg: "ECDH-ES+A256KW" }].map((header): [string, string] => [
+      "jwe",
+      base64({ ...rest, recipients: [{ header }] }),
+    ]),
+    ...["", 5].map((kid): [string, string] => [
+      "jwe",
+      base64({ ...rest, recipients: [{ ...recipient, header: { ...recipient?.header, kid } }] }),
+    ]),
+    ["jwe", base64({ ...rest, recipients: [{}] })],
+    ["jwe", base64({ ...rest, recipients: [{ ...recipient, header: { alg: "dir" } }] })],
+    ["provider.kms", base64({ key_url: "kms://key", wrapped_key: "AA" })],
   ];
   for (const [scheme, value] of cases) {
-    const line = failsAfter("inspect", single(`{"layers":[${only(scheme, value)},${layer}]}`).reference, "--require-encrypted");
-    assert.match(line, new RegExp(`1 layer of .* has no readable recipients \\(${scheme.replace("provider.", "provider:")}\\), sha256:.*; .*jwe or provider:NAME`), `${scheme} ${value}`);
+    const line = failsAfter(
+      "inspect",
+      single(`{"layers":[${only(scheme, value)},${layer}]}`).reference,
+      "--require-encrypted",
+    );
+    assert.match(
+      line,
+      new RegExp(
+        `1 layer of .* has no readable recipients \\(${scheme.replace("provider.", "provider:")}\\), sha256:.*; .*jwe or provider:NAME`,
+      ),
+      `${scheme} ${value}`,
+    );
   }
   cli("inspect", single(`{"layers":[${second(layer, "pgp", "AAAA")}]}`).reference, "--require-encrypted");
   cli("inspect", single(`{"layers":[${only("jwe", `AAAA,${base64(jwe)}`)}]}`).reference, "--require-encrypted");
@@ -91,12 +158,17 @@ test("--require-encrypted counts a statement in an image as the plain layer that
   const image = new HandMade();
   const config = `{"mediaType":"application/vnd.oci.image.config.v1+json",${image.blob('{"config":{"Env":["A=1",{"toString":1},[[["B"]]]]}}')}}`;
   const manifest = `{"config":${config},"layers":[${statement},${encrypted()}]}`;
-  assert.match(failsAfter("inspect", image.index(index(entry(image.blob(manifest)))), "--require-encrypted"), /1 of the layers .* not encrypted/);
+  assert.match(
+    failsAfter("inspect", image.index(index(entry(image.blob(manifest)))), "--require-encrypted"),
+    /1 of the layers .* not encrypted/,
+  );
 });
 
 test("takes the image that skopeo takes: by its place, by the tag behind the first colon", () => {
   const image = new HandMade();
-  const [plain, secret] = [`{"layers":[${PLAIN}]}`, `{"layers":[${encrypted()}]}`].map((manifest) => image.blob(manifest)) as [string, string];
+  const [plain, secret] = [`{"layers":[${PLAIN}]}`, `{"layers":[${encrypted()}]}`].map((manifest) =>
+    image.blob(manifest),
+  ) as [string, string];
   const reference = image.index(index(entry(secret, tag("@1")), entry(plain)));
   assert.match(failsAfter("inspect", `${reference}:@1`, "--require-encrypted"), /1 of the layers .* not encrypted/);
   cli("inspect", `${reference}:@0`, "--require-encrypted");
@@ -109,7 +181,11 @@ test("takes the image that skopeo takes: by its place, by the tag behind the fir
 
 test("reads no other file than the one that was named: a name that is not UTF-8, an empty archive, a name without end", () => {
   const odd = Buffer.concat([Buffer.from("oci:/tmp/"), Buffer.from([0xff])]).toString("latin1");
-  const { status, stderr } = spawnSync("sh", ["-c", `exec "$0" inspect "$(printf '${odd.replace("\u00ff", "\\377")}')"`, BINARY], { encoding: "utf8" });
+  const { status, stderr } = spawnSync(
+    "sh",
+    ["-c", `exec "$0" inspect "$(printf '${odd.replace("\u00ff", "\\377")}')"`, BINARY],
+    { encoding: "utf8" },
+  );
   assert.is(status, 2, stderr);
   assert.match(stderr, "an argument is not UTF-8; ");
   assert.match(refused(1, "inspect", "oci-archive:/proc/version"), "is empty");
@@ -117,15 +193,25 @@ test("reads no other file than the one that was named: a name that is not UTF-8,
 });
 
 test("--require-encrypted fails where there is no encrypted layer at all", () => {
-  assert.match(failsAfter("inspect", single('{"layers":[]}').reference, "--require-encrypted"), /has no encrypted layer/);
-  assert.match(failsAfter("inspect", single('{"manifests":[]}').reference, "--require-encrypted"), /has no encrypted layer/);
+  assert.match(
+    failsAfter("inspect", single('{"layers":[]}').reference, "--require-encrypted"),
+    /has no encrypted layer/,
+  );
+  assert.match(
+    failsAfter("inspect", single('{"manifests":[]}').reference, "--require-encrypted"),
+    /has no encrypted layer/,
+  );
 });
 
 test("ends on an index whose entries multiply without a manifest", () => {
   const image = new HandMade();
   let child = image.blob(index());
-  for (let depth = 0; depth < 6; depth++) child = image.blob(index(...Array.from({ length: 100 }, () => entry(child, "", INDEX))));
-  assert.match(assertFailure(run(["inspect", image.index(index(entry(child, "", INDEX)))], { timeout: 15_000 }), 1), /more than 10,?000 documents/);
+  for (let depth = 0; depth < 6; depth++)
+    child = image.blob(index(...Array.from({ length: 100 }, () => entry(child, "", INDEX))));
+  assert.match(
+    assertFailure(run(["inspect", image.index(index(entry(child, "", INDEX)))], { timeout: 15_000 }), 1),
+    /more than 10,?000 documents/,
+  );
 });
 
 test("tells the limit that an image is beyond, instead of working on it for minutes", () => {
@@ -137,13 +223,30 @@ test("tells the limit that an image is beyond, instead of working on it for minu
   const config = `{"mediaType":"application/vnd.oci.image.config.v1+json",${image.blob(`{"pad":"${"x".repeat(4_000_000)}"}`)}}`;
   const cases: readonly [index: string, limit: RegExp, command: readonly string[]][] = [
     [index(...times(9000, entry(large))), /has documents of more than 256 MiB/, ["inspect"]],
-    [index(...times(9000, entry(image.blob(`{"config":${config},"layers":[]}`)))), /has documents of more than 256 MiB/, ["inspect"]],
-    [index(...times(500, entry(image.blob(`{"layers":[${times(300, PLAIN).join(",")}]}`)))), /has more than 100000 layers/, ["inspect"]],
+    [
+      index(...times(9000, entry(image.blob(`{"config":${config},"layers":[]}`)))),
+      /has documents of more than 256 MiB/,
+      ["inspect"],
+    ],
+    [
+      index(...times(500, entry(image.blob(`{"layers":[${times(300, PLAIN).join(",")}]}`)))),
+      /has more than 100000 layers/,
+      ["inspect"],
+    ],
     [index(entry(image.blob(`{"layers":[${keys(200_000)}]}`))), /has more than 100000 wrapped keys/, ["inspect"]],
-    [index(entry(image.blob(`{"layers":[${keys(1000)}]}`))), /layer sha256:\w+ has more than 1000 wrapped keys/, ["rewrap", "--to", "bob"]],
-    [index(entry(image.blob(`{"layers":[${times(101, keys(990)).join(",")}]}`))), /has more than 100000 wrapped keys/, ["rewrap", "--to", "bob"]],
+    [
+      index(entry(image.blob(`{"layers":[${keys(1000)}]}`))),
+      /layer sha256:\w+ has more than 1000 wrapped keys/,
+      ["rewrap", "--to", "bob"],
+    ],
+    [
+      index(entry(image.blob(`{"layers":[${times(101, keys(990)).join(",")}]}`))),
+      /has more than 100000 wrapped keys/,
+      ["rewrap", "--to", "bob"],
+    ],
   ];
-  for (const [text, limit, [command = "", ...args]] of cases) assert.match(refused(1, command, image.index(text), ...args), limit);
+  for (const [text, limit, [command = "", ...args]] of cases)
+    assert.match(refused(1, command, image.index(text), ...args), limit);
 });
 
 test("prints nothing of an image that moves the cursor, and takes no kid for a name", () => {
@@ -151,14 +254,24 @@ test("prints nothing of an image that moves the cursor, and takes no kid for a n
   const layer = encrypted().replaceAll("provider.keystore", "provider.\u009b2J").replace("tar+gzip", `${escape}tar`);
   const image = new HandMade();
   const config = image.blob(`{"config":{"Env":["${escape}=1"],"Labels":{"${escape}":"b"}}}`);
-  const reference = image.index(index(entry(image.blob(`{"config":{"mediaType":"application/vnd.oci.image.config.v1+json",${config}},"layers":[${layer}]}`))));
+  const reference = image.index(
+    index(
+      entry(
+        image.blob(`{"config":{"mediaType":"application/vnd.oci.image.config.v1+json",${config}},"layers":[${layer}]}`),
+      ),
+    ),
+  );
   // oxlint-disable-next-line no-control-regex -- these are what must not pass
   const control = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/;
   assert.not.match(cli("inspect", reference), control);
   assert.not.match(cli("rewrap", reference, "--to", "bob"), control);
 
   const kid = kidOf(store, "alice");
-  const posing = encrypted().replace(/(keystore":")([^"]*)/, (_, start: string, value: string) => start + Buffer.from(Buffer.from(value, "base64").toString().replace(kid, "bob (RSA), x")).toString("base64"));
+  const posing = encrypted().replace(
+    /(keystore":")([^"]*)/,
+    (_, start: string, value: string) =>
+      start + Buffer.from(Buffer.from(value, "base64").toString().replace(kid, "bob (RSA), x")).toString("base64"),
+  );
   assert.match(cli("inspect", single(`{"layers":[${posing}]}`).reference), /: "bob \(RSA\), x" \(ECDH/);
 });
 
@@ -166,7 +279,9 @@ test("rewraps a manifest and an index.json that are larger than 64 KiB", () => {
   const layers = Array.from({ length: 100 }, encrypted).join(",");
   const image = new HandMade();
   const manifest = image.blob(`{"layers":[${layers}]}`);
-  const reference = image.index(index(...Array.from({ length: 500 }, (_, place) => entry(manifest, tag(String(place))))));
+  const reference = image.index(
+    index(...Array.from({ length: 500 }, (_, place) => entry(manifest, tag(String(place))))),
+  );
   assert.ok(layers.length > 65_536 && image.read().length > 65_536);
   cli("rewrap", `${reference}:7`, "--to", "bob", "--prune");
   const [first, seventh] = [digests(image.read())[0], digests(image.read())[7]];
@@ -175,9 +290,17 @@ test("rewraps a manifest and an index.json that are larger than 64 KiB", () => {
 });
 
 test("inspects Windows images, and artifacts whose configuration is no JSON", () => {
-  for (const [config, type] of [['{"config":{"Volumes":{"C:\\\\data":{}},"Env":["A=1"]}}', "application/vnd.oci.image.config.v1+json"], ["#!/bin/sh", "text/x-sh"]] as const) {
+  for (const [config, type] of [
+    ['{"config":{"Volumes":{"C:\\\\data":{}},"Env":["A=1"]}}', "application/vnd.oci.image.config.v1+json"],
+    ["#!/bin/sh", "text/x-sh"],
+  ] as const) {
     const image = new HandMade();
-    cli("inspect", image.index(index(entry(image.blob(`{"config":{"mediaType":"${type}",${image.blob(config)}},"layers":[${encrypted()}]}`)))));
+    cli(
+      "inspect",
+      image.index(
+        index(entry(image.blob(`{"config":{"mediaType":"${type}",${image.blob(config)}},"layers":[${encrypted()}]}`))),
+      ),
+    );
   }
 });
 
@@ -191,25 +314,45 @@ test("drops the embedded copy of a manifest that changed", () => {
 
 test("shows whom a rewrap leaves as they are, and says so where nothing is encrypted", () => {
   const layer = second(encrypted(), "pgp", "AAAA");
-  assert.match(cli("rewrap", single(`{"layers":[${layer}]}`).reference, "--to", "bob"), /pgp +not readable +not readable/);
-  assert.match(run(["rewrap", single(`{"layers":[${PLAIN}]}`).reference, "--to", "bob", "--keystore", store]).stderr, /no layer is encrypted/);
+  assert.match(
+    cli("rewrap", single(`{"layers":[${layer}]}`).reference, "--to", "bob"),
+    /pgp +not readable +not readable/,
+  );
+  assert.match(
+    run(["rewrap", single(`{"layers":[${PLAIN}]}`).reference, "--to", "bob", "--keystore", store]).stderr,
+    /no layer is encrypted/,
+  );
 });
 
 test("--remove takes somebody off what this store cannot open, too, or says what stays", () => {
   const mallory = makeStore("mallory");
   const kid = kidOf(mallory, "mallory");
   const others = wrap(mallory, ["mallory"]).toString("base64");
-  const { reference } = single(`{"layers":[${second(encryptedLayer(store, ["alice", "bob"]), "provider.other", others)}]}`);
-  assert.match(run(["rewrap", reference, "--remove", "bob", "--keystore", store]).stdout, new RegExp(`provider:keystore +alice, bob +alice\n.*provider:other +${kid} +${kid}`));
+  const { reference } = single(
+    `{"layers":[${second(encryptedLayer(store, ["alice", "bob"]), "provider.other", others)}]}`,
+  );
+  assert.match(
+    run(["rewrap", reference, "--remove", "bob", "--keystore", store]).stdout,
+    new RegExp(`provider:keystore +alice, bob +alice\n.*provider:other +${kid} +${kid}`),
+  );
   cli("rewrap", reference, "--remove", kid);
   assert.not.match(cli("inspect", reference), new RegExp(`${kid}|provider:other`));
 
-  for (const [scheme, value] of [["provider.other", "AAAA"], ["pgp", "AAAA"]] as const) {
+  for (const [scheme, value] of [
+    ["provider.other", "AAAA"],
+    ["pgp", "AAAA"],
+  ] as const) {
     const foreign = single(`{"layers":[${second(encryptedLayer(store, ["alice", "bob"]), scheme, value)}]}`).reference;
-    assert.match(run(["rewrap", foreign, "--remove", "bob", "--keystore", store]).stderr, new RegExp(`the annotations of ${scheme.replace(".", ":")} were not opened and stay`));
+    assert.match(
+      run(["rewrap", foreign, "--remove", "bob", "--keystore", store]).stderr,
+      new RegExp(`the annotations of ${scheme.replace(".", ":")} were not opened and stay`),
+    );
   }
   const unreadable = encrypted().replace(/(keystore":")([^"]*)/, `$1$2,AAAA`);
-  assert.match(refused(1, "rewrap", single(`{"layers":[${unreadable}]}`).reference, "--remove", "bob"), /a recipient without a readable kid/);
+  assert.match(
+    refused(1, "rewrap", single(`{"layers":[${unreadable}]}`).reference, "--remove", "bob"),
+    /a recipient without a readable kid/,
+  );
 });
 
 test("--prune keeps what an unreadable neighbour may need, and says what was done", () => {
@@ -254,7 +397,8 @@ test("refuses a document that one of several ways to it finds nested too deep", 
   const wrapped = (inner: string, times: number): string =>
     times === 0 ? inner : wrapped(image.blob(index(entry(inner, "", INDEX))), times - 1);
   const shared = wrapped(manifest, 3);
-  const deep = (more: number): string => image.index(index(entry(shared, "", INDEX), entry(wrapped(shared, more), "", INDEX)));
+  const deep = (more: number): string =>
+    image.index(index(entry(shared, "", INDEX), entry(wrapped(shared, more), "", INDEX)));
   cli("rewrap", deep(4), "--to", "bob", "--dry-run");
   assert.match(refused(1, "rewrap", deep(5), "--to", "bob"), /document sha256:\w+ is nested too deep/);
   assert.match(refused(1, "inspect", deep(5)), /document sha256:\w+ is nested too deep/);
@@ -264,17 +408,26 @@ test("of two rewraps at once of one layout none is lost without a word", async (
   const image = new HandMade();
   const names = ["a", "b", "c", "d"];
   const layers = Array.from({ length: 20 }, encrypted).join(",");
-  const reference = image.index(index(...names.map((name) => entry(image.blob(`{"name":"${name}","layers":[${layers}]}`), tag(name)))));
+  const reference = image.index(
+    index(...names.map((name) => entry(image.blob(`{"name":"${name}","layers":[${layers}]}`), tag(name)))),
+  );
   const codes = await Promise.all(
     names.map(async (name) => {
-      const child = spawn(BINARY, ["rewrap", `${reference}:${name}`, "--to", "bob", "--keystore", store], { stdio: "ignore", env: {} });
+      const child = spawn(BINARY, ["rewrap", `${reference}:${name}`, "--to", "bob", "--keystore", store], {
+        stdio: "ignore",
+        env: {},
+      });
       const [code] = (await once(child, "close")) as [number];
       return code;
     }),
   );
   assert.ok(codes.includes(0));
   for (const [place, name] of names.entries()) {
-    assert.is(/bob/.test(cli("inspect", `${reference}:${name}`)), codes[place] === 0, `${name} ended with ${codes[place]}`);
+    assert.is(
+      /bob/.test(cli("inspect", `${reference}:${name}`)),
+      codes[place] === 0,
+      `${name} ended with ${codes[place]}`,
+    );
   }
 });
 
@@ -290,22 +443,31 @@ test("keeps the mode of index.json, and a link to it", () => {
   assert.equal(readdirSync(image.dir).toSorted(), ["blobs", "index.json", "oci-layout", "real.json"]);
 });
 
-testWith(process.getuid?.() === 0 ? true : undefined, "root", "gives new files of a layout the mode and owner of index.json, whatever the umask", () => {
-  for (const mode of [0o644, 0o664, 0o600]) {
-    const { image, reference } = single(`{"layers":[${encrypted()}]}`);
-    const path = join(image.dir, "index.json");
-    chownSync(path, 1234, 5678);
-    chmodSync(path, mode);
-    const before = readdirSync(join(image.dir, "blobs/sha256"));
-    assert.is(spawnSync("sh", ["-c", 'umask 077; exec "$0" rewrap "$1" --to bob --keystore "$2"', BINARY, reference, store]).status, 0);
-    const fresh = readdirSync(join(image.dir, "blobs/sha256")).filter((name) => !before.includes(name));
-    assert.is(fresh.length, 1);
-    for (const file of [path, ...fresh.map((name) => join(image.dir, "blobs/sha256", name))]) {
-      const stat = statSync(file);
-      assert.equal([stat.mode & 0o777, stat.uid, stat.gid], [mode, 1234, 5678], file);
+testWith(
+  process.getuid?.() === 0 ? true : undefined,
+  "root",
+  "gives new files of a layout the mode and owner of index.json, whatever the umask",
+  () => {
+    for (const mode of [0o644, 0o664, 0o600]) {
+      const { image, reference } = single(`{"layers":[${encrypted()}]}`);
+      const path = join(image.dir, "index.json");
+      chownSync(path, 1234, 5678);
+      chmodSync(path, mode);
+      const before = readdirSync(join(image.dir, "blobs/sha256"));
+      assert.is(
+        spawnSync("sh", ["-c", 'umask 077; exec "$0" rewrap "$1" --to bob --keystore "$2"', BINARY, reference, store])
+          .status,
+        0,
+      );
+      const fresh = readdirSync(join(image.dir, "blobs/sha256")).filter((name) => !before.includes(name));
+      assert.is(fresh.length, 1);
+      for (const file of [path, ...fresh.map((name) => join(image.dir, "blobs/sha256", name))]) {
+        const stat = statSync(file);
+        assert.equal([stat.mode & 0o777, stat.uid, stat.gid], [mode, 1234, 5678], file);
+      }
     }
-  }
-});
+  },
+);
 
 test("is not held up by a FIFO or a folder in the place of a document", () => {
   const dir = temporaryFolder();

@@ -23,7 +23,10 @@ test("takes an annotation of 256 KiB and refuses one a byte larger", () => {
 test("takes headers of 16 KiB and refuses each of the three when it is larger", () => {
   const fill = (length: number): { x: string } => ({ x: "x".repeat(length) });
   assertOpens(forge([ours], { protected: fill(16_384 - '{"enc":"A256GCM","x":""}'.length) }));
-  assertRefused(forge([ours], { protected: fill(16_385 - '{"enc":"A256GCM","x":""}'.length) }), /header larger than 16 KiB/);
+  assertRefused(
+    forge([ours], { protected: fill(16_385 - '{"enc":"A256GCM","x":""}'.length) }),
+    /header larger than 16 KiB/,
+  );
   assertOpens(forge([ours], { unprotected: fill(16_384 - '{"x":""}'.length) }));
   assertRefused(forge([ours], { unprotected: fill(16_385 - '{"x":""}'.length) }), /header larger than 16 KiB/);
   assertOpens(forge([{ ...ours, header: fill(16_000) }]));

@@ -22,7 +22,8 @@ function recipient(kid: string, jwk: object): Recipient {
   const whole = checked(jwk);
   return { kid, jwk: whole.kty === "oct" ? whole : publicJwk(whole) };
 }
-const recipientsOf = (named: Readonly<Record<string, PlainJwk>>): Recipient[] => Object.entries(named).map(([kid, jwk]) => recipient(kid, jwk));
+const recipientsOf = (named: Readonly<Record<string, PlainJwk>>): Recipient[] =>
+  Object.entries(named).map(([kid, jwk]) => recipient(kid, jwk));
 const parsed = (jwe: Buffer): Forged => JSON.parse(jwe.toString()) as Forged;
 const failure = async (plaintext: Buffer, recipients: readonly Recipient[]): Promise<KeystoreError> => {
   try {
@@ -38,7 +39,15 @@ test("writes general JSON with protected enc A256GCM, alg, kid and epk in each r
   const jwe = parsed(await seal(data, recipientsOf(keys)));
   assert.equal(Object.keys(jwe).toSorted(), ["ciphertext", "iv", "protected", "recipients", "tag"]);
   assert.is(jwe.protected, Buffer.from('{"enc":"A256GCM"}').toString("base64url"));
-  const algorithms = ["ECDH-ES+A256KW", "ECDH-ES+A256KW", "ECDH-ES+A256KW", "RSA-OAEP-256", "A128KW", "A192KW", "A256KW"];
+  const algorithms = [
+    "ECDH-ES+A256KW",
+    "ECDH-ES+A256KW",
+    "ECDH-ES+A256KW",
+    "RSA-OAEP-256",
+    "A128KW",
+    "A192KW",
+    "A256KW",
+  ];
   for (const [at, [kid, jwk]] of Object.entries(keys).entries()) {
     const { header = {}, encrypted_key = "", ...rest } = jwe.recipients[at] ?? {};
     assert.equal(rest, {});
@@ -55,10 +64,17 @@ test("writes one recipient in general form too", async () => {
 
 test("writes ephemeral keys whose coordinates have their full length, none twice (RFC 7518, section 6.2.1.2)", async () => {
   const seen = new Set<unknown>();
-  for (const [jwk, length] of [[keys.p256, 43], [keys.p384, 64], [keys.p521, 88]] as const) {
+  for (const [jwk, length] of [
+    [keys.p256, 43],
+    [keys.p384, 64],
+    [keys.p521, 88],
+  ] as const) {
     for (let round = 0; round < 200; round++) {
       const epk = parsed(await seal(data, [recipient("k", jwk)])).recipients[0]?.header?.["epk"] as PlainJwk;
-      assert.equal({ ...epk, x: epk["x"]?.length, y: epk["y"]?.length }, { kty: "EC", crv: jwk["crv"], x: length, y: length });
+      assert.equal(
+        { ...epk, x: epk["x"]?.length, y: epk["y"]?.length },
+        { kty: "EC", crv: jwk["crv"], x: length, y: length },
+      );
       seen.add(epk["x"]);
     }
   }
@@ -87,7 +103,10 @@ for (const kind of ["P-256", "P-384", "P-521", "RSA-2048", "oct-16", "oct-24", "
         assert.is((await open(jwe, privateKeys({ [kid]: jwk }))).toString(), plaintext);
         assert.is(unforge(parsed(jwe), at, jwk), plaintext);
       }
-      await open(jwe, privateKeys({ kid0: newKey(kind) })).then(() => assert.unreachable(), (error: unknown) => assert.is((error as KeystoreError).code, "foreign"));
+      await open(jwe, privateKeys({ kid0: newKey(kind) })).then(
+        () => assert.unreachable(),
+        (error: unknown) => assert.is((error as KeystoreError).code, "foreign"),
+      );
     }
   });
 }
@@ -102,7 +121,10 @@ test("counts the same key once, by name, by kid and in every repetition", async 
   assert.is(parsed(await seal(data, [...recipientsOf(keys), ...recipientsOf(keys)])).recipients.length, 7);
   const kid = thumbprintOf(keys.p256);
   assert.is(parsed(wrap(store, ["p256", "p256", `p256:${kid}:p256`, kid])).recipients.length, 1);
-  assert.equal(parsed(wrap(store, [`rsa:p256:${kid}`, "rsa"])).recipients.map(({ header }) => header?.["alg"]), ["RSA-OAEP-256", "ECDH-ES+A256KW"]);
+  assert.equal(
+    parsed(wrap(store, [`rsa:p256:${kid}`, "rsa"])).recipients.map(({ header }) => header?.["alg"]),
+    ["RSA-OAEP-256", "ECDH-ES+A256KW"],
+  );
 });
 
 test("wraps for 64 recipients, each of whom opens it, and refuses 65", async () => {
@@ -116,13 +138,25 @@ test("wraps for 64 recipients, each of whom opens it, and refuses 65", async () 
     const line = assertFailure(run(["--keystore", dir], { input: wrapRequest(values), timeout: 5000 }), 1);
     assert.match(line, /more than 64 recipients; /);
   }
-  assert.is(parsed(wrap(dir, [...names.slice(0, 64), "kid0", thumbprintOf(named["kid1"] ?? {})])).recipients.length, 64, "the same ones again do not count");
+  assert.is(
+    parsed(wrap(dir, [...names.slice(0, 64), "kid0", thumbprintOf(named["kid1"] ?? {})])).recipients.length,
+    64,
+    "the same ones again do not count",
+  );
 });
 
 test("refuses to seal nothing, for nobody, or too much, and says so of the request", async () => {
   const recipients = recipientsOf({ one: keys.p256 });
   assert.match((await failure(Buffer.alloc(0), recipients)).message, /nothing to wrap/);
-  assert.is((await failure(data, Array.from({ length: 65 }, (_, at) => recipient(`kid${at}`, keys.a256)))).message, "more than 64 recipients");
+  assert.is(
+    (
+      await failure(
+        data,
+        Array.from({ length: 65 }, (_, at) => recipient(`kid${at}`, keys.a256)),
+      )
+    ).message,
+    "more than 64 recipients",
+  );
   for (const size of [256 * 1024 + 1, 256 * 1024, 200 * 1024]) {
     const error = await failure(Buffer.alloc(size), recipients);
     assert.is(error.code, "request", `${size} bytes: ${error.message}; ${error.hint}`);
@@ -145,7 +179,9 @@ test(`writes a fresh iv, epk, tag, ciphertext and encrypted key in each of ${end
     const jwe = parsed(wrap(store, ["p256", "rsa", "a256"]));
     const epk = jwe.recipients[0]?.header?.["epk"] as PlainJwk;
     const fresh = { iv: jwe.iv, tag: jwe.tag, ciphertext: jwe.ciphertext, x: epk["x"], y: epk["y"] };
-    const wrapped = Object.fromEntries(jwe.recipients.map(({ encrypted_key }, at) => [`encrypted_key ${at}`, encrypted_key]));
+    const wrapped = Object.fromEntries(
+      jwe.recipients.map(({ encrypted_key }, at) => [`encrypted_key ${at}`, encrypted_key]),
+    );
     for (const [name, value] of Object.entries({ ...fresh, ...wrapped })) (seen[name] ??= new Set()).add(value);
   }
   assert.is(Object.keys(seen).length, 8);

@@ -44,7 +44,10 @@ const IN_THE_BINARY: Record<Vector["expected"], (annotation: Buffer, dir: string
 };
 
 /** What src makes of an annotation: the plaintext, or the kind of failure. */
-async function outcome(annotation: Buffer, jwks: Record<string, PlainJwk>): Promise<Pick<Vector, "expected" | "plaintext">> {
+async function outcome(
+  annotation: Buffer,
+  jwks: Record<string, PlainJwk>,
+): Promise<Pick<Vector, "expected" | "plaintext">> {
   try {
     return { expected: "opens", plaintext: (await open(annotation, privateKeys(jwks))).toString() };
   } catch (error) {
@@ -57,7 +60,13 @@ async function outcome(annotation: Buffer, jwks: Record<string, PlainJwk>): Prom
 function general(annotation: string): Forged {
   if (!annotation.startsWith("{")) {
     const [header, encrypted_key = "", iv = "", ciphertext = "", tag = ""] = annotation.split(".");
-    return { ...(header === undefined ? {} : { protected: header }), iv, ciphertext, tag, recipients: [{ encrypted_key }] };
+    return {
+      ...(header === undefined ? {} : { protected: header }),
+      iv,
+      ciphertext,
+      tag,
+      recipients: [{ encrypted_key }],
+    };
   }
   const jwe = JSON.parse(annotation) as Forged & { header?: object; encrypted_key?: string };
   return "recipients" in jwe ? jwe : { ...(jwe as Forged), recipients: [jwe] };

@@ -15,7 +15,13 @@ const otherRsa = newKey("RSA-2048");
 test("opens with every key as it is, and with members that nobody knows", () => {
   for (const [jwk, jwe] of sealed) {
     assertOpens(jwe, storeWith(jwk, JSON.stringify(jwk)).dir);
-    assertOpens(jwe, storeWith(jwk, `\n ${JSON.stringify({ ...jwk, ext: true, x5c: ["AA"], created: "2024-01-01T00:00:00Z" }, null, 2)} \n`).dir);
+    assertOpens(
+      jwe,
+      storeWith(
+        jwk,
+        `\n ${JSON.stringify({ ...jwk, ext: true, x5c: ["AA"], created: "2024-01-01T00:00:00Z" }, null, 2)} \n`,
+      ).dir,
+    );
   }
 });
 
@@ -31,7 +37,12 @@ refuses([
   ["a list for alg", p256, { alg: ["ECDH-ES"] }, /alg that is not a short string/],
   ["text for key_ops", p256, { key_ops: "deriveKey" }, /key_ops that are not a list of strings/],
   ["numbers for key_ops", p256, { key_ops: [1] }, /key_ops that are not a list of strings/],
-  ["too many key_ops", p256, { key_ops: Array.from({ length: 17 }, () => "deriveKey") }, /key_ops that are not a list of strings/],
+  [
+    "too many key_ops",
+    p256,
+    { key_ops: Array.from({ length: 17 }, () => "deriveKey") },
+    /key_ops that are not a list of strings/,
+  ],
 ]);
 
 test("the public half holds no member that is secret, and keeps what says how to use the key", () => {
@@ -41,11 +52,21 @@ test("the public half holds no member that is secret, and keeps what says how to
     const half = publicJwk(key);
     assert.ok(isPrivate(key));
     assert.not.ok(isPrivate(half));
-    const shown: Record<string, readonly string[]> = { EC: ["kty", "crv", "x", "y"], RSA: ["kty", "n", "e"], oct: ["kty"] };
-    assert.equal({ ...half }, { ...Object.fromEntries((shown[key.kty] ?? []).map((name) => [name, jwk[name]])), ...common });
+    const shown: Record<string, readonly string[]> = {
+      EC: ["kty", "crv", "x", "y"],
+      RSA: ["kty", "n", "e"],
+      oct: ["kty"],
+    };
+    assert.equal(
+      { ...half },
+      { ...Object.fromEntries((shown[key.kty] ?? []).map((name) => [name, jwk[name]])), ...common },
+    );
     assert.equal(checkJwk(half, fail), half);
     if (key.kty === "oct") continue;
-    assert.equal(toPublicKey(key).export({ format: "jwk" }), toPublicKey(publicJwk(key) as typeof key).export({ format: "jwk" }));
+    assert.equal(
+      toPublicKey(key).export({ format: "jwk" }),
+      toPublicKey(publicJwk(key) as typeof key).export({ format: "jwk" }),
+    );
     assert.equal({ ...toPrivateKey(key).export({ format: "jwk" }) }, jwk);
     if (key.kty === "EC") assert.equal(point(key), Buffer.concat([Buffer.of(4), bytesOf(key.x), bytesOf(key.y)]));
   }

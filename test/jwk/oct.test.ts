@@ -14,7 +14,12 @@ refuses([
   ["no k", a256, { k: undefined }, /no private part/],
   ["padding", a256, { k: `${a256["k"]}=` }, /no k in canonical base64url/],
   ["standard base64", a256, { k: `+/${a256["k"]?.slice(2)}` }, /no k in canonical base64url/],
-  ["another spelling of its last bits", a256, { k: `${b64u(Buffer.alloc(32)).slice(0, -1)}B` }, /no k in canonical base64url/],
+  [
+    "another spelling of its last bits",
+    a256,
+    { k: `${b64u(Buffer.alloc(32)).slice(0, -1)}B` },
+    /no k in canonical base64url/,
+  ],
   ["a list for k", a256, { k: [a256["k"]] }, /no k in canonical base64url/],
 ]);
 

@@ -36,7 +36,12 @@ refuses([
   ["a qi that is not reduced", rsa, { qi: encode(big(rsa["qi"]) + p) }, /dp, dq or qi that does not match/],
   ["no q", rsa, { q: undefined }, /no q in canonical base64url/],
   ["a third prime", rsa, { oth: [{ r: "Aw", d: "Aw", t: "Aw" }] }, /more than two primes/],
-  ["only a public RSA key", rsa, { d: undefined, p: undefined, q: undefined, dp: undefined, dq: undefined, qi: undefined }, /no private part/],
+  [
+    "only a public RSA key",
+    rsa,
+    { d: undefined, p: undefined, q: undefined, dp: undefined, dq: undefined, qi: undefined },
+    /no private part/,
+  ],
   ["an RSA key of 1024 bits", rsa, newKey("RSA-1024"), /an RSA key of 1024 bits/],
   ["an RSA key of 2047 bits", rsa, { n: encode(2n ** 2046n + 1n) }, /an RSA key of 2047 bits/],
   ["an RSA key of more than 8192 bits", rsa, { n: encode(2n ** 8192n + 1n) }, /member n that is too long/],

@@ -25,7 +25,11 @@ test("says so when this process has no file descriptors left for a command", () 
     const { failure } = await runCommand("/bin/true", [], Buffer.alloc(0), 5000);
     for (const fd of open) closeSync(fd);
     console.log(failure);`;
-  const { stdout, stderr } = spawnSync("/bin/sh", ["-c", 'ulimit -n 256; exec "$0" --input-type=module -e "$1"', process.execPath, body], { encoding: "utf8" });
+  const { stdout, stderr } = spawnSync(
+    "/bin/sh",
+    ["-c", 'ulimit -n 256; exec "$0" --input-type=module -e "$1"', process.execPath, body],
+    { encoding: "utf8" },
+  );
   assert.is(stdout, "cannot be started (EMFILE)\n", stderr);
 });
 

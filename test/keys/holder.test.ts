@@ -48,10 +48,18 @@ const ask = (command: readonly string[], more: object = {}): ReturnType<typeof e
 };
 const opened = ({ code, stdout, stderr }: ReturnType<typeof exec>): string => {
   assert.is(code, 0, stderr);
-  return Buffer.from((JSON.parse(stdout) as { keyunwrapresults: { optsdata: string } }).keyunwrapresults.optsdata, "base64").toString();
+  return Buffer.from(
+    (JSON.parse(stdout) as { keyunwrapresults: { optsdata: string } }).keyunwrapresults.optsdata,
+    "base64",
+  ).toString();
 };
 
-for (const [op, curve] of [["rsa-oaep-256", ""], ["ecdh", "P-256"], ["ecdh", "P-384"], ["ecdh", "P-521"]] as const) {
+for (const [op, curve] of [
+  ["rsa-oaep-256", ""],
+  ["ecdh", "P-256"],
+  ["ecdh", "P-384"],
+  ["ecdh", "P-521"],
+] as const) {
   testWith(openssl, "openssl", `openssl holds a key for ${op} ${curve}`.trim(), () => {
     const key = curve === "" ? RSA : newEc(curve);
     const { dir, kid } = storeOf(key);
@@ -72,22 +80,62 @@ const opens = (after: string, before = ""): string[] => [script(`${before}\n${OP
 
 for (const [what, command, line] of [
   ["fills standard output", [script("exec cat /dev/zero")], /answered more than 4096 bytes;/],
-  ["fills standard error", [script("exec cat /dev/zero >&2")], /wrote more than 1048576 bytes to standard error: "\\u0000/],
+  [
+    "fills standard error",
+    [script("exec cat /dev/zero >&2")],
+    /wrote more than 1048576 bytes to standard error: "\\u0000/,
+  ],
   ["answers nothing", [script("exit 0")], /answered nothing;/],
   ["answers nothing and says why", [script("echo no token >&2")], /answered nothing: "no token";/],
-  ["answers a wrong key of the right length", [script("exec head -c 32 /dev/urandom")], /answered, but not with what was wrapped for that key;/],
-  ["answers a byte too few", [script("exec head -c 31 /dev/urandom")], /answered, but not with what was wrapped for that key;/],
+  [
+    "answers a wrong key of the right length",
+    [script("exec head -c 32 /dev/urandom")],
+    /answered, but not with what was wrapped for that key;/,
+  ],
+  [
+    "answers a byte too few",
+    [script("exec head -c 31 /dev/urandom")],
+    /answered, but not with what was wrapped for that key;/,
+  ],
   ["answers the right key and a newline", opens("echo"), /answered, but not with what was wrapped for that key;/],
   ["answers the right key and fails", opens("exit 4"), /failed \(exit code 4\);/],
   ["is ended by a signal", [script("kill -SEGV $$")], /was killed by SIGSEGV;/],
   ["answers the right key and is ended by a signal", opens("kill -KILL $$"), /was killed by SIGKILL;/],
   ["reads nothing", [script("exec <&-; exit 1")], /failed \(exit code 1\);/],
-  ["complains at length", [script(String.raw`printf 'nobody reads this\nfirst\n\n\033[31mlast%0500d\n\n \n' 0 >&2; exit 1`)], /failed \(exit code 1\): "first \/ \\u001b\[31mlast0{285}…";/],
-  ["gives its reason before lines that say that it gives up", [script("printf 'start\\nERROR: (Forbidden) no access\\nCode: Forbidden\\nInner error: {\\n  code\\n}\\n' >&2; exit 1")], /failed \(exit code 1\): "ERROR: \(Forbidden\) no access \/ code \/ \}";/],
-  ["gives its reason in the middle of a line", [script("printf 'the token: Permission DENIED\\nhelp: x\\nsee y\\nbye\\n' >&2; exit 1")], /: "the token: Permission DENIED \/ see y \/ bye";/],
-  ["gives several reasons", [script("printf 'it failed\\nFailed to log in\\nexit\\nerrors: 1\\nbye\\n' >&2; exit 1")], /: "Failed to log in \/ errors: 1 \/ bye";/],
-  ["gives its reason in its last line", [script("printf 'one\\ntwo\\nerror: gone\\n' >&2; exit 1")], /: "two \/ error: gone";/],
-  ["complains in bytes that are no text", [script(String.raw`printf '\377\376' >&2; exit 1`)], /failed \(exit code 1\): "\ufffd\ufffd";/],
+  [
+    "complains at length",
+    [script(String.raw`printf 'nobody reads this\nfirst\n\n\033[31mlast%0500d\n\n \n' 0 >&2; exit 1`)],
+    /failed \(exit code 1\): "first \/ \\u001b\[31mlast0{285}…";/,
+  ],
+  [
+    "gives its reason before lines that say that it gives up",
+    [
+      script(
+        "printf 'start\\nERROR: (Forbidden) no access\\nCode: Forbidden\\nInner error: {\\n  code\\n}\\n' >&2; exit 1",
+      ),
+    ],
+    /failed \(exit code 1\): "ERROR: \(Forbidden\) no access \/ code \/ \}";/,
+  ],
+  [
+    "gives its reason in the middle of a line",
+    [script("printf 'the token: Permission DENIED\\nhelp: x\\nsee y\\nbye\\n' >&2; exit 1")],
+    /: "the token: Permission DENIED \/ see y \/ bye";/,
+  ],
+  [
+    "gives several reasons",
+    [script("printf 'it failed\\nFailed to log in\\nexit\\nerrors: 1\\nbye\\n' >&2; exit 1")],
+    /: "Failed to log in \/ errors: 1 \/ bye";/,
+  ],
+  [
+    "gives its reason in its last line",
+    [script("printf 'one\\ntwo\\nerror: gone\\n' >&2; exit 1")],
+    /: "two \/ error: gone";/,
+  ],
+  [
+    "complains in bytes that are no text",
+    [script(String.raw`printf '\377\376' >&2; exit 1`)],
+    /failed \(exit code 1\): "\ufffd\ufffd";/,
+  ],
   ["is not there", ["/nowhere/holder"], /\/nowhere\/holder, does not exist; install it/],
   ["lies below a file", ["/bin/sh/holder"], /\/bin\/sh\/holder, does not exist;/],
   ["is a folder", ["/bin"], /\/bin, is not executable;/],
@@ -107,7 +155,10 @@ test("is one line, exit code 3: others can write the program", () => {
   for (const mode of [0o777, 0o775, 0o757]) {
     const program = script("exit 0");
     chmodSync(program, mode);
-    assert.match(assertFailure(ask([program]), 3), `the holder of key ${hsm.kid}, ${program}, can be written by others (mode 0${mode.toString(8)}); run chmod go-w ${program}`);
+    assert.match(
+      assertFailure(ask([program]), 3),
+      `the holder of key ${hsm.kid}, ${program}, can be written by others (mode 0${mode.toString(8)}); run chmod go-w ${program}`,
+    );
   }
 });
 
@@ -115,7 +166,10 @@ testWith(root, "root", "is one line, exit code 3: the program or the holder file
   const [program = ""] = opens("");
   assert.is(opened(ask([program])), OPTSDATA);
   chownSync(program, STRANGER, STRANGER);
-  assert.match(assertFailure(ask([program]), 3), `${program}, is owned by uid ${STRANGER}, which could replace it; run chown root ${program}`);
+  assert.match(
+    assertFailure(ask([program]), 3),
+    `${program}, is owned by uid ${STRANGER}, which could replace it; run chown root ${program}`,
+  );
   chownSync(program, 0, 0);
   const file = join(hsm.dir, "private", `${hsm.kid}.holder`);
   chownSync(file, STRANGER, STRANGER);
@@ -123,22 +177,40 @@ testWith(root, "root", "is one line, exit code 3: the program or the holder file
   rmSync(file);
 });
 
-const namespaces = root && spawnSync("setpriv", ["--reuid", String(STRANGER), "--clear-groups", "unshare", "-r", "true"]).status === 0 ? true : undefined;
-testWith(namespaces, "root, setpriv and user namespaces", "the root of a user namespace may use the programs of the host's root, as rootless podman does", () => {
-  const folder = sharedFolder();
-  const { dir, kid } = storeOf(RSA, "hsm", folder);
-  writeFileSync(join(folder, "key.pem"), readFileSync(RSA.privateFile), { mode: 0o600 });
-  writeHolder(dir, kid, { "rsa-oaep-256": OPENS.map((arg) => (arg === RSA.privateFile ? join(folder, "key.pem") : arg)) });
-  for (const path of ["", ...readdirSync(folder, { recursive: true, encoding: "utf8" })]) chownSync(join(folder, path), STRANGER, STRANGER);
-  const args = ["--reuid", String(STRANGER), "--clear-groups", "unshare", "-r", sharedBinary(), "--keystore", dir];
-  const { stdout, stderr } = spawnSync("setpriv", args, { input: unwrapRequest(wrap(dir, ["hsm"])), encoding: "utf8", cwd: "/" });
-  assert.match(stdout, /^\{"keyunwrapresults"/, stderr);
-});
+const namespaces =
+  root && spawnSync("setpriv", ["--reuid", String(STRANGER), "--clear-groups", "unshare", "-r", "true"]).status === 0
+    ? true
+    : undefined;
+testWith(
+  namespaces,
+  "root, setpriv and user namespaces",
+  "the root of a user namespace may use the programs of the host's root, as rootless podman does",
+  () => {
+    const folder = sharedFolder();
+    const { dir, kid } = storeOf(RSA, "hsm", folder);
+    writeFileSync(join(folder, "key.pem"), readFileSync(RSA.privateFile), { mode: 0o600 });
+    writeHolder(dir, kid, {
+      "rsa-oaep-256": OPENS.map((arg) => (arg === RSA.privateFile ? join(folder, "key.pem") : arg)),
+    });
+    for (const path of ["", ...readdirSync(folder, { recursive: true, encoding: "utf8" })])
+      chownSync(join(folder, path), STRANGER, STRANGER);
+    const args = ["--reuid", String(STRANGER), "--clear-groups", "unshare", "-r", sharedBinary(), "--keystore", dir];
+    const { stdout, stderr } = spawnSync("setpriv", args, {
+      input: unwrapRequest(wrap(dir, ["hsm"])),
+      encoding: "utf8",
+      cwd: "/",
+    });
+    assert.match(stdout, /^\{"keyunwrapresults"/, stderr);
+  },
+);
 
 test("kills a command that hangs, with all that it started, once its time is over", async () => {
   const pids = join(temporaryFolder(), "pids");
   const started = Date.now();
-  const line = assertFailure(ask([script(`echo $$ > ${pids}; trap '' TERM INT; sleep 300 & echo $! >> ${pids}; wait`)], { timeout_ms: 700 }), 3);
+  const line = assertFailure(
+    ask([script(`echo $$ > ${pids}; trap '' TERM INT; sleep 300 & echo $! >> ${pids}; wait`)], { timeout_ms: 700 }),
+    3,
+  );
   assert.match(line, /did not answer within 0\.7 s;/);
   const took = Date.now() - started;
   assert.ok(took >= 700 && took < 10_000, `${took} ms`);
@@ -151,7 +223,9 @@ test("takes a command that hangs along when a signal ends the client's process, 
   const pids = join(temporaryFolder(), "pids");
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     rmSync(pids, { force: true });
-    writeHolder(hsm.dir, hsm.kid, { "rsa-oaep-256": [script(`sleep 300 & echo $! > ${pids}; echo $$ >> ${pids}; wait`)] });
+    writeHolder(hsm.dir, hsm.kid, {
+      "rsa-oaep-256": [script(`sleep 300 & echo $! > ${pids}; echo $$ >> ${pids}; wait`)],
+    });
     const child = spawn(BINARY, ["--keystore", hsm.dir], { env: {}, cwd: "/", stdio: ["pipe", "ignore", "inherit"] });
     child.stdin.end(unwrapRequest(annotation));
     for (let tries = 0; linesOf(pids).length < 2 && tries < 500; tries++) await sleep(20);
@@ -201,7 +275,10 @@ test("a slow holder delays its own request alone", async () => {
 test("the holder's operations say what it opens, not the alg that its public half is wrapped for with", () => {
   const { dir, kid } = storeOf(RSA);
   writeHolder(dir, kid, { "rsa-oaep": holds("rsa-oaep", RSA), "rsa-oaep-256": OPENS });
-  writeFileSync(join(dir, "public", `${kid}.jwk`), JSON.stringify({ ...readJson(join(dir, "public", `${kid}.jwk`)), alg: "RSA-OAEP", key_ops: ["wrapKey"] }));
+  writeFileSync(
+    join(dir, "public", `${kid}.jwk`),
+    JSON.stringify({ ...readJson(join(dir, "public", `${kid}.jwk`)), alg: "RSA-OAEP", key_ops: ["wrapKey"] }),
+  );
   for (const one of [annotation, wrap(dir, ["hsm"])]) assert.is(unwrap(dir, one), OPTSDATA);
 });
 
@@ -212,15 +289,24 @@ test("asks the holder of a key once for each unwrap, and keeps nothing", () => {
 });
 
 /** The annotation with the kids of its recipients changed, and as many recipients as wanted. */
-function forged(kid: string | undefined, count = 1, alter: (header: Record<string, unknown>) => void = () => undefined): Buffer {
-  const jwe = JSON.parse(annotation.toString()) as { recipients: { header: Record<string, unknown>; encrypted_key: string }[] };
+function forged(
+  kid: string | undefined,
+  count = 1,
+  alter: (header: Record<string, unknown>) => void = () => undefined,
+): Buffer {
+  const jwe = JSON.parse(annotation.toString()) as {
+    recipients: { header: Record<string, unknown>; encrypted_key: string }[];
+  };
   const [first] = jwe.recipients;
   assert.ok(first);
   const header = { ...first.header };
   if (kid === undefined) delete header["kid"];
   else header["kid"] = kid;
   alter(header);
-  const recipients = Array.from({ length: count }, (_, place) => ({ header, encrypted_key: place === count - 1 ? first.encrypted_key : Buffer.alloc(256, place + 1).toString("base64url") }));
+  const recipients = Array.from({ length: count }, (_, place) => ({
+    header,
+    encrypted_key: place === count - 1 ? first.encrypted_key : Buffer.alloc(256, place + 1).toString("base64url"),
+  }));
   return Buffer.from(JSON.stringify({ ...jwe, recipients }));
 }
 
@@ -236,14 +322,29 @@ test("a stranger's annotation runs few commands, and none where it names another
   assert.is(asked(), 1, "an annotation without kid is tried");
   assert.is(opened(exec(hsm.dir, forged(undefined, 8))), OPTSDATA);
   assert.is(asked(), 8);
-  for (const [kid, most] of [[undefined, 8], [hsm.kid, 1]] as const) {
+  for (const [kid, most] of [
+    [undefined, 8],
+    [hsm.kid, 1],
+  ] as const) {
     assert.match(assertFailure(exec(hsm.dir, forged(kid, 64)), 3), /failed \(exit code 1\)/);
     assert.is(asked(), most, `${kid}: eight at most, and one that failed for a recipient of its own never again`);
   }
-  assert.match(assertFailure(exec(hsm.dir, forged("A".repeat(43), 64)), 3), /no private key of the store opens this annotation \(it was made for AAAA/);
+  assert.match(
+    assertFailure(exec(hsm.dir, forged("A".repeat(43), 64)), 3),
+    /no private key of the store opens this annotation \(it was made for AAAA/,
+  );
   assert.is(asked(), 0, "another's");
   for (const kid of [undefined, hsm.kid]) {
-    assert.match(assertFailure(exec(hsm.dir, forged(kid, 1, (header) => void (header["alg"] = "RSA-OAEP"))), 3), /no private key of the store opens/);
+    assert.match(
+      assertFailure(
+        exec(
+          hsm.dir,
+          forged(kid, 1, (header) => void (header["alg"] = "RSA-OAEP")),
+        ),
+        3,
+      ),
+      /no private key of the store opens/,
+    );
     assert.is(asked(), 0, "another operation");
   }
 });
@@ -252,7 +353,10 @@ test("no command runs for an annotation without kid that a key of the store open
   const { dir, kid } = storeOf(RSA);
   const log = join(temporaryFolder(), "log");
   const cli = commands(dir);
-  for (let count = 0; count < 9; count++) writeHolder(dir, cli("import", `hsm${count}`, newRsa().publicFile).trim(), { "rsa-oaep-256": [script(`echo asked >> ${log}; exit 1`)] });
+  for (let count = 0; count < 9; count++)
+    writeHolder(dir, cli("import", `hsm${count}`, newRsa().publicFile).trim(), {
+      "rsa-oaep-256": [script(`echo asked >> ${log}; exit 1`)],
+    });
   cli("import", "own", RSA.privateFile);
   assert.is(opened(exec(dir, forged(undefined))), OPTSDATA);
   assert.equal(linesOf(log), []);
@@ -268,21 +372,59 @@ for (const [what, content, reason] of [
   ["no kid", { kid: undefined, ops: { "rsa-oaep-256": ["/x"] } }, "has another kid than its file name says"],
   ["no ops", {}, "has no ops"],
   ["empty ops", { ops: {} }, "has no ops"],
-  ["an unknown operation", { ops: { decrypt: ["/x"] } }, "has an operation other than rsa-oaep-256, rsa-oaep, ecdh, a256kw: \"decrypt\""],
-  ["an unknown member", { ops: { "rsa-oaep-256": ["/x"] }, timeout: 5 }, "has a member other than kid, ops and timeout_ms: \"timeout\""],
-  ["a command that is text", { ops: { "rsa-oaep-256": "/x -y" } }, "has a command for rsa-oaep-256 that is not a list of at most 64 strings"],
-  ["an argument that is a number", { ops: { "rsa-oaep-256": ["/x", 1] } }, "has a command for rsa-oaep-256 that is not a list of at most 64 strings"],
-  ["65 words", { ops: { "rsa-oaep-256": Array.from({ length: 65 }, () => "/x") } }, "has a command for rsa-oaep-256 that is not a list of at most 64 strings"],
+  [
+    "an unknown operation",
+    { ops: { decrypt: ["/x"] } },
+    'has an operation other than rsa-oaep-256, rsa-oaep, ecdh, a256kw: "decrypt"',
+  ],
+  [
+    "an unknown member",
+    { ops: { "rsa-oaep-256": ["/x"] }, timeout: 5 },
+    'has a member other than kid, ops and timeout_ms: "timeout"',
+  ],
+  [
+    "a command that is text",
+    { ops: { "rsa-oaep-256": "/x -y" } },
+    "has a command for rsa-oaep-256 that is not a list of at most 64 strings",
+  ],
+  [
+    "an argument that is a number",
+    { ops: { "rsa-oaep-256": ["/x", 1] } },
+    "has a command for rsa-oaep-256 that is not a list of at most 64 strings",
+  ],
+  [
+    "65 words",
+    { ops: { "rsa-oaep-256": Array.from({ length: 65 }, () => "/x") } },
+    "has a command for rsa-oaep-256 that is not a list of at most 64 strings",
+  ],
   ["no program", { ops: { "rsa-oaep-256": [] } }, "has a command for rsa-oaep-256 without an absolute path"],
-  ["a relative program", { ops: { "rsa-oaep-256": ["bin/x"] } }, "has a command for rsa-oaep-256 without an absolute path"],
-  ["no time", { ops: { "rsa-oaep-256": ["/x"] }, timeout_ms: 0 }, "has a timeout_ms that is not an integer from 1 to 600000"],
-  ["too much time", { ops: { "rsa-oaep-256": ["/x"] }, timeout_ms: 600_001 }, "has a timeout_ms that is not an integer from 1 to 600000"],
-  ["a part of a millisecond", { ops: { "rsa-oaep-256": ["/x"] }, timeout_ms: 1.5 }, "has a timeout_ms that is not an integer from 1 to 600000"],
+  [
+    "a relative program",
+    { ops: { "rsa-oaep-256": ["bin/x"] } },
+    "has a command for rsa-oaep-256 without an absolute path",
+  ],
+  [
+    "no time",
+    { ops: { "rsa-oaep-256": ["/x"] }, timeout_ms: 0 },
+    "has a timeout_ms that is not an integer from 1 to 600000",
+  ],
+  [
+    "too much time",
+    { ops: { "rsa-oaep-256": ["/x"] }, timeout_ms: 600_001 },
+    "has a timeout_ms that is not an integer from 1 to 600000",
+  ],
+  [
+    "a part of a millisecond",
+    { ops: { "rsa-oaep-256": ["/x"] }, timeout_ms: 1.5 },
+    "has a timeout_ms that is not an integer from 1 to 600000",
+  ],
 ] as const) {
   test(`is one line, exit code 3: a holder file with ${what}`, () => {
     const path = join(hsm.dir, "private", `${hsm.kid}.holder`);
     rmSync(path, { force: true });
-    writeFileSync(path, typeof content === "string" ? content : JSON.stringify({ kid: hsm.kid, ...content }), { mode: 0o600 });
+    writeFileSync(path, typeof content === "string" ? content : JSON.stringify({ kid: hsm.kid, ...content }), {
+      mode: 0o600,
+    });
     assert.match(assertFailure(exec(hsm.dir, annotation), 3), `holder file ${path} is damaged: it ${reason}; mend it`);
   });
 }
@@ -293,14 +435,23 @@ test("is one line, exit code 3: a holder file of other modes, of another type of
   writeHolder(dir, kid, { "rsa-oaep-256": OPENS });
   for (const mode of [0o644, 0o640, 0o620]) {
     chmodSync(path, mode);
-    assert.match(assertFailure(exec(dir, annotation), 3), `holder file ${path} can be read by others (mode 0${mode.toString(8)}); run chmod 600 ${path}`);
+    assert.match(
+      assertFailure(exec(dir, annotation), 3),
+      `holder file ${path} can be read by others (mode 0${mode.toString(8)}); run chmod 600 ${path}`,
+    );
   }
   rmSync(path);
   writeHolder(dir, kid, { ecdh: OPENS });
-  assert.match(assertFailure(exec(dir, annotation), 3), `the holder of key ${kid} has the operation ecdh, which is not for rsa keys; remove ecdh`);
+  assert.match(
+    assertFailure(exec(dir, annotation), 3),
+    `the holder of key ${kid} has the operation ecdh, which is not for rsa keys; remove ecdh`,
+  );
   writeHolder(dir, kid, { "rsa-oaep-256": OPENS });
   rmSync(join(dir, "public", `${kid}.jwk`));
-  assert.match(assertFailure(exec(dir, annotation), 3), `key ${kid} is held by a command, and its public file is missing; restore ${join(dir, "public", `${kid}.jwk`)} from a backup`);
+  assert.match(
+    assertFailure(exec(dir, annotation), 3),
+    `key ${kid} is held by a command, and its public file is missing; restore ${join(dir, "public", `${kid}.jwk`)} from a backup`,
+  );
 });
 
 test("a shared secret of the wrong length is refused before it is used", async () => {

@@ -35,7 +35,11 @@ test("EC keys are the same after JWK, PEM and JWK, whatever zeros they begin wit
   const small = fc.bigInt({ min: 1n, max: 70_000n });
   const large = fc.bigInt({ min: 1n, max: 2n ** 255n });
   await fc.assert(
-    fc.asyncProperty(fc.constantFrom(...(Object.keys(CURVES) as Curve[])), fc.oneof(small, large), async (crv, d) => await assertRoundTrip(ecKey(crv, d))),
+    fc.asyncProperty(
+      fc.constantFrom(...(Object.keys(CURVES) as Curve[])),
+      fc.oneof(small, large),
+      async (crv, d) => await assertRoundTrip(ecKey(crv, d)),
+    ),
     { numRuns: endurance(10_000), includeErrorInReport: true },
   );
 });

@@ -16,15 +16,20 @@ test("a new key is refused, and not half made, while the default is damaged", ()
 });
 
 const chattr = process.geteuid?.() === 0 ? tool("chattr") : undefined;
-testWith(chattr, "root and chattr", "a first key whose name cannot be written leaves no default that leads nowhere", (program) => {
-  const dir = join(temporaryFolder(), "store");
-  mkdirSync(join(dir, "names"), { recursive: true });
-  assert.is(spawnSync(program, ["+i", join(dir, "names")]).status, 0);
-  const { code, stderr } = commands(dir).run(["keygen", "alice"]);
-  assert.is(spawnSync(program, ["-i", join(dir, "names")]).status, 0);
-  assert.is(code, 1);
-  assert.match(stderr, /names\/alice failed: EPERM/);
-  assert.not.ok(existsSync(join(dir, "default")));
-});
+testWith(
+  chattr,
+  "root and chattr",
+  "a first key whose name cannot be written leaves no default that leads nowhere",
+  (program) => {
+    const dir = join(temporaryFolder(), "store");
+    mkdirSync(join(dir, "names"), { recursive: true });
+    assert.is(spawnSync(program, ["+i", join(dir, "names")]).status, 0);
+    const { code, stderr } = commands(dir).run(["keygen", "alice"]);
+    assert.is(spawnSync(program, ["-i", join(dir, "names")]).status, 0);
+    assert.is(code, 1);
+    assert.match(stderr, /names\/alice failed: EPERM/);
+    assert.not.ok(existsSync(join(dir, "default")));
+  },
+);
 
 test.run();

@@ -30,7 +30,13 @@ interface Node {
   durableNames: Map<string, Node>;
 }
 
-const newNode = (mode: number, folder: boolean): Node => ({ mode, content: "", durableContent: "", names: folder ? new Map() : undefined, durableNames: new Map() });
+const newNode = (mode: number, folder: boolean): Node => ({
+  mode,
+  content: "",
+  durableContent: "",
+  names: folder ? new Map() : undefined,
+  durableNames: new Map(),
+});
 
 function load(path: string): Node {
   const stat = statSync(path);
@@ -69,8 +75,13 @@ class Disk {
     const quoted = [...line.matchAll(/"((?:[^"\\]|\\.)*)"/g)].map(([, text = ""]) => text);
     const described = /^\w+\(\d+<([^>]*)>/.exec(line)?.[1] ?? "";
     const [first = "", second = ""] = quoted;
-    if (call === "openat") return line.includes("O_CREAT") && this.#add(first, newNode(Number.parseInt(/, (0\d+)\)/.exec(line)?.[1] ?? "0", 8), false));
-    if (call === "mkdir") return this.#add(first, newNode(Number.parseInt(/, (0\d+)\)/.exec(line)?.[1] ?? "0", 8), true));
+    if (call === "openat")
+      return (
+        line.includes("O_CREAT") &&
+        this.#add(first, newNode(Number.parseInt(/, (0\d+)\)/.exec(line)?.[1] ?? "0", 8), false))
+      );
+    if (call === "mkdir")
+      return this.#add(first, newNode(Number.parseInt(/, (0\d+)\)/.exec(line)?.[1] ?? "0", 8), true));
     if (call === "link") return this.#add(second, this.#at(first));
     if (call === "unlink") return this.#folder(first).delete(basename(first));
     if (call === "rename") return this.#add(second, this.#at(first)) && this.#folder(first).delete(basename(first));
@@ -90,7 +101,11 @@ class Disk {
 
   #at(path: string): Node {
     let node: Node | undefined = this.#top;
-    for (const name of path.slice(this.#dir.length).split("/").filter((part) => part !== "")) node = node?.names?.get(name);
+    for (const name of path
+      .slice(this.#dir.length)
+      .split("/")
+      .filter((part) => part !== ""))
+      node = node?.names?.get(name);
     if (node === undefined) throw new Error(`${path} is not on this disk`);
     return node;
   }
@@ -110,36 +125,46 @@ const step = Math.max(3, Math.floor(300 / endurance(300))); // of how many of th
 let [instants, states] = [Math.floor(Math.random() * every), Math.floor(Math.random() * step)];
 
 for (const [number, writer] of WRITERS.entries()) {
-  testWith(strace, STRACE, `${writer.name}: a crash at any instant loses nothing, and the next command works (${number})`, async (program) => {
-    const dir = copyOf(writer.base());
-    const disk = new Disk(dir, writer.base());
-    let changes = 0;
-    for (const { line } of record(program, writer, dir)) {
-      if (!disk.redo(line)) continue;
-      changes++;
-      for (const durable of [false, true]) {
-        if (instants++ % every !== 0) continue;
-        const crashed = disk.store(durable);
-        try {
-          entries(openStore(crashed, noSecrets));
-          await assertNothingLost(crashed, writer);
-          states++;
-          if (states % step !== 0) {
-            await setDefault(openStore(crashed, noSecrets), "alice").catch((error: unknown) => assert.not.ok(hasName(crashed, "alice"), String(error)));
-          } else if (!isDone(crashed, writer.args)) {
-            const { code, stderr } = runWriter(writer, crashed);
-            assert.is(code, 0, stderr);
+  testWith(
+    strace,
+    STRACE,
+    `${writer.name}: a crash at any instant loses nothing, and the next command works (${number})`,
+    async (program) => {
+      const dir = copyOf(writer.base());
+      const disk = new Disk(dir, writer.base());
+      let changes = 0;
+      for (const { line } of record(program, writer, dir)) {
+        if (!disk.redo(line)) continue;
+        changes++;
+        for (const durable of [false, true]) {
+          if (instants++ % every !== 0) continue;
+          const crashed = disk.store(durable);
+          try {
+            entries(openStore(crashed, noSecrets));
+            await assertNothingLost(crashed, writer);
+            states++;
+            if (states % step !== 0) {
+              await setDefault(openStore(crashed, noSecrets), "alice").catch((error: unknown) =>
+                assert.not.ok(hasName(crashed, "alice"), String(error)),
+              );
+            } else if (!isDone(crashed, writer.args)) {
+              const { code, stderr } = runWriter(writer, crashed);
+              assert.is(code, 0, stderr);
+            }
+            await assertNothingLost(crashed, writer);
+          } catch (error) {
+            throw new Error(
+              `${writer.name}, ${durable ? "power loss" : "crash"} after ${line.slice(0, 200)}: ${String(error)}`,
+              { cause: error },
+            );
           }
-          await assertNothingLost(crashed, writer);
-        } catch (error) {
-          throw new Error(`${writer.name}, ${durable ? "power loss" : "crash"} after ${line.slice(0, 200)}: ${String(error)}`, { cause: error });
         }
       }
-    }
-    assert.ok(changes > 10, `${changes} changes were redone`);
-    const last = disk.store(true);
-    assertTidy(last);
-  });
+      assert.ok(changes > 10, `${changes} changes were redone`);
+      const last = disk.store(true);
+      assertTidy(last);
+    },
+  );
 }
 
 function hasName(dir: string, name: string): boolean {
@@ -149,7 +174,11 @@ function hasName(dir: string, name: string): boolean {
 /** Whether the crash came after the command's work: a name is there, or gone, and it would refuse to do that twice. */
 function isDone(dir: string, [command, name = ""]: readonly string[]): boolean {
   if (command === "remove") return !hasName(dir, name);
-  return (command === "keygen" || command === "import") && hasName(dir, name) && entriesOf(openStore(dir, noSecrets), name).length > 0;
+  return (
+    (command === "keygen" || command === "import") &&
+    hasName(dir, name) &&
+    entriesOf(openStore(dir, noSecrets), name).length > 0
+  );
 }
 
 test.run();

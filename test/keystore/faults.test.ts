@@ -42,7 +42,9 @@ async function faulted(program: string, writer: Writer, fault: string): Promise<
     assert.not.equal(withoutLock(tree(dir)), before, "exit code 0, and nothing done");
     return true;
   }
-  const again = line.includes("doctor --fix") ? run(["doctor", "--fix", "--keystore", dir], { env: { PATH: "" } }) : runWriter(writer, dir);
+  const again = line.includes("doctor --fix")
+    ? run(["doctor", "--fix", "--keystore", dir], { env: { PATH: "" } })
+    : runWriter(writer, dir);
   assert.is(again.code, 0, `after ${line}: ${again.stderr}`);
   await assertNothingLost(dir, writer);
   assertTidy(dir);
@@ -56,22 +58,27 @@ function withoutLock(files: Record<string, string>): Record<string, string> {
 
 let at = Math.floor(Math.random() * step);
 for (const writer of WRITERS) {
-  testWith(strace, STRACE, `${writer.name}: a call that fails costs nothing (${WRITERS.indexOf(writer)})`, async (program) => {
-    const calls = record(program, writer, copyOf(writer.base()));
-    const faults = calls.flatMap(({ name, when }) => ERRORS.map((error) => `${name}:error=${error}:when=${when}`));
-    let [tried, hit] = [0, 0];
-    for (; at < faults.length; at += step) {
-      const fault = faults[at] ?? "";
-      tried++;
-      const inject = async (): Promise<boolean> =>
-        await faulted(program, writer, fault).catch((error: unknown) => {
-          throw new Error(`${writer.name}, ${fault}: ${String(error)}`, { cause: error });
-        });
-      if ((await inject()) || (await inject())) hit++;
-    }
-    at -= faults.length;
-    assert.ok(hit >= Math.floor(tried * 0.8), `${hit} of ${tried} faults were met`);
-  });
+  testWith(
+    strace,
+    STRACE,
+    `${writer.name}: a call that fails costs nothing (${WRITERS.indexOf(writer)})`,
+    async (program) => {
+      const calls = record(program, writer, copyOf(writer.base()));
+      const faults = calls.flatMap(({ name, when }) => ERRORS.map((error) => `${name}:error=${error}:when=${when}`));
+      let [tried, hit] = [0, 0];
+      for (; at < faults.length; at += step) {
+        const fault = faults[at] ?? "";
+        tried++;
+        const inject = async (): Promise<boolean> =>
+          await faulted(program, writer, fault).catch((error: unknown) => {
+            throw new Error(`${writer.name}, ${fault}: ${String(error)}`, { cause: error });
+          });
+        if ((await inject()) || (await inject())) hit++;
+      }
+      at -= faults.length;
+      assert.ok(hit >= Math.floor(tried * 0.8), `${hit} of ${tried} faults were met`);
+    },
+  );
 }
 
 const chattr = process.geteuid?.() === 0 ? tool("chattr") : undefined;
@@ -82,21 +89,29 @@ if (immutable !== undefined) spawnSync(immutable, ["-i", probe]);
 
 for (const purge of [[], ["--purge"]]) {
   for (const which of ["private", "public", "names", "default"]) {
-    testWith(immutable, "root and chattr", `remove --force ${purge.join()} of a key whose file in ${which} is immutable changes nothing`, (program) => {
-      const dir = makeStore("alice", "bob");
-      const annotation = wrap(dir, ["alice"]);
-      const path = which === "default" ? join(dir, which) : join(dir, which, which === "names" ? "alice" : `${kidOf(dir, "alice")}.jwk`);
-      const before = tree(dir);
-      assert.is(spawnSync(program, ["+i", path]).status, 0);
-      const line = assertFailure(run(["remove", "alice", "--force", ...purge, "--keystore", dir]), 1);
-      assert.is(spawnSync(program, ["-i", path]).status, 0);
-      assert.match(line, /cannot remove alice: .*EPERM; nothing was removed/);
-      assert.equal(withoutLock(tree(dir)), before);
-      assert.match(unwrap(dir, annotation), "symkey");
-      succeed(["remove", "alice", "--force", ...purge, "--keystore", dir]);
-      assert.is(readdirSync(join(dir, "removed")).length, purge.length === 0 ? 2 : 0);
-      assert.not(existsSync(path));
-    });
+    testWith(
+      immutable,
+      "root and chattr",
+      `remove --force ${purge.join()} of a key whose file in ${which} is immutable changes nothing`,
+      (program) => {
+        const dir = makeStore("alice", "bob");
+        const annotation = wrap(dir, ["alice"]);
+        const path =
+          which === "default"
+            ? join(dir, which)
+            : join(dir, which, which === "names" ? "alice" : `${kidOf(dir, "alice")}.jwk`);
+        const before = tree(dir);
+        assert.is(spawnSync(program, ["+i", path]).status, 0);
+        const line = assertFailure(run(["remove", "alice", "--force", ...purge, "--keystore", dir]), 1);
+        assert.is(spawnSync(program, ["-i", path]).status, 0);
+        assert.match(line, /cannot remove alice: .*EPERM; nothing was removed/);
+        assert.equal(withoutLock(tree(dir)), before);
+        assert.match(unwrap(dir, annotation), "symkey");
+        succeed(["remove", "alice", "--force", ...purge, "--keystore", dir]);
+        assert.is(readdirSync(join(dir, "removed")).length, purge.length === 0 ? 2 : 0);
+        assert.not(existsSync(path));
+      },
+    );
   }
 }
 

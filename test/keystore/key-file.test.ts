@@ -51,10 +51,19 @@ function replaced(place: (file: string) => void): { dir: string; file: string } 
 
 test("refuses a FIFO, a device and a folder where a key file belongs, and does not wait for them", () => {
   const fifo = (file: string): void => assert.is(spawnSync("mkfifo", [file]).status, 0);
-  for (const place of [fifo, (file: string) => mkdirSync(file), (file: string) => symlinkSync("/dev/zero", file), (file: string) => symlinkSync("/dev/null", file)]) {
+  for (const place of [
+    fifo,
+    (file: string) => mkdirSync(file),
+    (file: string) => symlinkSync("/dev/zero", file),
+    (file: string) => symlinkSync("/dev/null", file),
+  ]) {
     assertUnusable(p256, replaced(place), /is not a regular file/);
   }
-  assertUnusable(p256, replaced((file) => symlinkSync(file, file)), /cannot read .*: ELOOP/);
+  assertUnusable(
+    p256,
+    replaced((file) => symlinkSync(file, file)),
+    /cannot read .*: ELOOP/,
+  );
   const dangling = replaced((file) => symlinkSync("/nonexistent", file));
   assert.match(assertFailure(attack(sealed.get(p256) ?? "", dangling.dir), 3), /no private key of the store opens/);
 });

@@ -39,7 +39,11 @@ interface Ended {
 }
 
 /** Runs a writer of a store, and kills it so many ms after its start or after it took the lock. */
-async function start(dir: string, args: readonly string[], kill?: { readonly since: Since; readonly after: number }): Promise<Ended> {
+async function start(
+  dir: string,
+  args: readonly string[],
+  kill?: { readonly since: Since; readonly after: number },
+): Promise<Ended> {
   const begin = { start: performance.now(), lock: performance.now() };
   let timer: NodeJS.Timeout | undefined;
   const at = (since: Since): void => {
@@ -60,7 +64,13 @@ async function start(dir: string, args: readonly string[], kill?: { readonly sin
   clearTimeout(timer);
   watcher.close();
   const end = performance.now();
-  return { killed: signal === "SIGKILL", code, stdout, stderr, took: { start: end - begin.start, lock: end - begin.lock } };
+  return {
+    killed: signal === "SIGKILL",
+    code,
+    stdout,
+    stderr,
+    took: { start: end - begin.start, lock: end - begin.lock },
+  };
 }
 
 /** What a run takes as the store grows and shrinks, without its outliers. */
@@ -81,11 +91,17 @@ const pick = <T>(items: readonly T[]): T => {
 };
 
 function newKeyFile(): string {
-  return secretFile(JSON.stringify(generateJwk(pick([{ type: "ec" }, { type: "ec", curve: "P-521" }, { type: "oct" }] as const))));
+  return secretFile(
+    JSON.stringify(generateJwk(pick([{ type: "ec" }, { type: "ec", curve: "P-521" }, { type: "oct" }] as const))),
+  );
 }
 
 function assertNothingLeft(dir: string): void {
-  assert.equal(Object.keys(tree(dir)).filter((path) => /\.lock|\.tmp/.test(path)), [], "no lock and no temporary file is left");
+  assert.equal(
+    Object.keys(tree(dir)).filter((path) => /\.lock|\.tmp/.test(path)),
+    [],
+    "no lock and no temporary file is left",
+  );
 }
 
 /** One store under attack, and what it owes: an annotation for each kid that ever could wrap. */
@@ -129,7 +145,8 @@ class Ledger {
       }
     }
     for (const { name, kid, state } of listed) {
-      if (state === "current" && !this.#annotations.has(kid)) this.#annotations.set(kid, await wrapHere(this.dir, name, this.#secrets));
+      if (state === "current" && !this.#annotations.has(kid))
+        this.#annotations.set(kid, await wrapHere(this.dir, name, this.#secrets));
     }
   }
 
@@ -196,26 +213,45 @@ test("a writer that is killed at any instant loses no key, and the next one work
   for (const [number, kind] of kinds.entries()) await turn(number, kind, false);
   for (let number = kinds.length; kills < endurance(1000); number++) {
     const crowd = ledger.names.length;
-    const possible = kinds.filter((kind) => (crowd > 2 ? crowd < MAX_NAMES || (kind !== "keygen" && kind !== "import") : kind === "keygen" || kind === "import"));
+    const possible = kinds.filter((kind) =>
+      crowd > 2
+        ? crowd < MAX_NAMES || (kind !== "keygen" && kind !== "import")
+        : kind === "keygen" || kind === "import",
+    );
     await turn(number, pick(possible), true);
     if (number % 10 !== 0) continue;
     const { length } = JSON.parse(succeed(["list", "--json", ...options])) as unknown[];
     assert.is(length, entries(openStore(ledger.dir, noSecrets)).length);
     succeed(["default", pick(ledger.names), ...options]);
     const kid = pick(ledger.kids);
-    if (openStore(ledger.dir, noSecrets).locate(kid)?.form === "jwk") assert.is(unwrap(ledger.dir, ledger.annotation(kid)), OPTSDATA);
+    if (openStore(ledger.dir, noSecrets).locate(kid)?.form === "jwk")
+      assert.is(unwrap(ledger.dir, ledger.annotation(kid)), OPTSDATA);
   }
-  assert.ok(survivals < kills + kinds.length * 2, `most are killed before they end: ${kills} kills, ${survivals} survivals`);
+  assert.ok(
+    survivals < kills + kinds.length * 2,
+    `most are killed before they end: ${kills} kills, ${survivals} survivals`,
+  );
 });
 
 /** Kills lock and unlock again and again, and looks at the store each time. */
-async function killLocking(secrets: SecretSource, both: readonly string[], lock: readonly string[], kill: number): Promise<void> {
+async function killLocking(
+  secrets: SecretSource,
+  both: readonly string[],
+  lock: readonly string[],
+  kill: number,
+): Promise<void> {
   const ledger = new Ledger(secrets);
-  const commands = { lock: ["lock", "--keystore", ledger.dir, ...both, ...lock], unlock: ["unlock", "--keystore", ledger.dir, ...both] } as const;
+  const commands = {
+    lock: ["lock", "--keystore", ledger.dir, ...both, ...lock],
+    unlock: ["unlock", "--keystore", ledger.dir, ...both],
+  } as const;
   for (const name of ["alice", "bob"]) succeed(["keygen", name, "--keystore", ledger.dir]);
   await ledger.audit();
-  const normal = { lock: (await start(ledger.dir, commands.lock)).took, unlock: (await start(ledger.dir, commands.unlock)).took };
-  for (let kills = 0; kills < kill; ) {
+  const normal = {
+    lock: (await start(ledger.dir, commands.lock)).took,
+    unlock: (await start(ledger.dir, commands.unlock)).took,
+  };
+  for (let kills = 0; kills < kill;) {
     const command = pick(["lock", "unlock"] as const);
     const { killed, code, stderr } = await start(ledger.dir, commands[command], anyInstant(normal[command]));
     if (killed) kills++;
@@ -254,10 +290,12 @@ test("eight writers at once lose nothing and leave nothing behind", async () => 
     ];
     const before = openStore(dir, noSecrets).kidsOf(turned) ?? [];
     const all = await Promise.all(writers.map((args) => start(dir, [...args, ...options])));
-    for (const [index, { code, stderr }] of all.entries()) assert.is(code, 0, `round ${round}, ${writers[index]?.join(" ")}: ${stderr}`);
+    for (const [index, { code, stderr }] of all.entries())
+      assert.is(code, 0, `round ${round}, ${writers[index]?.join(" ")}: ${stderr}`);
     const printed = all.map(({ stdout }) => stdout.trim());
     const [, , , , onceTurned = "", twiceTurned = ""] = printed;
-    for (const [index, name] of [`key${round}`, `old${round}`, `new${round}`, `too${round}`].entries()) assert.equal(openStore(dir, noSecrets).kidsOf(name), [printed[index]]);
+    for (const [index, name] of [`key${round}`, `old${round}`, `new${round}`, `too${round}`].entries())
+      assert.equal(openStore(dir, noSecrets).kidsOf(name), [printed[index]]);
     const rotated = openStore(dir, noSecrets).kidsOf(turned) ?? [];
     assert.equal(rotated.slice(0, 2).toSorted(), [onceTurned, twiceTurned].toSorted(), "both new keys are there");
     assert.equal(rotated.slice(2), before);
@@ -272,9 +310,13 @@ test("eight writers at once lose nothing and leave nothing behind", async () => 
 /** Runs statements over and over in a process of its own, until `work` is done. */
 async function meanwhile(statements: string, work: () => Promise<void>): Promise<void> {
   const modules = ["keystore/store", "keystore/add", "keystore/remove", "keystore/relock", "jwk/jwk", "at-rest/secret"];
-  const imports = modules.map((path) => `import * as ${basename(path)} from "${pathToFileURL(join(ROOT, `src/${path}.ts`)).href}";`).join("");
+  const imports = modules
+    .map((path) => `import * as ${basename(path)} from "${pathToFileURL(join(ROOT, `src/${path}.ts`)).href}";`)
+    .join("");
   const code = `${imports} const secrets = async () => Buffer.alloc(32, 7); for (;;) { ${statements} }`;
-  const child = spawn(process.execPath, ["--input-type=module", "-e", code], { stdio: ["ignore", "ignore", "inherit"] });
+  const child = spawn(process.execPath, ["--input-type=module", "-e", code], {
+    stdio: ["ignore", "ignore", "inherit"],
+  });
   try {
     await work();
     assert.is(child.exitCode, null, "the writer writes to the end");
@@ -290,12 +332,15 @@ const readingTime = (): number => 1000 * Math.min(30, endurance(250)); // ms, 5 
 test("a reader finds a key at every instant while it is locked and unlocked", async () => {
   const dir = temporaryFolder();
   const kid = await addKey(openStore(dir, sameSecret), "alice", generateJwk({ type: "ec" }));
-  await meanwhile(`const opened = store.openStore("${dir}", secrets); await relock.lockKeys(opened, secret.atRestBySecret("master key", secrets)); await relock.unlockKeys(opened);`, async () => {
-    for (const end = Date.now() + readingTime(); Date.now() < end; ) {
-      assert.ok(await openStore(dir, sameSecret).privateJwk(kid), "it is in one of the two files at least");
-      assert.is.not(entries(openStore(dir, noSecrets))[0]?.private, "none");
-    }
-  });
+  await meanwhile(
+    `const opened = store.openStore("${dir}", secrets); await relock.lockKeys(opened, secret.atRestBySecret("master key", secrets)); await relock.unlockKeys(opened);`,
+    async () => {
+      for (const end = Date.now() + readingTime(); Date.now() < end;) {
+        assert.ok(await openStore(dir, sameSecret).privateJwk(kid), "it is in one of the two files at least");
+        assert.is.not(entries(openStore(dir, noSecrets))[0]?.private, "none");
+      }
+    },
+  );
 });
 
 test("a reader lists the store at every instant while keys come and go", async () => {
@@ -304,19 +349,28 @@ test("a reader lists the store at every instant while keys come and go", async (
   await meanwhile(
     `const opened = store.openStore("${dir}", secrets); await add.addKey(opened, "bob", jwk.generateJwk({ type: "ec" })); await remove.removeKey(opened, "bob", { force: true, purge: true });`,
     async () => {
-      for (const end = Date.now() + readingTime(); Date.now() < end; ) assert.is(entries(openStore(dir, noSecrets))[0]?.name, "alice");
+      for (const end = Date.now() + readingTime(); Date.now() < end;)
+        assert.is(entries(openStore(dir, noSecrets))[0]?.name, "alice");
     },
   );
 });
 
 const setpriv = process.geteuid?.() === 0 ? tool("setpriv") : undefined;
-testWith(setpriv, "root and setpriv", "a lock is taken over when its pid is a process of another user by now", (path) => {
-  const dir = makeSharedStore("alice");
-  const system = `${readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim()} ${readlinkSync("/proc/self/ns/pid")}`;
-  writeFileSync(join(dir, ".lock"), JSON.stringify({ pid: process.pid, start: "1", system }));
-  assert.is(spawnSync("chown", ["-R", "65534", dir]).status, 0);
-  const { code } = run(["--reuid", "65534", "--clear-groups", sharedBinary(), "default", "alice", "--keystore", dir], { binary: path, timeout: 8000 });
-  assert.is(code, 0);
-});
+testWith(
+  setpriv,
+  "root and setpriv",
+  "a lock is taken over when its pid is a process of another user by now",
+  (path) => {
+    const dir = makeSharedStore("alice");
+    const system = `${readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim()} ${readlinkSync("/proc/self/ns/pid")}`;
+    writeFileSync(join(dir, ".lock"), JSON.stringify({ pid: process.pid, start: "1", system }));
+    assert.is(spawnSync("chown", ["-R", "65534", dir]).status, 0);
+    const { code } = run(
+      ["--reuid", "65534", "--clear-groups", sharedBinary(), "default", "alice", "--keystore", dir],
+      { binary: path, timeout: 8000 },
+    );
+    assert.is(code, 0);
+  },
+);
 
 test.run();

@@ -16,7 +16,8 @@ test("shows no private part of a key that lies among the public ones", () => {
     const kid = placeKey(dir, name, jwk);
     copyFileSync(join(dir, "private", `${kid}.jwk`), join(dir, "public", `${kid}.jwk`));
     const shown = succeed(["show", name, "--json", "--keystore", dir]) + succeed(["list", "--json", "--keystore", dir]);
-    for (const member of ["d", "p", "q", "dp", "dq", "qi", "k"]) assert.not.match(shown, new RegExp(`"${member}":|${jwk[member] ?? "no such member"}`));
+    for (const member of ["d", "p", "q", "dp", "dq", "qi", "k"])
+      assert.not.match(shown, new RegExp(`"${member}":|${jwk[member] ?? "no such member"}`));
     assert.type(wrap(dir, [name]).toString(), "string");
   }
 });

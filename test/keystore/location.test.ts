@@ -32,12 +32,17 @@ testWith(root, "root", "is /etc/ocicrypt-keystore for root, whatever HOME is", (
   assert.is(place(run(["config"], { env: { HOME: "/home/x", XDG_CONFIG_HOME: "/x" } })), "/etc/ocicrypt-keystore");
 });
 
-testWith(root, "root, to become another user", "is in $XDG_CONFIG_HOME or ~/.config for others, and in the passwd entry's home without HOME", () => {
-  assert.is(place(asNobody(["HOME=/h", "XDG_CONFIG_HOME=/x"])), "/x/ocicrypt-keystore");
-  assert.is(place(asNobody(["HOME=/h", "XDG_CONFIG_HOME=relative"])), "/h/.config/ocicrypt-keystore");
-  assert.is(place(asNobody(["HOME=/h"])), "/h/.config/ocicrypt-keystore");
-  assert.is(place(asNobody([])), "/nonexistent/.config/ocicrypt-keystore"); // nobody's home in Debian's passwd
-});
+testWith(
+  root,
+  "root, to become another user",
+  "is in $XDG_CONFIG_HOME or ~/.config for others, and in the passwd entry's home without HOME",
+  () => {
+    assert.is(place(asNobody(["HOME=/h", "XDG_CONFIG_HOME=/x"])), "/x/ocicrypt-keystore");
+    assert.is(place(asNobody(["HOME=/h", "XDG_CONFIG_HOME=relative"])), "/h/.config/ocicrypt-keystore");
+    assert.is(place(asNobody(["HOME=/h"])), "/h/.config/ocicrypt-keystore");
+    assert.is(place(asNobody([])), "/nonexistent/.config/ocicrypt-keystore"); // nobody's home in Debian's passwd
+  },
+);
 
 testWith(root, "root, to become another user", "has to be said for a user without a home", () => {
   assert.match(assertFailure(asNobody([], "54321"), 1), /no home directory.*OCICRYPT_KEYSTORE/);
@@ -47,7 +52,10 @@ const namespaces = spawnSync("unshare", ["-r", "true"]).status === 0 ? true : un
 testWith(namespaces, "user namespaces", "is not /etc for the root of a user namespace, as in rootless podman", () => {
   const home = temporaryFolder();
   mkdirSync(join(home, ".config"));
-  const { stdout } = spawnSync("unshare", ["-r", "env", "-i", `HOME=${home}`, BINARY, "config"], { encoding: "utf8", cwd: "/" });
+  const { stdout } = spawnSync("unshare", ["-r", "env", "-i", `HOME=${home}`, BINARY, "config"], {
+    encoding: "utf8",
+    cwd: "/",
+  });
   assert.match(stdout, `"${home}/.config/ocicrypt-keystore"`);
 });
 

@@ -43,7 +43,12 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   fc.record({ do: fc.constant("import" as const), name, key: fc.constantFrom(...FIXED), force: fc.boolean() }),
   fc.record({ do: fc.constantFrom("rotate" as const, "rotate" as const, "default" as const), name }),
   // a number stands for one of the kids that were ever there
-  fc.record({ do: fc.constant("remove" as const), target: fc.oneof(name, fc.nat(20)), force: fc.boolean(), purge: fc.boolean() }),
+  fc.record({
+    do: fc.constant("remove" as const),
+    target: fc.oneof(name, fc.nat(20)),
+    force: fc.boolean(),
+    purge: fc.boolean(),
+  }),
   fc.record({ do: fc.constantFrom("lock" as const, "unlock" as const) }),
 );
 
@@ -86,10 +91,14 @@ class Model {
   remove(target: string, force: boolean, purge: boolean): Outcome {
     const ofName = this.names.get(target);
     if (ofName === undefined && !this.keys.has(target)) return "recipient";
-    const holders = ofName === undefined ? [...this.names].filter(([, kids]) => kids.includes(target)) : [[target, ofName] as const];
-    const rest = (kids: readonly string[]): string[] => (ofName === undefined ? kids.filter((kid) => kid !== target) : []);
+    const holders =
+      ofName === undefined ? [...this.names].filter(([, kids]) => kids.includes(target)) : [[target, ofName] as const];
+    const rest = (kids: readonly string[]): string[] =>
+      ofName === undefined ? kids.filter((kid) => kid !== target) : [];
     if (ofName === undefined && holders.some(([, kids]) => kids[0] === target && kids.length > 1)) return "store";
-    const untouched = [...this.names].filter(([one]) => holders.every(([holder]) => holder !== one)).flatMap(([, kids]) => kids);
+    const untouched = [...this.names]
+      .filter(([one]) => holders.every(([holder]) => holder !== one))
+      .flatMap(([, kids]) => kids);
     const gone = (ofName ?? [target]).filter((kid) => !untouched.includes(kid));
     if (!force && gone.some((kid) => this.keys.get(kid) === true)) return "store";
     for (const [holder, kids] of holders) {
@@ -125,19 +134,30 @@ const withMasterKey = secretFiles({ masterKeyFile: masterKeyFile() });
 
 /** Does a step to the store and the model. @returns what should have happened and what did */
 async function take(dir: string, model: Model, one: Step): Promise<readonly [expected: Outcome, actual: string]> {
-  const outcome = async (work: Promise<unknown>): Promise<string> => await work.then(() => "done", (error: unknown) => asKeystoreError(error).code);
+  const outcome = async (work: Promise<unknown>): Promise<string> =>
+    await work.then(
+      () => "done",
+      (error: unknown) => asKeystoreError(error).code,
+    );
   switch (one.do) {
     case "keygen": {
       const key = generateJwk({ type: one.type });
-      return [model.add(one.name, key.kid ?? "", true, false), await outcome(addKey(openStore(dir, withMasterKey), one.name, key))];
+      return [
+        model.add(one.name, key.kid ?? "", true, false),
+        await outcome(addKey(openStore(dir, withMasterKey), one.name, key)),
+      ];
     }
     case "import": {
       if (one.name === kidOfFixed(one.key)) return ["done", "done"]; // test/cli/import.test.ts has that
       const key = await parseKey(Buffer.from(JSON.stringify(one.key)), () => Promise.resolve(Buffer.alloc(0)));
-      return [model.add(one.name, kidOfFixed(one.key), isPrivate(one.key), one.force), await outcome(addKey(openStore(dir, withMasterKey), one.name, key, one.force))];
+      return [
+        model.add(one.name, kidOfFixed(one.key), isPrivate(one.key), one.force),
+        await outcome(addKey(openStore(dir, withMasterKey), one.name, key, one.force)),
+      ];
     }
     case "rotate": {
-      if (!model.canRotate(one.name)) return ["recipient", await outcome(rotateKey(openStore(dir, withMasterKey), one.name))];
+      if (!model.canRotate(one.name))
+        return ["recipient", await outcome(rotateKey(openStore(dir, withMasterKey), one.name))];
       return [model.rotate(one.name, await rotateKey(openStore(dir, withMasterKey), one.name)), "done"];
     }
     case "default": {
@@ -147,12 +167,21 @@ async function take(dir: string, model: Model, one: Step): Promise<readonly [exp
       return ["done", actual];
     }
     case "remove": {
-      const target = typeof one.target === "string" ? one.target : (model.seen[one.target % Math.max(1, model.seen.length)] ?? "never");
-      return [model.remove(target, one.force, one.purge), await outcome(removeKey(openStore(dir, withMasterKey), target, one))];
+      const target =
+        typeof one.target === "string"
+          ? one.target
+          : (model.seen[one.target % Math.max(1, model.seen.length)] ?? "never");
+      return [
+        model.remove(target, one.force, one.purge),
+        await outcome(removeKey(openStore(dir, withMasterKey), target, one)),
+      ];
     }
     case "lock":
     case "unlock": {
-      const work = one.do === "lock" ? lockKeys(openStore(dir, withMasterKey), atRestBySecret("master key", withMasterKey)) : unlockKeys(openStore(dir, withMasterKey));
+      const work =
+        one.do === "lock"
+          ? lockKeys(openStore(dir, withMasterKey), atRestBySecret("master key", withMasterKey))
+          : unlockKeys(openStore(dir, withMasterKey));
       model.locked = one.do === "lock" && model.anyPrivate;
       return ["done", await outcome(work)];
     }
@@ -167,7 +196,9 @@ function kidOfFixed(jwk: Jwk): string {
 /** Everything that a user relies on, read from the store. */
 async function assertIsAsModelled(dir: string, model: Model, annotations: Map<string, Buffer>): Promise<void> {
   assert.equal(
-    entries(openStore(dir, noSecrets)).map((entry) => `${entry.name} ${entry.kid} ${entry.state} ${entry.private}${entry.default ? " default" : ""}`),
+    entries(openStore(dir, noSecrets)).map(
+      (entry) => `${entry.name} ${entry.kid} ${entry.state} ${entry.private}${entry.default ? " default" : ""}`,
+    ),
     model.rows,
   );
   assert.is(openStore(dir, noSecrets).defaultName(), model.default);
@@ -179,7 +210,11 @@ async function assertIsAsModelled(dir: string, model: Model, annotations: Map<st
   for (const [one, [kid = "", ...retired]] of model.names) {
     const annotation = await wrapHere(dir, one, withMasterKey);
     const { recipients } = JSON.parse(annotation.toString()) as { recipients: { header: { kid: string } }[] };
-    assert.equal(recipients.map(({ header }) => header.kid), [kid], `${one} wraps for its current key`);
+    assert.equal(
+      recipients.map(({ header }) => header.kid),
+      [kid],
+      `${one} wraps for its current key`,
+    );
     annotations.set(kid, annotation);
     for (const old of retired.filter((other) => !current.has(other))) {
       const error = await wrapHere(dir, old, withMasterKey).catch((reason: unknown) => reason);
@@ -187,8 +222,15 @@ async function assertIsAsModelled(dir: string, model: Model, annotations: Map<st
     }
   }
   const files = Object.keys(tree(dir));
-  assert.equal(files.filter((file) => /\.lock|\.tmp/.test(file)), []);
-  assert.equal(files.filter((file) => /^(private|removed)\/[^.]+\.jw[ek]$/.test(file) && file.endsWith(".jwk") === model.locked), [], "all are locked, or none is");
+  assert.equal(
+    files.filter((file) => /\.lock|\.tmp/.test(file)),
+    [],
+  );
+  assert.equal(
+    files.filter((file) => /^(private|removed)\/[^.]+\.jw[ek]$/.test(file) && file.endsWith(".jwk") === model.locked),
+    [],
+    "all are locked, or none is",
+  );
 }
 
 test("a store holds what its model says, after any commands in any order", async () => {

@@ -62,7 +62,10 @@ test("takes a name of 1 to 64 letters, digits, dots, underscores and dashes, and
   for (const text of ["a", "A".repeat(64), "0.9_-", "-a", "enabled"]) assert.is(mustBeName(text), text);
   for (const text of ["", ".a", "a/b", "a b", "ä", "a\n", "A".repeat(65), "Enabled", "..", "a:b"]) {
     assert.not.ok(isName(text), text);
-    assert.throws(() => mustBeName(text), (error: unknown) => error instanceof KeystoreError && error.exitCode === 2);
+    assert.throws(
+      () => mustBeName(text),
+      (error: unknown) => error instanceof KeystoreError && error.exitCode === 2,
+    );
   }
   for (const text of ["", ".", "a.b", "a\n", "A".repeat(129)]) assert.not.ok(isKid(text), text);
 });

@@ -17,7 +17,10 @@ test("locking changes nothing where one key is damaged or open to others", () =>
   const dir = makeStore("alice", "bob");
   const path = join(dir, "private", `${kidOf(dir, "bob")}.jwk`);
   chmodSync(path, 0o644);
-  assert.match(commands(dir).refuses(1, ["lock", ...withMasterKey]), /private key .* can be read by others \(mode 0644\); run chmod 600/);
+  assert.match(
+    commands(dir).refuses(1, ["lock", ...withMasterKey]),
+    /private key .* can be read by others \(mode 0644\); run chmod 600/,
+  );
   chmodSync(path, 0o600);
   writeFileSync(path, "{}");
   assert.match(commands(dir).refuses(1, ["lock", ...withMasterKey]), /key file .* is damaged/);
@@ -47,8 +50,15 @@ test("two symmetric keys of one kid, one locked and one not: neither takes the o
     return path;
   });
   renameSync(`${removed[0]}.aside`, removed[0] ?? "");
-  assert.equal(removed.map((path) => existsSync(path)), [true, true]);
-  for (const command of ["lock", "unlock"]) assert.match(cli.refuses(1, [command]), /removed\/A{22}\.jwk and A{22}\.jwe are different keys; move one of the two away, then try again/);
+  assert.equal(
+    removed.map((path) => existsSync(path)),
+    [true, true],
+  );
+  for (const command of ["lock", "unlock"])
+    assert.match(
+      cli.refuses(1, [command]),
+      /removed\/A{22}\.jwk and A{22}\.jwe are different keys; move one of the two away, then try again/,
+    );
 });
 
 test("a further removed key of the same kid is locked with the others, and doctor warns of one that is not", async () => {
@@ -64,11 +74,19 @@ test("a further removed key of the same kid is locked with the others, and docto
   const content = readFileSync(open, "utf8");
   cli("lock", ...withMasterKey);
   for (const k of keys) assert.not.match(JSON.stringify(tree(dir)), k);
-  assert.equal(readdirSync(join(dir, "removed")).filter((file) => file.startsWith(`${kid}.2.`)), [`${kid}.2.jwe`]);
+  assert.equal(
+    readdirSync(join(dir, "removed")).filter((file) => file.startsWith(`${kid}.2.`)),
+    [`${kid}.2.jwe`],
+  );
 
   renameSync(join(dir, "removed", `${kid}.2.jwe`), join(temporaryFolder(), "moved"));
   writeFileSync(open, content, { mode: 0o600 });
-  assertCheck(examine(dir, withMasterKey), "store.locked", "warn", /1 private key is not locked, others are; lock them/);
+  assertCheck(
+    examine(dir, withMasterKey),
+    "store.locked",
+    "warn",
+    /1 private key is not locked, others are; lock them/,
+  );
   cli("lock", ...withMasterKey);
   assert.not.match(JSON.stringify(tree(dir)), keys[1] ?? "");
   assertCheck(examine(dir, withMasterKey), "store.locked", "ok", /3 private keys are locked with a master key/);

@@ -26,9 +26,15 @@ test("remove by kid takes a retired key alone, and refuses the current one while
   const current = cli("rotate", "alice").trim();
   const [, retired = ""] = kidsOf(dir, "alice");
   const line = cli.refuses(1, ["remove", current, "--force"]);
-  assert.match(line, `${current} is the current key of alice, which also has retired keys; run ocicrypt-keystore rotate alice first, or ocicrypt-keystore remove alice for all its keys`);
+  assert.match(
+    line,
+    `${current} is the current key of alice, which also has retired keys; run ocicrypt-keystore rotate alice first, or ocicrypt-keystore remove alice for all its keys`,
+  );
   assert.match(cli.refuses(1, ["remove", retired]), "add --force");
-  assert.is(cli.run(["remove", retired, "--force"]).stderr, `removed ${retired}: its private key is now ${join(dir, "removed", `${retired}.jwk`)}\n`);
+  assert.is(
+    cli.run(["remove", retired, "--force"]).stderr,
+    `removed ${retired}: its private key is now ${join(dir, "removed", `${retired}.jwk`)}\n`,
+  );
   assert.equal(kidsOf(dir, "alice"), [current]);
   await assertClosed(dir, annotation);
   assert.is(cli.run(["remove", current, "--force"]).code, 0);
@@ -74,7 +80,11 @@ test("--purge of a recipient never deletes its removed private key without --for
 test("--purge of one symmetric key never deletes another one that was removed before", () => {
   const dir = makeStore("alice");
   const cli = commands(dir);
-  const keys = [1, 2].map((fill) => ({ kty: "oct", kid: "A".repeat(22), k: Buffer.alloc(32, fill).toString("base64url") }));
+  const keys = [1, 2].map((fill) => ({
+    kty: "oct",
+    kid: "A".repeat(22),
+    k: Buffer.alloc(32, fill).toString("base64url"),
+  }));
   for (const [index, key] of keys.entries()) {
     cli("import", "bob", secretFile(JSON.stringify(key)));
     cli("remove", "bob", "--force", ...(index === 0 ? [] : ["--purge"]));

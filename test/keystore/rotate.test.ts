@@ -7,7 +7,14 @@ import * as assert from "uvu/assert";
 import { headerKids, wrap } from "../support/requests.ts";
 import { assertOpens, commands, kidOf, kidsOf, makeStore, readJson, rows, wrapHere } from "../support/stores.ts";
 
-for (const [options, member] of [["", "crv"], ["--curve P-384", "crv"], ["--curve P-521", "crv"], ["--type rsa --bits 2048", "kty"], ["--type oct", "alg"], ["--type oct --bits 128", "alg"]] as const) {
+for (const [options, member] of [
+  ["", "crv"],
+  ["--curve P-384", "crv"],
+  ["--curve P-521", "crv"],
+  ["--type rsa --bits 2048", "kty"],
+  ["--type oct", "alg"],
+  ["--type oct --bits 128", "alg"],
+] as const) {
   test(`rotate makes a key of the same kind, and the former still opens: ${options || "the default"}`, async () => {
     const dir = makeStore(`key:${options}`);
     const former = kidOf(dir, "key");
@@ -26,7 +33,10 @@ for (const [options, member] of [["", "crv"], ["--curve P-384", "crv"], ["--curv
 test("rotate keeps the size of an RSA key that is no multiple of 1,024", () => {
   const dir = makeStore("key:--type rsa --bits 2056");
   commands(dir)("rotate", "key");
-  assert.is(String(readJson(join(dir, "public", `${kidOf(dir, "key")}.jwk`))["n"]).length, Math.ceil((2056 / 8) * 4 / 3));
+  assert.is(
+    String(readJson(join(dir, "public", `${kidOf(dir, "key")}.jwk`))["n"]).length,
+    Math.ceil(((2056 / 8) * 4) / 3),
+  );
 });
 
 test("rotate keeps the default and the order: the youngest first", () => {

@@ -15,7 +15,10 @@ test("a retired kid wraps no more, and the line says who does", () => {
   const former = kidOf(dir, "alice");
   commands(dir)("rotate", "alice");
   const line = assertFailure(run(["--keystore", dir], { input: wrapRequest([former]) }), 1);
-  assert.is(line, `ocicrypt-keystore: key ${former} is retired and cannot encrypt; use alice, the name it was rotated under`);
+  assert.is(
+    line,
+    `ocicrypt-keystore: key ${former} is retired and cannot encrypt; use alice, the name it was rotated under`,
+  );
   wrap(dir, [kidOf(dir, "alice")]);
 });
 

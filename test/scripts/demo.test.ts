@@ -14,7 +14,8 @@ import { findSkopeo, type Skopeo } from "../support/skopeo.ts";
 const DEMO = join(ROOT, "scripts/demo.ts");
 const SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin";
 const found = findSkopeo({ download: false, say: () => {} });
-const withSkopeo = (name: string, body: (skopeo: Skopeo) => void): void => testWith(found, "a skopeo with ocicrypt 1.1 or later: run test/support/skopeo.ts", name, body);
+const withSkopeo = (name: string, body: (skopeo: Skopeo) => void): void =>
+  testWith(found, "a skopeo with ocicrypt 1.1 or later: run test/support/skopeo.ts", name, body);
 
 function folderWithSpace(): string {
   const dir = join(temporaryFolder(), "a space");
@@ -25,7 +26,12 @@ function folderWithSpace(): string {
 /** Runs the demo to its end, without a HOME. */
 function demo(env: NodeJS.ProcessEnv): { code: number | null; output: string; verdict: string } {
   const TMPDIR = folderWithSpace();
-  const { status, stdout, stderr } = spawnSync(process.execPath, [DEMO], { cwd: "/", env: { PATH: SYSTEM_PATH, TMPDIR, ...env }, encoding: "utf8", timeout: 120_000 });
+  const { status, stdout, stderr } = spawnSync(process.execPath, [DEMO], {
+    cwd: "/",
+    env: { PATH: SYSTEM_PATH, TMPDIR, ...env },
+    encoding: "utf8",
+    timeout: 120_000,
+  });
   assert.is(stderr, "");
   assert.equal(readdirSync(TMPDIR), [], "it leaves nothing behind");
   return { code: status, output: stdout, verdict: stdout.trimEnd().split("\n").at(-1) ?? "" };
@@ -53,8 +59,14 @@ withSkopeo("the demo runs the first example as it was written, and says that it 
 });
 
 test("without a skopeo the demo does the rest, and says what it did not try and how to get one", () => {
-  const { code, output, verdict } = demo({ PATH: pathWith("cat", "cp", "ls"), OCICRYPT_KEYSTORE_SKOPEO: "/nonexistent" });
-  assert.match(verdict, /^It works as far as it was tried: .* The two skopeo lines were not tried: put a skopeo on PATH /);
+  const { code, output, verdict } = demo({
+    PATH: pathWith("cat", "cp", "ls"),
+    OCICRYPT_KEYSTORE_SKOPEO: "/nonexistent",
+  });
+  assert.match(
+    verdict,
+    /^It works as far as it was tried: .* The two skopeo lines were not tried: put a skopeo on PATH /,
+  );
   assert.match(output, "These are the bytes that were wrapped");
   assert.match(output, /\nno skopeo: /);
   assert.is(code, 0);
@@ -73,7 +85,9 @@ withSkopeo("the demo notices an image that was not encrypted", ({ command }) => 
 withSkopeo("the demo shows what went wrong, and fails", ({ command }) => {
   const dir = temporaryFolder();
   const real = command.map((word) => `'${word}'`).join(" ");
-  writeFileSync(join(dir, "skopeo"), `#!/bin/sh\nexport OCICRYPT_KEYSTORE=/nonexistent\nexec ${real} "$@"\n`, { mode: 0o755 });
+  writeFileSync(join(dir, "skopeo"), `#!/bin/sh\nexport OCICRYPT_KEYSTORE=/nonexistent\nexec ${real} "$@"\n`, {
+    mode: 0o755,
+  });
   const { code, output } = demo({ PATH: `${dir}:${SYSTEM_PATH}` });
   assert.match(output, /\n\nIt does not work: .*ocicrypt-keystore: no key store at \/nonexistent; make one/);
   assert.is(code, 1);
@@ -81,7 +95,10 @@ withSkopeo("the demo shows what went wrong, and fails", ({ command }) => {
 
 test("the demo leaves nothing behind when it is stopped", async () => {
   const TMPDIR = folderWithSpace();
-  const child = spawn(process.execPath, [DEMO], { env: { PATH: SYSTEM_PATH, TMPDIR }, stdio: ["ignore", "pipe", "ignore"] });
+  const child = spawn(process.execPath, [DEMO], {
+    env: { PATH: SYSTEM_PATH, TMPDIR },
+    stdio: ["ignore", "pipe", "ignore"],
+  });
   let output = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
     output += text;

@@ -20,7 +20,11 @@ interface Said {
 }
 
 /** What the runner says of test files, given as their sources by name. */
-function runner(files: Readonly<Record<string, string>>, env: NodeJS.ProcessEnv = {}, ...args: readonly string[]): Said {
+function runner(
+  files: Readonly<Record<string, string>>,
+  env: NodeJS.ProcessEnv = {},
+  ...args: readonly string[]
+): Said {
   const root = temporaryFolder();
   for (const folder of ["scripts", "test"]) mkdirSync(join(root, folder));
   copyFileSync(join(ROOT, "scripts/test.ts"), join(root, "scripts/test.ts"));
@@ -46,12 +50,22 @@ test("adds up what the files say, or only those that are meant", () => {
 for (const [what, source, passed, says] of [
   ["fails", `${FIRST} test("two", () => { throw new Error("no"); });\ntest.run();`, 1, /FAIL +"two"/],
   ["crashes while it is loaded", `${FIRST} throw new Error("no");\ntest.run();`, 0, /Error: no/],
-  ["crashes after its tests", `${FIRST} setTimeout(() => { throw new Error("no"); }, 300);\ntest.run();`, 1, /Error: no/],
+  [
+    "crashes after its tests",
+    `${FIRST} setTimeout(() => { throw new Error("no"); }, 300);\ntest.run();`,
+    1,
+    /Error: no/,
+  ],
   ["ends early", `${FIRST} test("two", () => process.exit(0)); test("three", () => {});\ntest.run();`, 0, /•/],
   ["waits for what never comes", `${FIRST} ${NEVER} test("three", () => {});\ntest.run();`, 0, /•/],
   ["has no test", `${FIRST.split("test(")[0] ?? ""}\ntest.run();`, 0, /Total: +0/],
   ["never runs its tests", FIRST, 0, /test\.run\(\); must be its last line/],
-  ["has a test behind test.run()", `${FIRST}\ntest.run();\ntest("two", () => {});`, 0, /test\.run\(\); must be its last line/],
+  [
+    "has a test behind test.run()",
+    `${FIRST}\ntest.run();\ntest("two", () => {});`,
+    0,
+    /test\.run\(\); must be its last line/,
+  ],
 ] as const) {
   test(`a file fails that ${what}`, () => {
     const { code, lines } = runner({ a: source });

@@ -32,13 +32,25 @@ function open(server: TestServer): Socket {
 }
 
 /** A call made by hand: the headers, and whatever of the message is written to it. */
-function handmade(server: TestServer, headers: Readonly<Record<string, string>> = {}): { session: ClientHttp2Session; stream: ClientHttp2Stream } {
-  const session = connectHttp2("http://localhost", { createConnection: () => open(server) }).on("error", () => undefined);
+function handmade(
+  server: TestServer,
+  headers: Readonly<Record<string, string>> = {},
+): { session: ClientHttp2Session; stream: ClientHttp2Stream } {
+  const session = connectHttp2("http://localhost", { createConnection: () => open(server) }).on(
+    "error",
+    () => undefined,
+  );
   return { session, stream: streamOf(session, headers) };
 }
 
 function streamOf(session: ClientHttp2Session, headers: Readonly<Record<string, string>> = {}): ClientHttp2Stream {
-  const stream = session.request({ ":method": "POST", ":path": "/keyprovider.KeyProviderService/UnWrapKey", "content-type": "application/grpc", te: "trailers", ...headers });
+  const stream = session.request({
+    ":method": "POST",
+    ":path": "/keyprovider.KeyProviderService/UnWrapKey",
+    "content-type": "application/grpc",
+    te: "trailers",
+    ...headers,
+  });
   return stream.on("error", () => undefined);
 }
 
@@ -58,7 +70,12 @@ function framed(message: Buffer, { compressed = false, length = message.length }
 async function statusOf(stream: ClientHttp2Stream): Promise<number> {
   stream.resume();
   return await new Promise((resolve) => {
-    for (const event of ["response", "trailers"]) stream.on(event, (headers: Record<string, string>) => headers["grpc-status"] !== undefined && resolve(Number(headers["grpc-status"])));
+    for (const event of ["response", "trailers"])
+      stream.on(
+        event,
+        (headers: Record<string, string>) =>
+          headers["grpc-status"] !== undefined && resolve(Number(headers["grpc-status"])),
+      );
     stream.on("close", () => resolve(-1));
   });
 }
@@ -84,7 +101,11 @@ test("10,000 connections that are opened and dropped leave it as it was", async 
   const server = await startServer(store);
   for (let left = endurance(10_000); left > 0; left -= 50) {
     const sockets = Array.from({ length: 50 }, () => open(server));
-    await Promise.all(sockets.map(async (socket) => await new Promise<void>((done) => socket.once("connect", done).once("close", done))));
+    await Promise.all(
+      sockets.map(
+        async (socket) => await new Promise<void>((done) => socket.once("connect", done).once("close", done)),
+      ),
+    );
     for (const [index, socket] of sockets.entries()) {
       if (index % 2 === 0) socket.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
       socket.destroy();
@@ -96,7 +117,10 @@ test("10,000 connections that are opened and dropped leave it as it was", async 
 
 test("messages that are too large, or claim to be, or become it, are refused as they come in", async () => {
   const server = await startServer(store);
-  const details = await refused(callRaw(server.address, "UnWrapKey", encodeMessage("x".repeat(100 * 1024 * 1024))), status.RESOURCE_EXHAUSTED);
+  const details = await refused(
+    callRaw(server.address, "UnWrapKey", encodeMessage("x".repeat(100 * 1024 * 1024))),
+    status.RESOURCE_EXHAUSTED,
+  );
   assert.match(details, /larger than max/);
   const claim = handmade(server);
   claim.stream.write(framed(Buffer.alloc(10), { length: 0xffff_ffff }));
@@ -140,13 +164,25 @@ test("a crowd of streams that hang, or hide megabytes in a few bytes, does not f
 
 test("bytes that are no HTTP/2, unknown methods, odd headers and broken frames are survived", async () => {
   const server = await startServer(store);
-  for (const bytes of ["GET / HTTP/1.1\r\n\r\n", "\x16\x03\x01", `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n${"\xff".repeat(100)}`, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x0a\x03\0\0\0\0\0\0\0\0\0\0"]) {
+  for (const bytes of [
+    "GET / HTTP/1.1\r\n\r\n",
+    "\x16\x03\x01",
+    `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n${"\xff".repeat(100)}`,
+    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x0a\x03\0\0\0\0\0\0\0\0\0\0",
+  ]) {
     open(server).end(Buffer.from(bytes, "latin1"));
   }
   const unknown = handmade(server, { ":path": "/keyprovider.KeyProviderService/Steal" });
   unknown.stream.end(framed(Buffer.alloc(0)));
   assert.is(await statusOf(unknown.stream), status.UNIMPLEMENTED);
-  for (const headers of [{ "grpc-timeout": "never" }, { "grpc-encoding": "rot13" }, { ":method": "GET" }, { "content-type": "text/plain" }, { ":path": "/" }, { "x-bin": "%%%" }]) {
+  for (const headers of [
+    { "grpc-timeout": "never" },
+    { "grpc-encoding": "rot13" },
+    { ":method": "GET" },
+    { "content-type": "text/plain" },
+    { ":path": "/" },
+    { "x-bin": "%%%" },
+  ]) {
     const { session, stream } = handmade(server, headers);
     stream.end(framed(encodeMessage(unwrapRequest(annotation)), { compressed: "grpc-encoding" in headers }));
     await statusOf(stream);
@@ -164,12 +200,25 @@ test("bytes that are no HTTP/2, unknown methods, odd headers and broken frames a
 test("an annotation that costs hundreds of private operations keeps the others waiting for one of them at most", async () => {
   const keys = makeStore("alice", ...Array.from({ length: 12 }, (_, index) => `rsa${index}:--type rsa --bits 2048`));
   const server = await startServer(keys);
-  const one = JSON.parse((await grpcWrap(server.address, ["rsa0"])).toString()) as { recipients: { header: { kid?: string }; encrypted_key: string }[] };
+  const one = JSON.parse((await grpcWrap(server.address, ["rsa0"])).toString()) as {
+    recipients: { header: { kid?: string }; encrypted_key: string }[];
+  };
   const [recipient] = one.recipients;
-  one.recipients = Array.from({ length: 32 }, (_, index) => ({ ...recipient, header: { ...recipient?.header, kid: `unknown${index}` }, encrypted_key: Buffer.alloc(256, index + 1).toString("base64url") }));
+  one.recipients = Array.from({ length: 32 }, (_, index) => ({
+    ...recipient,
+    header: { ...recipient?.header, kid: `unknown${index}` },
+    encrypted_key: Buffer.alloc(256, index + 1).toString("base64url"),
+  }));
   const alices = await grpcWrap(server.address, ["alice"]);
-  const costly = refused(callRaw(server.address, "UnWrapKey", encodeMessage(unwrapRequest(JSON.stringify(one)))), status.NOT_FOUND);
-  const next = async (): Promise<boolean> => await Promise.race([grpcUnwrap(server.address, alices).then((opened) => opened === OPTSDATA), costly.then(() => false)]);
+  const costly = refused(
+    callRaw(server.address, "UnWrapKey", encodeMessage(unwrapRequest(JSON.stringify(one)))),
+    status.NOT_FOUND,
+  );
+  const next = async (): Promise<boolean> =>
+    await Promise.race([
+      grpcUnwrap(server.address, alices).then((opened) => opened === OPTSDATA),
+      costly.then(() => false),
+    ]);
   let meanwhile = 0;
   while (await next()) meanwhile++;
   assert.ok(meanwhile >= 10, `only ${meanwhile} others were answered meanwhile`);
@@ -182,7 +231,11 @@ test("a client killed in the middle of its requests, and then the server: both c
   const client = `import { callRaw } from ${JSON.stringify(join(ROOT, "test/support/server.ts"))}; import { encodeMessage } from ${JSON.stringify(join(ROOT, "src/serve/service.ts"))};
     for (;;) await Promise.all(Array.from({ length: 8 }, () => callRaw(process.argv[1], "UnWrapKey", encodeMessage(process.argv[2]))));`;
   for (let rounds = endurance(50); rounds > 0; rounds--) {
-    const child = spawn(process.execPath, ["--input-type=module", "-e", client, server.address, unwrapRequest(annotation)], { cwd: ROOT, stdio: "ignore" });
+    const child = spawn(
+      process.execPath,
+      ["--input-type=module", "-e", client, server.address, unwrapRequest(annotation)],
+      { cwd: ROOT, stdio: "ignore" },
+    );
     while (!/keyunwrap/.test(server.log())) await sleep(20);
     await sleep(Math.random() * 50);
     if (rounds % 2 === 0) {
@@ -200,7 +253,10 @@ test("a client killed in the middle of its requests, and then the server: both c
 testWith(openssl, "openssl", "clients whose TLS connection breaks in the middle of their requests", async () => {
   const authority = makeAuthority();
   const [serverPair, clientPair] = [authority.issue("server"), authority.issue("client")];
-  const server = await startServer(store, { listen: "localhost:0", args: ["--tls-cert", serverPair.cert, "--tls-key", serverPair.key, "--tls-client-ca", authority.ca] });
+  const server = await startServer(store, {
+    listen: "localhost:0",
+    args: ["--tls-cert", serverPair.cert, "--tls-key", serverPair.key, "--tls-client-ca", authority.ca],
+  });
   const [ca, key, cert] = [authority.ca, clientPair.key, clientPair.cert].map((path) => readFileSync(path));
   const message = framed(encodeMessage(unwrapRequest(annotation)));
   for (let count = 0; count < 120; count++) {
@@ -257,12 +313,24 @@ test("no text of an error ends it: half a character where the line is cut, contr
     const details = await refused(grpcWrap(server.address, ["bob"]), status.NOT_FOUND);
     assert.ok([2047, 2048].includes(details.length), "cut, and between two characters");
     assert.match(details, /😀.?…$/u);
-    for (const name of ["\u0000\u001b[2J\n", "é".repeat(100), "キー", "😀".repeat(2000), `a${"😀".repeat(2000)}`]) await refused(grpcWrap(server.address, [name]), status.NOT_FOUND);
-    for (const text of ['{"op":"\\ud800"}', '{"op":"keywrap","keywrapparams":{"ec":{"Parameters":{"\\ud800":[],"\\udfff":[]}},"optsdata":"AAAA"}}', '"\\ud800']) {
+    for (const name of ["\u0000\u001b[2J\n", "é".repeat(100), "キー", "😀".repeat(2000), `a${"😀".repeat(2000)}`])
+      await refused(grpcWrap(server.address, [name]), status.NOT_FOUND);
+    for (const text of [
+      '{"op":"\\ud800"}',
+      '{"op":"keywrap","keywrapparams":{"ec":{"Parameters":{"\\ud800":[],"\\udfff":[]}},"optsdata":"AAAA"}}',
+      '"\\ud800',
+    ]) {
       await refused(callRaw(server.address, "WrapKey", encodeMessage(text)), status.INVALID_ARGUMENT);
     }
-    for (const header of [{ alg: "\ud800" }, { alg: "ECDH-ES+A256KW", kid: "\ud83d".repeat(64) }, { alg: `${"x".repeat(31)}😀` }]) {
-      const jwe = JSON.stringify({ ...(JSON.parse(annotation.toString()) as object), recipients: [{ header, encrypted_key: "AAAA" }] });
+    for (const header of [
+      { alg: "\ud800" },
+      { alg: "ECDH-ES+A256KW", kid: "\ud83d".repeat(64) },
+      { alg: `${"x".repeat(31)}😀` },
+    ]) {
+      const jwe = JSON.stringify({
+        ...(JSON.parse(annotation.toString()) as object),
+        recipients: [{ header, encrypted_key: "AAAA" }],
+      });
       await refused(callRaw(server.address, "UnWrapKey", encodeMessage(unwrapRequest(jwe))), status.NOT_FOUND);
     }
     await works(server);
@@ -292,9 +360,14 @@ if (FULL) {
 test("recorded requests of real clients are read", async () => {
   const server = await startServer(makeStore("alice", "bob"));
   for (const name of ["wrap-skopeo-one", "wrap-skopeo-two", "wrap-skopeo-empty", "wrap-skopeo-novalue"]) {
-    assert.ok((await callRaw(server.address, "WrapKey", encodeMessage(recorded(name)))).includes("keywrapresults"), name);
+    assert.ok(
+      (await callRaw(server.address, "WrapKey", encodeMessage(recorded(name)))).includes("keywrapresults"),
+      name,
+    );
   }
-  assert.ok((await callRaw(server.address, "WrapKey", encodeMessage(wrapRequest(["alice", "bob"])))).includes("keywrapresults"));
+  assert.ok(
+    (await callRaw(server.address, "WrapKey", encodeMessage(wrapRequest(["alice", "bob"])))).includes("keywrapresults"),
+  );
   await server.stop();
 });
 

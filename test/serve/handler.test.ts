@@ -30,8 +30,18 @@ test("an error's line reaches the client whatever it quotes, and the server goes
   for (const text of TEXTS) {
     const escaped = JSON.stringify(text).slice(1, -1);
     answers.push(await refused(grpcWrap(server.address, [text]), status.NOT_FOUND));
-    answers.push(await refused(callRaw(server.address, "WrapKey", encodeMessage(wrapRequest(["alice"]).replace("keywrap", escaped))), status.INVALID_ARGUMENT));
-    answers.push(await refused(callRaw(server.address, "UnWrapKey", encodeMessage(unwrapRequest(JSON.stringify({ [text]: text, alg: text })))), status.INVALID_ARGUMENT));
+    answers.push(
+      await refused(
+        callRaw(server.address, "WrapKey", encodeMessage(wrapRequest(["alice"]).replace("keywrap", escaped))),
+        status.INVALID_ARGUMENT,
+      ),
+    );
+    answers.push(
+      await refused(
+        callRaw(server.address, "UnWrapKey", encodeMessage(unwrapRequest(JSON.stringify({ [text]: text, alg: text })))),
+        status.INVALID_ARGUMENT,
+      ),
+    );
     answers.push(await refused(callRaw(server.address, "WrapKey", Buffer.from(text)), status.INVALID_ARGUMENT));
   }
   for (const details of answers) {
@@ -39,7 +49,10 @@ test("an error's line reaches the client whatever it quotes, and the server goes
     assert.ok(details.isWellFormed(), details);
     assert.ok(encodeURIComponent(details).length < MOST, `${encodeURIComponent(details).length} bytes`);
   }
-  assert.ok(answers.some((details) => encodeURIComponent(details).length > 3_000), "some were cut");
+  assert.ok(
+    answers.some((details) => encodeURIComponent(details).length > 3_000),
+    "some were cut",
+  );
   assert.ok((await grpcUnwrap(server.address, await grpcWrap(server.address, ["alice"]))).length > 0);
   assert.is(await server.stop(), 0);
 });

@@ -29,7 +29,10 @@ interface Record {
 }
 
 function records(path: string): Record[] {
-  return readFileSync(path, "utf8").split("\n").filter((line) => line.startsWith("{") && line.endsWith("}")).map((line) => JSON.parse(line) as Record);
+  return readFileSync(path, "utf8")
+    .split("\n")
+    .filter((line) => line.startsWith("{") && line.endsWith("}"))
+    .map((line) => JSON.parse(line) as Record);
 }
 
 test("each request is a JSON line: operation, provider, key, result, time, and nothing of its content", async () => {
@@ -43,7 +46,10 @@ test("each request is a JSON line: operation, provider, key, result, time, and n
   await server.stop();
   const found = records(audit);
   assert.equal(
-    found.map(({ time, ms, ...rest }) => ({ ...rest, stamped: Math.abs(Date.parse(time) - Date.now()) < 60_000 && ms >= 0 })),
+    found.map(({ time, ms, ...rest }) => ({
+      ...rest,
+      stamped: Math.abs(Date.parse(time) - Date.now()) < 60_000 && ms >= 0,
+    })),
     [
       { op: "keywrap", provider: "keystore", kids: [kid], result: "ok", stamped: true },
       { op: "keyunwrap", kids: [kid], result: "ok", stamped: true },
@@ -57,7 +63,10 @@ test("a record names every recipient, and nothing in it is longer than it must b
   const many = makeStore(...Array.from({ length: 20 }, (_, index) => `k${index}`));
   const audit = join(temporaryFolder(), "audit");
   const server = await startServer(many, { args: ["--audit", audit] });
-  await grpcWrap(server.address, Array.from({ length: 20 }, (_, index) => `k${index}`));
+  await grpcWrap(
+    server.address,
+    Array.from({ length: 20 }, (_, index) => `k${index}`),
+  );
   await callRaw(server.address, "WrapKey", encodeMessage(wrapRequest(["k0"], `\u009b2J${"x".repeat(1_000_000)}`)));
   await server.stop();
   const [wrapped, long] = records(audit);
@@ -70,7 +79,10 @@ test("every answer of a crowd has its record, and a file moved away is begun ane
   const server = await startServer(store, { args: ["--audit", audit] });
   const count = endurance(2000);
   const crowd = Math.min(count, 200); // more at once are refused, or do not get to the socket
-  for (let left = count; left > 0; left -= crowd) await Promise.all(Array.from({ length: Math.min(crowd, left) }, async () => await grpcWrap(server.address, ["alice"])));
+  for (let left = count; left > 0; left -= crowd)
+    await Promise.all(
+      Array.from({ length: Math.min(crowd, left) }, async () => await grpcWrap(server.address, ["alice"])),
+    );
   assert.is(records(audit).length, count);
   renameSync(audit, `${audit}.1`);
   await grpcWrap(server.address, ["alice"]);
@@ -81,11 +93,13 @@ test("every answer of a crowd has its record, and a file moved away is begun ane
 
 test("what cannot be an audit file is refused at start", () => {
   const dir = temporaryFolder();
-  const start = (audit: string): string => assertFailure(run(["serve", "--keystore", store, "--listen", `unix:${dir}/s`, "--audit", audit]), 1);
+  const start = (audit: string): string =>
+    assertFailure(run(["serve", "--keystore", store, "--listen", `unix:${dir}/s`, "--audit", audit]), 1);
   assert.match(start(join(dir, "none/audit")), /cannot write the audit file .*: ENOENT/);
   assert.match(start(dir), /cannot write the audit file .*: EISDIR/);
   spawnSync("mkfifo", [join(dir, "fifo")]);
-  for (const special of ["/dev/full", "/dev/null", join(dir, "fifo")]) assert.match(start(special), /is not a regular file/);
+  for (const special of ["/dev/full", "/dev/null", join(dir, "fifo")])
+    assert.match(start(special), /is not a regular file/);
 });
 
 test("a line that a crash tore does not tear the next one", async () => {
@@ -115,36 +129,59 @@ function smallDisk(): string | undefined {
   return dir;
 }
 
-testWith(smallDisk(), "the right to mount a small disk", "with the disk full nothing is answered, and with room again everything is", async (disk) => {
-  const audit = join(disk, "audit");
-  const server = await startServer(store, { args: ["--audit", audit] });
-  const annotation = await grpcWrap(server.address, ["alice"]);
-  writeFileSync(join(disk, "filler"), Buffer.alloc(52 * 1024));
-  const opens = async (): Promise<boolean> => await grpcUnwrap(server.address, annotation).then(() => true, () => false);
-  let answered = 1;
-  while (await opens()) assert.ok(answered++ < 1000, "the disk never got full");
-  for (let trial = 0; trial < 5; trial++) {
-    const details = await refused(grpcUnwrap(server.address, annotation), status.INTERNAL);
-    assert.match(details, /cannot write the audit file .*: ENOSPC; no request is answered without its record/);
-    await refused(grpcWrap(server.address, ["bob"]), status.INTERNAL);
-  }
-  assert.ok(records(audit).filter(({ result }) => result === "ok").length >= answered, "an answer without its record");
-  rmSync(join(disk, "filler"));
-  assert.is(await grpcUnwrap(server.address, annotation), OPTSDATA);
-  assert.is(records(audit).at(-1)?.result, "ok");
-  assert.match(server.log(), / io \d/);
-  await server.stop();
-});
+testWith(
+  smallDisk(),
+  "the right to mount a small disk",
+  "with the disk full nothing is answered, and with room again everything is",
+  async (disk) => {
+    const audit = join(disk, "audit");
+    const server = await startServer(store, { args: ["--audit", audit] });
+    const annotation = await grpcWrap(server.address, ["alice"]);
+    writeFileSync(join(disk, "filler"), Buffer.alloc(52 * 1024));
+    const opens = async (): Promise<boolean> =>
+      await grpcUnwrap(server.address, annotation).then(
+        () => true,
+        () => false,
+      );
+    let answered = 1;
+    while (await opens()) assert.ok(answered++ < 1000, "the disk never got full");
+    for (let trial = 0; trial < 5; trial++) {
+      const details = await refused(grpcUnwrap(server.address, annotation), status.INTERNAL);
+      assert.match(details, /cannot write the audit file .*: ENOSPC; no request is answered without its record/);
+      await refused(grpcWrap(server.address, ["bob"]), status.INTERNAL);
+    }
+    assert.ok(
+      records(audit).filter(({ result }) => result === "ok").length >= answered,
+      "an answer without its record",
+    );
+    rmSync(join(disk, "filler"));
+    assert.is(await grpcUnwrap(server.address, annotation), OPTSDATA);
+    assert.is(records(audit).at(-1)?.result, "ok");
+    assert.match(server.log(), / io \d/);
+    await server.stop();
+  },
+);
 
 const strace = spawnSync("strace", ["-V"]).status === 0 ? true : undefined;
 testWith(strace, "strace", "the record is on the disk before the answer leaves", async () => {
   const [audit, trace] = [join(temporaryFolder(), "audit"), join(temporaryFolder(), "trace")];
-  const server = await startServer(store, { args: ["--audit", audit], prefix: ["strace", "-D", "-f", "-s", "2000", "-o", trace, "-e", "trace=write,writev,sendmsg,pwrite64,fsync"], env: { PATH: process.env["PATH"] } });
+  const server = await startServer(store, {
+    args: ["--audit", audit],
+    prefix: ["strace", "-D", "-f", "-s", "2000", "-o", trace, "-e", "trace=write,writev,sendmsg,pwrite64,fsync"],
+    env: { PATH: process.env["PATH"] },
+  });
   await grpcWrap(server.address, ["alice"]);
   await server.stop();
   const calls = readFileSync(trace, "utf8");
-  const [written, synced, answered] = [calls.indexOf('"{\\"time\\"'), calls.indexOf("fsync(", calls.indexOf('"{\\"time\\"')), calls.indexOf("keywrapresults")];
-  assert.ok(written > 0 && synced > written && answered > synced, `write ${written}, fsync ${synced}, answer ${answered}`);
+  const [written, synced, answered] = [
+    calls.indexOf('"{\\"time\\"'),
+    calls.indexOf("fsync(", calls.indexOf('"{\\"time\\"')),
+    calls.indexOf("keywrapresults"),
+  ];
+  assert.ok(
+    written > 0 && synced > written && answered > synced,
+    `write ${written}, fsync ${synced}, answer ${answered}`,
+  );
 });
 
 test("the log has a line for each request, and nothing of what was in it", async () => {
@@ -153,21 +190,40 @@ test("the log has a line for each request, and nothing of what was in it", async
   const annotation = await grpcWrap(server.address, ["alice"]);
   await grpcUnwrap(server.address, annotation);
   await refused(callRaw(server.address, "WrapKey", encodeMessage(recorded("wrap-skopeo-two"))), status.NOT_FOUND);
-  const secretive = JSON.stringify({ op: "keywrap", keywrapparams: { ec: { Parameters: { keystore: ["c2VjcmV0LW5hbWU="], privkeys: ["UFJJVkFURQ=="] } }, optsdata: "VE9QLVNFQ1JFVA==" } });
+  const secretive = JSON.stringify({
+    op: "keywrap",
+    keywrapparams: {
+      ec: { Parameters: { keystore: ["c2VjcmV0LW5hbWU="], privkeys: ["UFJJVkFURQ=="] } },
+      optsdata: "VE9QLVNFQ1JFVA==",
+    },
+  });
   await refused(callRaw(server.address, "WrapKey", encodeMessage(secretive)), status.NOT_FOUND);
   await server.stop();
   const alice = kidOf(dir, "alice");
   const [listening, ...lines] = server.log().trimEnd().split("\n");
   assert.match(listening ?? "", /^listening on unix:\/\/\//);
-  assert.equal(lines.map((line) => line.replace(/\d+\.\d ms/, "N ms")), [`keywrap keystore ${alice} ok N ms`, `keyunwrap - ${alice} ok N ms`, `keywrap keystore ${alice} recipient N ms`, "keywrap keystore - recipient N ms"]);
+  assert.equal(
+    lines.map((line) => line.replace(/\d+\.\d ms/, "N ms")),
+    [
+      `keywrap keystore ${alice} ok N ms`,
+      `keyunwrap - ${alice} ok N ms`,
+      `keywrap keystore ${alice} recipient N ms`,
+      "keywrap keystore - recipient N ms",
+    ],
+  );
   assert.not.match(server.log(), /secret-name|c2VjcmV0|PRIVATE|UFJJVk|TOP-SECRET|VE9QL|symkey|ciphertext/);
 });
 
 test("no name that a client gives itself can look like another word or line of the log, or fill it", async () => {
   const server = await startServer(makeStore("alice"));
-  for (const name of ["keystore KID ok 0.1 ms", "a\u009b2J\u202eb", "x".repeat(100_000)]) await callRaw(server.address, "WrapKey", encodeMessage(wrapRequest(["alice"], name)));
+  for (const name of ["keystore KID ok 0.1 ms", "a\u009b2J\u202eb", "x".repeat(100_000)])
+    await callRaw(server.address, "WrapKey", encodeMessage(wrapRequest(["alice"], name)));
   await server.stop();
-  assert.equal(server.log().match(/(?<=^keywrap )\S+(?= \S{43} ok \d+\.\d ms$)/gm), ["keystore\\u0020KID\\u0020ok\\u00200.1\\u0020ms", "a\\u009b2J\\u202eb", `${"x".repeat(63)}…`]);
+  assert.equal(server.log().match(/(?<=^keywrap )\S+(?= \S{43} ok \d+\.\d ms$)/gm), [
+    "keystore\\u0020KID\\u0020ok\\u00200.1\\u0020ms",
+    "a\\u009b2J\\u202eb",
+    `${"x".repeat(63)}…`,
+  ]);
 });
 
 test("a log that nobody reads neither stalls the answers nor piles up", async () => {
@@ -180,7 +236,15 @@ test("a log that nobody reads neither stalls the answers nor piles up", async ()
   const { path, requestSerialize, responseDeserialize } = SERVICE.WrapKey;
   const message = encodeMessage(wrapRequest(["nobody"], name));
   for (let left = count; left > 0; left -= 50) {
-    await Promise.all(Array.from({ length: 50 }, async () => await new Promise<void>((done) => client.makeUnaryRequest(path, requestSerialize, responseDeserialize, message, () => done()))));
+    await Promise.all(
+      Array.from(
+        { length: 50 },
+        async () =>
+          await new Promise<void>((done) =>
+            client.makeUnaryRequest(path, requestSerialize, responseDeserialize, message, () => done()),
+          ),
+      ),
+    );
   }
   client.close();
   server.child.stderr?.resume();

@@ -31,7 +31,12 @@ test("an error's details are exec mode's one line", async () => {
     ["WrapKey", wrapRequest(["bob"]), 1, status.NOT_FOUND],
     ["WrapKey", wrapRequest([`alice:${kidOf(store, "alice")}x`]), 1, status.NOT_FOUND],
     ["WrapKey", wrapRequest(["alice"], "keystore", ""), 1, status.INVALID_ARGUMENT],
-    ["WrapKey", '{"op":"keywrap","keywrapparams":{"ec":{"Parameters":{"a":[],"b":[]}},"optsdata":"AA=="}}', 1, status.INVALID_ARGUMENT],
+    [
+      "WrapKey",
+      '{"op":"keywrap","keywrapparams":{"ec":{"Parameters":{"a":[],"b":[]}},"optsdata":"AA=="}}',
+      1,
+      status.INVALID_ARGUMENT,
+    ],
     ["UnWrapKey", unwrapRequest(foreign), 3, status.NOT_FOUND],
     ["UnWrapKey", unwrapRequest("{}"), 1, status.INVALID_ARGUMENT],
     ["UnWrapKey", "", 1, status.INVALID_ARGUMENT],
@@ -46,11 +51,23 @@ test("an error's details are exec mode's one line", async () => {
 
 test("reads what the Rust client sends: integer lists, and optsdata as raw text", async () => {
   const server = await startServer(makeStore("alice"));
-  const raw = JSON.stringify({ op: "keywrap", keywrapparams: { ec: { Parameters: { keystore: [[...Buffer.from("alice")]] } }, optsdata: OPTSDATA } });
+  const raw = JSON.stringify({
+    op: "keywrap",
+    keywrapparams: { ec: { Parameters: { keystore: [[...Buffer.from("alice")]] } }, optsdata: OPTSDATA },
+  });
   const answer = await callRaw(server.address, "WrapKey", encodeMessage(raw));
-  const { keywrapresults } = JSON.parse(answer.subarray(answer.indexOf("{")).toString()) as { keywrapresults: { annotation: number[] } };
-  const integers = JSON.stringify({ op: "keyunwrap", keyunwrapparams: { dc: { Parameters: {} }, annotation: keywrapresults.annotation } });
-  assert.ok((await callRaw(server.address, "UnWrapKey", encodeMessage(integers))).includes(`{"keyunwrapresults":{"optsdata":[${[...Buffer.from(OPTSDATA)].join(",")}]}}`));
+  const { keywrapresults } = JSON.parse(answer.subarray(answer.indexOf("{")).toString()) as {
+    keywrapresults: { annotation: number[] };
+  };
+  const integers = JSON.stringify({
+    op: "keyunwrap",
+    keyunwrapparams: { dc: { Parameters: {} }, annotation: keywrapresults.annotation },
+  });
+  assert.ok(
+    (await callRaw(server.address, "UnWrapKey", encodeMessage(integers))).includes(
+      `{"keyunwrapresults":{"optsdata":[${[...Buffer.from(OPTSDATA)].join(",")}]}}`,
+    ),
+  );
   await server.stop();
 });
 
@@ -59,22 +76,36 @@ test("--allow limits the operation, whatever the request says", async () => {
   const annotation = wrap(store, ["alice"]);
   const wrapping = await startServer(store, { args: ["--allow", "wrap"] });
   assert.is(unwrap(store, await grpcWrap(wrapping.address, ["alice"])), OPTSDATA);
-  assert.match(await refused(grpcUnwrap(wrapping.address, annotation), status.PERMISSION_DENIED), /does not unwrap; it was started with --allow wrap/);
-  await refused(callRaw(wrapping.address, "WrapKey", encodeMessage(unwrapRequest(annotation))), status.INVALID_ARGUMENT);
+  assert.match(
+    await refused(grpcUnwrap(wrapping.address, annotation), status.PERMISSION_DENIED),
+    /does not unwrap; it was started with --allow wrap/,
+  );
+  await refused(
+    callRaw(wrapping.address, "WrapKey", encodeMessage(unwrapRequest(annotation))),
+    status.INVALID_ARGUMENT,
+  );
   await wrapping.stop();
   const unwrapping = await startServer(store, { args: ["--allow", "unwrap"] });
   assert.is(await grpcUnwrap(unwrapping.address, annotation), OPTSDATA);
   await refused(grpcWrap(unwrapping.address, ["alice"]), status.PERMISSION_DENIED);
-  await refused(callRaw(unwrapping.address, "UnWrapKey", encodeMessage(wrapRequest(["alice"]))), status.INVALID_ARGUMENT);
+  await refused(
+    callRaw(unwrapping.address, "UnWrapKey", encodeMessage(wrapRequest(["alice"]))),
+    status.INVALID_ARGUMENT,
+  );
   await unwrapping.stop();
 });
 
 test("--provider tells which entry is meant where a request names several", async () => {
   const store = makeStore("alice", "bob");
-  const several = JSON.stringify({ op: "keywrap", keywrapparams: { ec: { Parameters: { one: ["YWxpY2U="], two: ["Ym9i"] } }, optsdata: "AAAA" } });
+  const several = JSON.stringify({
+    op: "keywrap",
+    keywrapparams: { ec: { Parameters: { one: ["YWxpY2U="], two: ["Ym9i"] } }, optsdata: "AAAA" },
+  });
   const server = await startServer(store, { args: ["--provider", "two"] });
   const answer = await callRaw(server.address, "WrapKey", encodeMessage(several));
-  const { keywrapresults } = JSON.parse(answer.subarray(answer.indexOf("{")).toString()) as { keywrapresults: { annotation: number[] } };
+  const { keywrapresults } = JSON.parse(answer.subarray(answer.indexOf("{")).toString()) as {
+    keywrapresults: { annotation: number[] };
+  };
   assert.match(Buffer.from(keywrapresults.annotation).toString(), new RegExp(kidOf(store, "bob")));
   await server.stop();
 });
@@ -82,13 +113,22 @@ test("--provider tells which entry is meant where a request names several", asyn
 test("a request for more recipients than an annotation holds is refused before any is looked up", async () => {
   const store = makeStore("alice");
   const server = await startServer(store);
-  assert.match(await refused(grpcWrap(server.address, [Array.from({ length: 200 }, (_, index) => `nobody${index}`).join(":")]), status.INVALID_ARGUMENT), /more than 64 recipients/);
+  assert.match(
+    await refused(
+      grpcWrap(server.address, [Array.from({ length: 200 }, (_, index) => `nobody${index}`).join(":")]),
+      status.INVALID_ARGUMENT,
+    ),
+    /more than 64 recipients/,
+  );
   await server.stop();
 });
 
 test("a store that is not there is said at start", () => {
   const dir = temporaryFolder();
-  assert.match(assertFailure(run(["serve", "--keystore", join(dir, "none"), "--listen", `unix:${dir}/s`]), 1), /no key store at .*; make one/);
+  assert.match(
+    assertFailure(run(["serve", "--keystore", join(dir, "none"), "--listen", `unix:${dir}/s`]), 1),
+    /no key store at .*; make one/,
+  );
 });
 
 test.run();

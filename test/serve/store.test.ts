@@ -43,7 +43,11 @@ test("locked keys are unlocked at start and stay so without the secret's file; a
     writeFileSync(secret, "x".repeat(32), { mode: 0o600 });
     succeed(["rotate", "alice", `--${kind}-file`, secret, "--keystore", store]);
     rmSync(secret);
-    assert.is(await grpcUnwrap(server.address, await grpcWrap(server.address, ["alice"])), OPTSDATA, "a key locked later");
+    assert.is(
+      await grpcUnwrap(server.address, await grpcWrap(server.address, ["alice"])),
+      OPTSDATA,
+      "a key locked later",
+    );
     assert.is(await grpcUnwrap(server.address, bob), OPTSDATA);
     succeed(["remove", "bob", "--force", "--keystore", store]);
     await refused(grpcUnwrap(server.address, bob), status.NOT_FOUND);
@@ -72,7 +76,9 @@ test("a locked key is unlocked once, a symmetric one that wraps too, however man
   });
   assert.ok(wraps < 3 * once, `8 wraps took ${wraps} ms, one unlocking ${once} ms`);
   succeed(["rotate", "sym", ...pass, "--keystore", store]);
-  const crowd = await took(async () => await Promise.all(Array.from({ length: 16 }, async () => await grpcWrap(server.address, ["sym"]))));
+  const crowd = await took(
+    async () => await Promise.all(Array.from({ length: 16 }, async () => await grpcWrap(server.address, ["sym"]))),
+  );
   assert.ok(crowd < 3 * once, `16 at the same time took ${crowd} ms, one unlocking ${once} ms`);
   await server.stop();
 });

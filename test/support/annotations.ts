@@ -32,7 +32,9 @@ export function schemes(layer: Layer): string[] {
 export function recipients(layer: Layer, scheme: string): Readonly<Record<string, unknown>>[] {
   const annotation = layer.annotations[KEYS + scheme] ?? "";
   if (!/^[A-Za-z0-9+/]+=*$/.test(annotation)) throw new Error(`not one part of base64: ${annotation}`);
-  const jwe = JSON.parse(Buffer.from(annotation, "base64").toString()) as { recipients: { header: Record<string, unknown> }[] };
+  const jwe = JSON.parse(Buffer.from(annotation, "base64").toString()) as {
+    recipients: { header: Record<string, unknown> }[];
+  };
   return jwe.recipients.map(({ header }) => header);
 }
 
@@ -55,7 +57,13 @@ export function moveAnnotations(dir: string, from: string, to: string): void {
   };
   const rewritten = (bytes: Buffer): Buffer => {
     const { manifests, layers, ...others } = JSON.parse(bytes.toString()) as Document;
-    return Buffer.from(JSON.stringify({ ...others, ...(manifests && { manifests: manifests.map(rewrite) }), ...(layers && { layers: layers.map(moveLayer) }) }));
+    return Buffer.from(
+      JSON.stringify({
+        ...others,
+        ...(manifests && { manifests: manifests.map(rewrite) }),
+        ...(layers && { layers: layers.map(moveLayer) }),
+      }),
+    );
   };
 
   writeFileSync(index, rewritten(readFileSync(index)));

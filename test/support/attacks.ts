@@ -35,7 +35,8 @@ export function storeOf(named: Readonly<Record<string, Readonly<Record<string, u
 /** An annotation: bytes or text as they are, anything else as JSON. */
 export type Annotation = string | Buffer | object;
 
-const encoded = (annotation: Annotation): string | Buffer => (typeof annotation === "string" || Buffer.isBuffer(annotation) ? annotation : JSON.stringify(annotation));
+const encoded = (annotation: Annotation): string | Buffer =>
+  typeof annotation === "string" || Buffer.isBuffer(annotation) ? annotation : JSON.stringify(annotation);
 
 /** Asks the binary to unwrap an annotation; its code is null if it had to be killed. */
 export function attack(annotation: Annotation, dir: string = store): Result {
@@ -53,13 +54,18 @@ export function assertOpens(annotation: Annotation, dir?: string, plaintext: str
 /** Exit code 1: malformed or forbidden, whatever the keys. Returns the line. */
 export function assertRefused(annotation: Annotation, reason: string | RegExp, dir?: string): string {
   const line = assertFailure(attack(annotation, dir), 1);
-  assert.match(line, /^ocicrypt-keystore: the annotation .*; it is damaged, or is not a JWE that this provider accepts; encrypt the image again$/);
+  assert.match(
+    line,
+    /^ocicrypt-keystore: the annotation .*; it is damaged, or is not a JWE that this provider accepts; encrypt the image again$/,
+  );
   assert.match(line, reason);
   return line;
 }
 
-const NO_RECIPIENT = /^ocicrypt-keystore: this provider can open none of the annotation's recipients \(alg .*\); encrypt the image for a key of this store$/;
-const NO_KEY = /^ocicrypt-keystore: no private key of the store opens this annotation \(.*\); import that key, or name the key store that has it with --keystore DIR$/;
+const NO_RECIPIENT =
+  /^ocicrypt-keystore: this provider can open none of the annotation's recipients \(alg .*\); encrypt the image for a key of this store$/;
+const NO_KEY =
+  /^ocicrypt-keystore: no private key of the store opens this annotation \(.*\); import that key, or name the key store that has it with --keystore DIR$/;
 
 /** Exit code 3: well formed, and its recipients are of algorithms or shapes that nobody here opens. Returns the line. */
 export function assertSkipped(annotation: Annotation, dir?: string): string {
@@ -83,12 +89,21 @@ export function assertUnopened(annotation: Annotation, dir?: string): string {
 }
 
 /** A test for each row of a table. */
-export function each<Row extends readonly unknown[]>(rows: readonly (readonly [name: string, ...row: Row])[], title: (name: string) => string, body: (...row: Row) => void | Promise<void>): void {
+export function each<Row extends readonly unknown[]>(
+  rows: readonly (readonly [name: string, ...row: Row])[],
+  title: (name: string) => string,
+  body: (...row: Row) => void | Promise<void>,
+): void {
   for (const [name, ...row] of rows) test(title(name), async () => await body(...row));
 }
 
 /** These keys as `open` asks for them, held as a store holds them. */
 export function privateKeys(jwks: Readonly<Record<string, PlainJwk>>): PrivateKeys {
-  const held = new Map(Object.entries(jwks).map(([kid, jwk]) => [kid, memoryKey(kid, checkJwk(jwk, (reason) => new Error(reason)) as PrivateJwk)]));
+  const held = new Map(
+    Object.entries(jwks).map(([kid, jwk]) => [
+      kid,
+      memoryKey(kid, checkJwk(jwk, (reason) => new Error(reason)) as PrivateJwk),
+    ]),
+  );
   return { privateKey: async (kid) => held.get(kid), privateKids: async () => [...held.keys()] };
 }

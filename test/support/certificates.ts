@@ -21,14 +21,42 @@ export function makeAuthority(): Authority {
   const dir = temporaryFolder();
   const file = (name: string): string => join(dir, name);
   const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
-  run("req", "-x509", ...key, "-keyout", file("ca.key"), "-out", file("ca.pem"), "-days", "2", "-subj", "/CN=test authority");
+  run(
+    "req",
+    "-x509",
+    ...key,
+    "-keyout",
+    file("ca.key"),
+    "-out",
+    file("ca.pem"),
+    "-days",
+    "2",
+    "-subj",
+    "/CN=test authority",
+  );
   writeFileSync(file("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1\n");
   return {
     ca: file("ca.pem"),
     issue: (name, subject = `/CN=${name}`) => {
       const [cert, secret, request] = [file(`${name}.pem`), file(`${name}.key`), file(`${name}.csr`)];
       run("req", ...key, "-keyout", secret, "-out", request, "-subj", subject);
-      run("x509", "-req", "-in", request, "-CA", file("ca.pem"), "-CAkey", file("ca.key"), "-CAcreateserial", "-days", "2", "-extfile", file("names"), "-out", cert);
+      run(
+        "x509",
+        "-req",
+        "-in",
+        request,
+        "-CA",
+        file("ca.pem"),
+        "-CAkey",
+        file("ca.key"),
+        "-CAcreateserial",
+        "-days",
+        "2",
+        "-extfile",
+        file("names"),
+        "-out",
+        cert,
+      );
       return { cert, key: secret };
     },
   };

@@ -25,7 +25,13 @@ export function copy({ command }: Skopeo, store: string, ...args: readonly strin
 }
 
 /** Asserts that skopeo decrypts an image with these keys to the original's layers. */
-export function assertDecrypts(tool: Skopeo, store: string, image: string, original: string, ...args: readonly string[]): void {
+export function assertDecrypts(
+  tool: Skopeo,
+  store: string,
+  image: string,
+  original: string,
+  ...args: readonly string[]
+): void {
   const target = join(temporaryFolder(), "plain");
   const { ok, stderr } = copy(tool, store, ...args, image, `oci:${target}:latest`);
   assert.ok(ok, stderr);
@@ -66,7 +72,10 @@ export class HandMade {
 
   /** The text of index.json, and of the document a digest names. */
   read(digest?: string): string {
-    return readFileSync(digest === undefined ? join(this.dir, "index.json") : join(this.dir, "blobs", digest.replace(":", "/")), "utf8");
+    return readFileSync(
+      digest === undefined ? join(this.dir, "index.json") : join(this.dir, "blobs", digest.replace(":", "/")),
+      "utf8",
+    );
   }
 }
 

@@ -58,7 +58,11 @@ export function tree(dir: string): Record<string, string> {
   if (!existsSync(dir)) return found;
   for (const path of readdirSync(dir, { recursive: true, encoding: "utf8" }).toSorted()) {
     const stat = lstatSync(join(dir, path));
-    const content = stat.isFile() ? readFileSync(join(dir, path), "latin1") : stat.isSymbolicLink() ? readlinkSync(join(dir, path)) : "";
+    const content = stat.isFile()
+      ? readFileSync(join(dir, path), "latin1")
+      : stat.isSymbolicLink()
+        ? readlinkSync(join(dir, path))
+        : "";
     found[path] = `${stat.mode.toString(8)} ${content}`;
   }
   return found;

@@ -9,13 +9,21 @@ import { kidOf } from "./stores.ts";
 /** A parsed JSON Web Key, private part included. */
 export type PrivateJwk = Readonly<Record<string, unknown>>;
 
-const THUMBPRINT_MEMBERS: Partial<Record<string, readonly string[]>> = { EC: ["crv", "kty", "x", "y"], RSA: ["e", "kty", "n"] }; // RFC 7638, section 3.2
+const THUMBPRINT_MEMBERS: Partial<Record<string, readonly string[]>> = {
+  EC: ["crv", "kty", "x", "y"],
+  RSA: ["e", "kty", "n"],
+}; // RFC 7638, section 3.2
 const PRIVATE_MEMBERS = ["d", "p", "q", "dp", "dq", "qi", "k"];
 
 /** Puts a foreign private key into a store under a name, file by file. Returns its kid. */
 export function placeKey(dir: string, name: string, jwk: PrivateJwk): string {
   const members = THUMBPRINT_MEMBERS[String(jwk["kty"])];
-  const kid = members === undefined ? randomBytes(16).toString("base64url") : createHash("sha256").update(JSON.stringify(pick(jwk, members))).digest("base64url");
+  const kid =
+    members === undefined
+      ? randomBytes(16).toString("base64url")
+      : createHash("sha256")
+          .update(JSON.stringify(pick(jwk, members)))
+          .digest("base64url");
   const shown = Object.keys(jwk).filter((member) => !PRIVATE_MEMBERS.includes(member));
   mkdirSync(join(dir, "private"), { recursive: true, mode: 0o700 });
   for (const folder of ["public", "names"]) mkdirSync(join(dir, folder), { recursive: true });
@@ -42,7 +50,9 @@ export function storeWithOnly(dir: string, name: string): string {
 export function privateKeyPem(dir: string, name: string): string {
   const jwk = JSON.parse(readFileSync(privateKeyFile(dir, name), "utf8")) as Record<string, string>;
   const file = join(temporaryFolder(), `${name}.pem`);
-  writeFileSync(file, createPrivateKey({ key: jwk, format: "jwk" }).export({ type: "pkcs8", format: "pem" }), { mode: 0o600 });
+  writeFileSync(file, createPrivateKey({ key: jwk, format: "jwk" }).export({ type: "pkcs8", format: "pem" }), {
+    mode: 0o600,
+  });
   return file;
 }
 

@@ -12,7 +12,9 @@ const TIME_LIMIT = 600_000; // ms; with nothing downloaded yet it takes one or t
 /** The program's path: `wrap PROVIDER RECIPIENT… < optsdata`, `unwrap PROVIDER < annotation`. Undefined where it is not built, or older than its sources. */
 export function findGoClient(): string | undefined {
   const built = statSync(CLIENT, { throwIfNoEntry: false })?.mtimeMs;
-  return built !== undefined && readdirSync(SOURCES).every((name) => statSync(join(SOURCES, name)).mtimeMs <= built) ? CLIENT : undefined;
+  return built !== undefined && readdirSync(SOURCES).every((name) => statSync(join(SOURCES, name)).mtimeMs <= built)
+    ? CLIENT
+    : undefined;
 }
 
 /** Builds it, which downloads ocicrypt and what that needs. @throws Error where there is no go for it, or no module proxy */
@@ -21,7 +23,12 @@ function buildGoClient(): void {
   const fresh = `${CLIENT}.new`;
   // A go that is older than go.mod asks for fails, rather than download another.
   const env = { ...process.env, CGO_ENABLED: "0", GOTOOLCHAIN: "local" };
-  const { error, status, stderr } = spawnSync("go", ["build", "-trimpath", "-buildvcs=false", "-o", fresh, "."], { cwd: SOURCES, env, encoding: "utf8", timeout: TIME_LIMIT });
+  const { error, status, stderr } = spawnSync("go", ["build", "-trimpath", "-buildvcs=false", "-o", fresh, "."], {
+    cwd: SOURCES,
+    env,
+    encoding: "utf8",
+    timeout: TIME_LIMIT,
+  });
   if (status !== 0) throw new Error(`no Go client: ${error?.message ?? stderr}`);
   renameSync(fresh, CLIENT);
 }

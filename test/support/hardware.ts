@@ -37,7 +37,10 @@ const SOFTHSM: Kind = {
   start: async () => {
     const folder = temporaryFolder();
     mkdirSync(join(folder, "tokens"));
-    writeFileSync(join(folder, "softhsm2.conf"), `directories.tokendir = ${join(folder, "tokens")}\nobjectstore.backend = file\n`);
+    writeFileSync(
+      join(folder, "softhsm2.conf"),
+      `directories.tokendir = ${join(folder, "tokens")}\nobjectstore.backend = file\n`,
+    );
     const env = { SOFTHSM2_CONF: join(folder, "softhsm2.conf"), TOKEN_PIN: PIN };
     must(["softhsm2-util", "--init-token", "--free", "--label", "ocicrypt", "--pin", PIN, "--so-pin", SO_PIN], env);
     return { ...follow("SoftHSM2", folder, env, ["pkcs11-ecdh"]), env, ...pinIn(env) };
@@ -53,9 +56,24 @@ let openCryptoki: { folder: string; part: Part } | undefined;
 
 // An old token cannot be initialized anew (its master key stays the old one), but one without files is a new one.
 function startOpenCryptoki(): { folder: string; part: Part } {
-  for (const entry of readdirSync(TOKEN, { recursive: true, withFileTypes: true })) if (entry.isFile()) rmSync(join(entry.parentPath, entry.name));
+  for (const entry of readdirSync(TOKEN, { recursive: true, withFileTypes: true }))
+    if (entry.isFile()) rmSync(join(entry.parentPath, entry.name));
   rmSync(SHARED_MEMORY, { force: true });
-  must(["pkcs11-tool", "--module", "libopencryptoki.so.0", "--slot", SLOT, "--init-token", "--label", "ocicrypt", "--so-pin", FIRST.so], {});
+  must(
+    [
+      "pkcs11-tool",
+      "--module",
+      "libopencryptoki.so.0",
+      "--slot",
+      SLOT,
+      "--init-token",
+      "--label",
+      "ocicrypt",
+      "--so-pin",
+      FIRST.so,
+    ],
+    {},
+  );
   must(["pkcsconf", "-P", "-c", SLOT, "-S", FIRST.so, "-n", SO_PIN], {});
   must(["pkcsconf", "-u", "-c", SLOT, "-S", SO_PIN, "-n", FIRST.user], {});
   must(["pkcsconf", "-p", "-c", SLOT, "-U", FIRST.user, "-n", PIN], {});
@@ -70,7 +88,10 @@ const OPENCRYPTOKI: Kind = {
   start: async () => (openCryptoki ??= startOpenCryptoki()).part,
 };
 
-const [PROVIDER] = [...globSync("/usr/lib/*/ossl-modules/pkcs11.so"), ...globSync(join(CACHE, "usr/lib/*/ossl-modules/pkcs11.so"))];
+const [PROVIDER] = [
+  ...globSync("/usr/lib/*/ossl-modules/pkcs11.so"),
+  ...globSync(join(CACHE, "usr/lib/*/ossl-modules/pkcs11.so")),
+];
 
 const OPENSSL: Kind = {
   name: "openssl",
@@ -93,7 +114,23 @@ const TPM: Kind = {
     const [chip, bus, state] = [join(folder, "swtpm"), join(folder, "bus"), join(folder, "state")];
     mkdirSync(state);
     const env = { TPM2TOOLS_TCTI: "tabrmd:bus_type=session", DBUS_SESSION_BUS_ADDRESS: `unix:path=${bus}` };
-    keep(["swtpm", "socket", "--tpm2", "--tpmstate", `dir=${state}`, "--flags", "not-need-init,startup-clear", "--server", `type=unixio,path=${chip}`, "--ctrl", `type=unixio,path=${chip}.ctrl`], env, folder);
+    keep(
+      [
+        "swtpm",
+        "socket",
+        "--tpm2",
+        "--tpmstate",
+        `dir=${state}`,
+        "--flags",
+        "not-need-init,startup-clear",
+        "--server",
+        `type=unixio,path=${chip}`,
+        "--ctrl",
+        `type=unixio,path=${chip}.ctrl`,
+      ],
+      env,
+      folder,
+    );
     keep(["dbus-daemon", "--session", "--nofork", "--nopidfile", "--address", `unix:path=${bus}`], env, folder);
     await until(() => existsSync(chip) && existsSync(bus), "swtpm and dbus-daemon", folder);
     keep(["tpm2-abrmd", "--allow-root", "--session", "--tcti", `swtpm:path=${chip}`], env, folder);
@@ -121,7 +158,10 @@ function programs(...names: readonly string[]): boolean {
   return names.every((name) => PATH.split(":").some((folder) => existsSync(join(folder, name))));
 }
 
-function run([file = "", ...args]: readonly string[], env: NodeJS.ProcessEnv): { status: number | null; stderr: string } {
+function run(
+  [file = "", ...args]: readonly string[],
+  env: NodeJS.ProcessEnv,
+): { status: number | null; stderr: string } {
   const { status, stderr, error } = spawnSync(file, args, { env: { ...env, PATH }, encoding: "utf8", timeout: 20_000 });
   return { status, stderr: error?.message ?? stderr };
 }
@@ -134,9 +174,14 @@ function must(command: readonly string[], env: NodeJS.ProcessEnv): void {
 // Starts what runs until this process ends, however it ends.
 function keep(command: readonly string[], env: NodeJS.ProcessEnv, folder: string): void {
   const log = openSync(join(folder, "log"), "a");
-  spawn("setpriv", ["--pdeathsig", "KILL", ...command], { env: { ...env, PATH }, cwd: folder, stdio: ["ignore", log, log] }).unref();
+  spawn("setpriv", ["--pdeathsig", "KILL", ...command], {
+    env: { ...env, PATH },
+    cwd: folder,
+    stdio: ["ignore", log, log],
+  }).unref();
 }
 
 async function until(isReady: () => boolean, what: string, folder: string): Promise<void> {
-  for (const end = Date.now() + 20_000; !isReady(); await sleep(50)) if (Date.now() > end) throw new Error(`${what}: not ready: ${readFileSync(join(folder, "log"), "utf8")}`);
+  for (const end = Date.now() + 20_000; !isReady(); await sleep(50))
+    if (Date.now() > end) throw new Error(`${what}: not ready: ${readFileSync(join(folder, "log"), "utf8")}`);
 }

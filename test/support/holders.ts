@@ -19,7 +19,11 @@ export interface Outside {
 /** A key that stays outside. */
 export function outside({ publicKey, privateKey }: { publicKey: KeyObject; privateKey: KeyObject }): Outside {
   const publicPem = String(publicKey.export({ type: "spki", format: "pem" }));
-  return { publicPem, publicFile: secretFile(publicPem), privateFile: secretFile(privateKey.export({ type: "pkcs8", format: "pem" })) };
+  return {
+    publicPem,
+    publicFile: secretFile(publicPem),
+    privateFile: secretFile(privateKey.export({ type: "pkcs8", format: "pem" })),
+  };
 }
 
 export const newRsa = (): Outside => outside(generateKeyPairSync("rsa", { modulusLength: 2048 }));
@@ -28,7 +32,12 @@ export const newEc = (namedCurve = "P-256"): Outside => outside(generateKeyPairS
 /** The command that does an operation with a key: real ones. */
 export function holds(op: "rsa-oaep-256" | "rsa-oaep" | "ecdh", { privateFile }: Outside): string[] {
   // Node's pipes are sockets, which nobody can open by name as /dev/stdin: cat makes one of them.
-  if (op === "ecdh") return [script(`${tool("cat") ?? ""} | ${openssl ?? ""} pkeyutl -derive -inkey ${privateFile} -peerform DER -peerkey /dev/stdin`)];
+  if (op === "ecdh")
+    return [
+      script(
+        `${tool("cat") ?? ""} | ${openssl ?? ""} pkeyutl -derive -inkey ${privateFile} -peerform DER -peerkey /dev/stdin`,
+      ),
+    ];
   const sha256 = op === "rsa-oaep-256" ? ["-pkeyopt", "rsa_oaep_md:sha256"] : [];
   return [openssl ?? "", "pkeyutl", "-decrypt", "-inkey", privateFile, "-pkeyopt", "rsa_padding_mode:oaep", ...sha256];
 }
@@ -41,7 +50,12 @@ export function script(lines: string, mode = 0o755, interpreter = "/bin/sh"): st
 }
 
 /** Writes a key's holder file by hand. */
-export function writeHolder(dir: string, kid: string, ops: Readonly<Record<string, readonly string[]>>, more: object = {}): void {
+export function writeHolder(
+  dir: string,
+  kid: string,
+  ops: Readonly<Record<string, readonly string[]>>,
+  more: object = {},
+): void {
   writeFileSync(join(dir, "private", `${kid}.holder`), JSON.stringify({ kid, ops, ...more }), { mode: 0o600 });
 }
 

@@ -5,9 +5,15 @@ import type { Socket } from "node:net";
 /** Answers on a connection whose request was read; `body` is what an honest server would send. */
 export type Behaviour = (socket: Socket, body: Buffer) => void;
 
-const head = (status: string, ...lines: readonly string[]): string => `HTTP/1.1 ${[status, ...lines].join("\r\n")}\r\n\r\n`;
+const head = (status: string, ...lines: readonly string[]): string =>
+  `HTTP/1.1 ${[status, ...lines].join("\r\n")}\r\n\r\n`;
 const honestHead = (body: Buffer, ...lines: readonly string[]): string =>
-  head("200 OK", "Content-Type: application/vnd.oci.image.manifest.v1+json", `Content-Length: ${body.length}`, ...lines);
+  head(
+    "200 OK",
+    "Content-Type: application/vnd.oci.image.manifest.v1+json",
+    `Content-Length: ${body.length}`,
+    ...lines,
+  );
 const chunk = (bytes: Buffer): string => `${bytes.length.toString(16)}\r\n${bytes.toString("latin1")}\r\n`;
 const CHUNKED = head("200 OK", "Transfer-Encoding: chunked");
 
@@ -16,41 +22,65 @@ export function honest(body: Buffer): Buffer {
   return Buffer.concat([Buffer.from(honestHead(body)), body]);
 }
 
-const sends = (text: (body: Buffer) => string): Behaviour => (socket, body) => void socket.end(text(body), "latin1");
+const sends =
+  (text: (body: Buffer) => string): Behaviour =>
+  (socket, body) =>
+    void socket.end(text(body), "latin1");
 const says = (...parts: Parameters<typeof head>): Behaviour => sends(() => head(...parts));
 /** Sends and keeps the connection open. */
-const holds = (text: (body: Buffer) => string): Behaviour => (socket, body) => void socket.write(text(body), "latin1");
+const holds =
+  (text: (body: Buffer) => string): Behaviour =>
+  (socket, body) =>
+    void socket.write(text(body), "latin1");
 const latin1 = (body: Buffer): string => body.toString("latin1");
-const repeats = (text: string): Behaviour => (socket) => {
-  const timer = setInterval(() => socket.write(text), 50).unref();
-  socket.on("close", () => clearInterval(timer));
-};
+const repeats =
+  (text: string): Behaviour =>
+  (socket) => {
+    const timer = setInterval(() => socket.write(text), 50).unref();
+    socket.on("close", () => clearInterval(timer));
+  };
 
 /** Those whose answer is whole: a client gets its body, or may refuse. */
 export const WHOLE: Readonly<Record<string, Behaviour>> = {
   "100 before it": sends((body) => head("100 Continue") + honestHead(body) + latin1(body)),
-  "103 before it, many times": sends((body) => head("103 Early Hints", "Link: </x>").repeat(50) + honestHead(body) + latin1(body)),
-  "an offer to upgrade with it": sends((body) => honestHead(body, "Connection: Upgrade", "Upgrade: h2c") + latin1(body)),
-  "trailers": sends((body) => `${CHUNKED}${chunk(body)}0\r\nX-Trailer: a\r\n\r\n`),
-  "a chunk a byte, the connection kept": holds((body) => `${CHUNKED}${[...body].map((byte) => chunk(Buffer.of(byte))).join("")}0\r\n\r\n`),
+  "103 before it, many times": sends(
+    (body) => head("103 Early Hints", "Link: </x>").repeat(50) + honestHead(body) + latin1(body),
+  ),
+  "an offer to upgrade with it": sends(
+    (body) => honestHead(body, "Connection: Upgrade", "Upgrade: h2c") + latin1(body),
+  ),
+  trailers: sends((body) => `${CHUNKED}${chunk(body)}0\r\nX-Trailer: a\r\n\r\n`),
+  "a chunk a byte, the connection kept": holds(
+    (body) => `${CHUNKED}${[...body].map((byte) => chunk(Buffer.of(byte))).join("")}0\r\n\r\n`,
+  ),
   "no length": sends((body) => head("200 OK") + latin1(body)),
   "a second answer behind it": sends((body) => (honestHead(body) + latin1(body)).repeat(2)),
   "a byte at a time": (socket, body) => {
     const bytes = honest(body);
     let at = 0;
-    const timer = setInterval(() => (at < bytes.length && !socket.destroyed ? socket.write(bytes.subarray(at, (at += 40))) : clearInterval(timer)), 1);
+    const timer = setInterval(
+      () =>
+        at < bytes.length && !socket.destroyed ? socket.write(bytes.subarray(at, (at += 40))) : clearInterval(timer),
+      1,
+    );
   },
 };
 
 /** Those whose answer is none, at once: a client fails. */
 export const BROKEN: Readonly<Record<string, Behaviour>> = {
-  "101 with an upgrade": (socket) => void socket.write(head("101 Switching Protocols", "Connection: Upgrade", "Upgrade: websocket")),
+  "101 with an upgrade": (socket) =>
+    void socket.write(head("101 Switching Protocols", "Connection: Upgrade", "Upgrade: websocket")),
   "101 with an upgrade, and the end": says("101 Switching Protocols", "Connection: Upgrade", "Upgrade: websocket"),
-  "101 with an upgrade, and an answer": sends((body) => head("101 Switching Protocols", "Connection: Upgrade", "Upgrade: h2c") + honestHead(body) + latin1(body)),
+  "101 with an upgrade, and an answer": sends(
+    (body) => head("101 Switching Protocols", "Connection: Upgrade", "Upgrade: h2c") + honestHead(body) + latin1(body),
+  ),
   "101 without an upgrade": says("101 Switching Protocols"),
-  "101 after 100": sends(() => head("100 Continue") + head("101 Switching Protocols", "Connection: Upgrade", "Upgrade: x")),
+  "101 after 100": sends(
+    () => head("100 Continue") + head("101 Switching Protocols", "Connection: Upgrade", "Upgrade: x"),
+  ),
   "100 and the end": says("100 Continue"),
-  "102, 103 and a reset": (socket) => void socket.write(head("102 Processing") + head("103 Early Hints"), () => socket.resetAndDestroy()),
+  "102, 103 and a reset": (socket) =>
+    void socket.write(head("102 Processing") + head("103 Early Hints"), () => socket.resetAndDestroy()),
   "204": says("204 No Content"),
   "205 with a length": says("205 Reset Content", "Content-Length: 10"),
   "206": sends((body) => head("206 Partial Content", `Content-Length: ${body.length}`) + latin1(body)),
@@ -86,7 +116,7 @@ export const BROKEN: Readonly<Record<string, Behaviour>> = {
 
 /** Those that never come to an end: a client gives up when its time is over. */
 export const SLOW: Readonly<Record<string, Behaviour>> = {
-  "silence": () => undefined,
+  silence: () => undefined,
   "a head, and silence": holds((body) => honestHead(body)),
   "half of it, and silence": holds((body) => honestHead(body) + latin1(body.subarray(0, 9))),
   "100 again and again": repeats(head("100 Continue")),

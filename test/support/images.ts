@@ -44,7 +44,10 @@ const CREATED = "1970-01-01T00:00:00Z"; // the same options make the same digest
 const ARCHITECTURES: Partial<Record<string, string>> = { x64: "amd64" };
 
 /** Makes an image layout in `dir`, parents included, with one image for this machine's architecture. */
-export function makeImage(dir: string, { tag = "latest", layers = 1, layerBytes = 4096, compression = "gzip" }: ImageOptions = {}): void {
+export function makeImage(
+  dir: string,
+  { tag = "latest", layers = 1, layerBytes = 4096, compression = "gzip" }: ImageOptions = {},
+): void {
   mkdirSync(join(dir, "blobs/sha256"), { recursive: true });
   const tars = Array.from({ length: layers }, (_, index) => tar(`layer-${index}.bin`, noise(index, layerBytes)));
   const config = {
@@ -60,11 +63,16 @@ export function makeImage(dir: string, { tag = "latest", layers = 1, layerBytes 
     mediaType: `${OCI}.manifest.v1+json`,
     config: addBlob(dir, `${OCI}.config.v1+json`, json(config)),
     layers: tars.map((bytes) =>
-      compression === "gzip" ? addBlob(dir, `${OCI}.layer.v1.tar+gzip`, gzipSync(bytes)) : addBlob(dir, `${OCI}.layer.v1.tar`, bytes),
+      compression === "gzip"
+        ? addBlob(dir, `${OCI}.layer.v1.tar+gzip`, gzipSync(bytes))
+        : addBlob(dir, `${OCI}.layer.v1.tar`, bytes),
     ),
   };
   const entry = { ...addBlob(dir, manifest.mediaType, json(manifest)), annotations: { [REF_NAME]: tag } };
-  writeFileSync(join(dir, "index.json"), json({ schemaVersion: 2, mediaType: `${OCI}.index.v1+json`, manifests: [entry] }));
+  writeFileSync(
+    join(dir, "index.json"),
+    json({ schemaVersion: 2, mediaType: `${OCI}.index.v1+json`, manifests: [entry] }),
+  );
   writeFileSync(join(dir, "oci-layout"), json({ imageLayoutVersion: "1.0.0" }));
 }
 
@@ -73,7 +81,9 @@ export function manifestLayers(dir: string, tag?: string): Layer[] {
   let document = readManifest(join(dir, "index.json"));
   let wanted = tag;
   while (document.manifests !== undefined) {
-    const entry = document.manifests.find(({ annotations }) => wanted === undefined || annotations?.[REF_NAME] === wanted);
+    const entry = document.manifests.find(
+      ({ annotations }) => wanted === undefined || annotations?.[REF_NAME] === wanted,
+    );
     if (entry === undefined) throw new Error(`no image ${tag ?? ""} in ${dir}`);
     document = readManifest(blobPath(dir, entry.digest));
     wanted = undefined;
@@ -116,7 +126,8 @@ function noise(seed: number, length: number): Buffer {
 // A ustar archive of one file: header and content in blocks of 512 bytes, two empty ones at the end.
 function tar(name: string, content: Buffer): Buffer {
   const header = Buffer.alloc(512);
-  const octal = (value: number, at: number, digits: number): number => header.write(value.toString(8).padStart(digits, "0"), at);
+  const octal = (value: number, at: number, digits: number): number =>
+    header.write(value.toString(8).padStart(digits, "0"), at);
   header.write(name, 0);
   octal(0o644, 100, 7); // mode; owner, group and time of change follow
   octal(0, 108, 7);
@@ -125,7 +136,11 @@ function tar(name: string, content: Buffer): Buffer {
   octal(0, 136, 11);
   header.write("        0", 148); // the checksum counts as spaces; type 0 is a regular file
   header.write("ustar\u000000", 257);
-  octal(header.reduce((sum, byte) => sum + byte, 0), 148, 6);
+  octal(
+    header.reduce((sum, byte) => sum + byte, 0),
+    148,
+    6,
+  );
   header[154] = 0;
   return Buffer.concat([header, content, Buffer.alloc(1024 + ((512 - (content.length % 512)) % 512))]);
 }

@@ -13,7 +13,9 @@ export const big = (text = ""): bigint => BigInt(`0x${Buffer.from(text, "base64u
 /** A number in base64url, of so many bytes at least. */
 export const encode = (value: bigint, bytes = 0): string => {
   const digits = value.toString(16);
-  return Buffer.from(digits.padStart(Math.max(2 * bytes, digits.length + (digits.length % 2)), "0"), "hex").toString("base64url");
+  return Buffer.from(digits.padStart(Math.max(2 * bytes, digits.length + (digits.length % 2)), "0"), "hex").toString(
+    "base64url",
+  );
 };
 /** Text of another first letter. */
 export const changed = (text = ""): string => (text.startsWith("A") ? "B" : "A") + text.slice(1);
@@ -30,18 +32,23 @@ export function storeWith(jwk: PlainJwk, content: string | Buffer): { dir: strin
 }
 
 /** An annotation for each of the keys. */
-export const sealed = new Map(Object.values(keys).map((jwk) => [jwk, forge([{ jwk, header: { kid: storedKid(jwk) } }])]));
+export const sealed = new Map(
+  Object.values(keys).map((jwk) => [jwk, forge([{ jwk, header: { kid: storedKid(jwk) } }])]),
+);
 
 /** Asserts that the binary refuses the only key that opens, by a line that names the file, the reason, and no secret. */
 export function assertUnusable(jwk: PlainJwk, { dir, file }: { dir: string; file: string }, reason: RegExp): void {
   const line = assertFailure(attack(sealed.get(jwk) ?? "", dir), 3);
   assert.ok(line.includes(file), line);
   assert.match(line, reason);
-  for (const name of ["d", "p", "q", "k"]) assert.not.ok(jwk[name] !== undefined && line.includes(jwk[name].slice(0, 8)), line);
+  for (const name of ["d", "p", "q", "k"])
+    assert.not.ok(jwk[name] !== undefined && line.includes(jwk[name].slice(0, 8)), line);
 }
 
 /** A test for each row: the binary refuses the private key file of a key that was changed. */
-export function refuses(rows: readonly (readonly [name: string, jwk: PlainJwk, change: Header, reason: RegExp])[]): void {
+export function refuses(
+  rows: readonly (readonly [name: string, jwk: PlainJwk, change: Header, reason: RegExp])[],
+): void {
   each<[jwk: PlainJwk, change: Header, reason: RegExp]>(
     rows,
     (name) => `refuses a private key file with ${name}`,

@@ -12,7 +12,12 @@ import { temporaryFolder } from "./folders.ts";
  *
  * @param part what it needs, undefined where this machine has none
  */
-export function testWith<T>(part: T | undefined, missing: string, name: string, body: (part: T) => void | Promise<void>): void {
+export function testWith<T>(
+  part: T | undefined,
+  missing: string,
+  name: string,
+  body: (part: T) => void | Promise<void>,
+): void {
   if (part !== undefined) return test(name, async () => await body(part));
   if (process.env["CI"] !== undefined) {
     return test(name, () => {
@@ -25,12 +30,17 @@ export function testWith<T>(part: T | undefined, missing: string, name: string, 
 
 /** What makes unshare(1) give a mount namespace: a user namespace of its own, or root's rights. Undefined where neither does. */
 export function mountNamespace(): readonly string[] | undefined {
-  return [["-rm"], ["-m"]].find((args) => spawnSync("unshare", [...args, "mount", "--bind", "/tmp", "/etc"]).status === 0);
+  return [["-rm"], ["-m"]].find(
+    (args) => spawnSync("unshare", [...args, "mount", "--bind", "/tmp", "/etc"]).status === 0,
+  );
 }
 
 /** A tool's path, undefined where this machine has none. */
 export function tool(name: string): string | undefined {
-  return (process.env["PATH"] ?? "").split(delimiter).map((folder) => join(folder, name)).find((path) => existsSync(path));
+  return (process.env["PATH"] ?? "")
+    .split(delimiter)
+    .map((folder) => join(folder, name))
+    .find((path) => existsSync(path));
 }
 
 /** Runs a tool that must succeed: its standard output. */

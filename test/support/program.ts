@@ -29,13 +29,26 @@ export interface RunOptions {
 }
 
 /** Runs the binary to its end. */
-export function run(args: readonly string[], { input = "", env = {}, cwd = "/", timeout = 20_000, binary = BINARY }: RunOptions = {}): Result {
-  const { status, stdout, stderr } = spawnSync(binary, args, { input, env, cwd, timeout, killSignal: "SIGKILL", maxBuffer: 64 * 1024 * 1024 });
+export function run(
+  args: readonly string[],
+  { input = "", env = {}, cwd = "/", timeout = 20_000, binary = BINARY }: RunOptions = {},
+): Result {
+  const { status, stdout, stderr } = spawnSync(binary, args, {
+    input,
+    env,
+    cwd,
+    timeout,
+    killSignal: "SIGKILL",
+    maxBuffer: 64 * 1024 * 1024,
+  });
   return { code: status, stdout: stdout.toString(), stderr: stderr.toString() };
 }
 
 /** Runs the binary to its end while this process goes on, for a server that is in it. It has no terminal. */
-export async function runBeside(args: readonly string[], { input = "", env = {}, timeout = 30_000 }: RunOptions = {}): Promise<Result> {
+export async function runBeside(
+  args: readonly string[],
+  { input = "", env = {}, timeout = 30_000 }: RunOptions = {},
+): Promise<Result> {
   const child = spawn(BINARY, args, { env, cwd: "/", detached: true, timeout, killSignal: "SIGKILL" });
   let [stdout, stderr] = ["", ""];
   child.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString()));

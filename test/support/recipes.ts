@@ -20,7 +20,9 @@ export interface Recipe {
 /** The code block of the README that has the comment `# NAME: …`, or `# NAME ARGUMENT`. @throws Error if there is not exactly one */
 function block(name: string): string {
   const blocks = readFileSync(README, "utf8").match(/^(?: {4}.*\n|\n(?= {4}))+/gm) ?? [];
-  const [found, ...more] = blocks.map((text) => text.replace(/^ {4}/gm, "").trimStart()).filter((text) => new RegExp(`^# ${name}[: ]`, "m").test(text));
+  const [found, ...more] = blocks
+    .map((text) => text.replace(/^ {4}/gm, "").trimStart())
+    .filter((text) => new RegExp(`^# ${name}[: ]`, "m").test(text));
   if (found === undefined || more.length > 0) throw new Error(`${README} has not exactly one block "# ${name}"`);
   return found;
 }
@@ -43,9 +45,15 @@ export function follow(name: string, folder: string, env: NodeJS.ProcessEnv, scr
   const noted = join(folder, "arguments");
   writeFileSync(join(folder, "ocicrypt-keystore"), `#!/bin/sh\nprintf '%s\\0' "$@" > '${noted}'\n`, { mode: 0o755 });
   const commands = block(name).replaceAll(SCRIPTS, `${folder}/`);
-  const { status, stderr } = spawnSync("/bin/sh", ["-eu", "-c", commands], { cwd: folder, env: { ...env, PATH: `${folder}:/usr/bin:/bin` }, encoding: "utf8", timeout: 60_000 });
+  const { status, stderr } = spawnSync("/bin/sh", ["-eu", "-c", commands], {
+    cwd: folder,
+    env: { ...env, PATH: `${folder}:/usr/bin:/bin` },
+    encoding: "utf8",
+    timeout: 60_000,
+  });
   if (status !== 0) throw new Error(`the recipe "${name}" fails: ${stderr}`);
   const [verb, , file = "", flag, op = "", dashes, ...argv] = readFileSync(noted, "utf8").split("\0").slice(0, -1);
-  if (verb !== "import" || flag !== "--holder" || dashes !== "--") throw new Error(`the recipe "${name}" does not end with import --holder`);
+  if (verb !== "import" || flag !== "--holder" || dashes !== "--")
+    throw new Error(`the recipe "${name}" does not end with import --holder`);
   return { publicKey: isAbsolute(file) ? file : join(folder, file), op, argv };
 }

@@ -10,14 +10,22 @@ export function recorded(name: string): string {
 }
 
 /** What a layer's key looks like. */
-export const OPTSDATA = '{"symkey":"UDF0CHxhvdjr2p5QymafHz5f9nGuHpPVBSKfXUby0Y=","digest":"sha256:0","cipheroptions":{"nonce":"AA=="}}';
+export const OPTSDATA =
+  '{"symkey":"UDF0CHxhvdjr2p5QymafHz5f9nGuHpPVBSKfXUby0Y=","digest":"sha256:0","cipheroptions":{"nonce":"AA=="}}';
 
 /** A wrap request of a provider with values, as skopeo sends it. */
-export function wrapRequest(values: readonly string[], provider = "keystore", optsdata: string | Buffer = OPTSDATA): string {
+export function wrapRequest(
+  values: readonly string[],
+  provider = "keystore",
+  optsdata: string | Buffer = OPTSDATA,
+): string {
   const parameters = { [provider]: values.map((value) => Buffer.from(value).toString("base64")) };
   return JSON.stringify({
     op: "keywrap",
-    keywrapparams: { ec: { Parameters: parameters, DecryptConfig: { Parameters: {} } }, optsdata: Buffer.from(optsdata).toString("base64") },
+    keywrapparams: {
+      ec: { Parameters: parameters, DecryptConfig: { Parameters: {} } },
+      optsdata: Buffer.from(optsdata).toString("base64"),
+    },
     keyunwrapparams: { dc: null, annotation: null },
   });
 }
@@ -33,7 +41,9 @@ export function unwrapRequest(annotation: string | Buffer): string {
 
 /** Wraps for recipients with the binary: the annotation, decoded. */
 export function wrap(dir: string, values: readonly string[], optsdata?: string | Buffer): Buffer {
-  const { keywrapresults } = JSON.parse(succeed(["--keystore", dir], { input: wrapRequest(values, "keystore", optsdata) })) as {
+  const { keywrapresults } = JSON.parse(
+    succeed(["--keystore", dir], { input: wrapRequest(values, "keystore", optsdata) }),
+  ) as {
     keywrapresults: { annotation: string };
   };
   return Buffer.from(keywrapresults.annotation, "base64");

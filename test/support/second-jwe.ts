@@ -99,7 +99,9 @@ export function newEphemeral(crv: string): KeyObject {
 
 /** RFC 7638, section 3: the thumbprint that is a key's kid. */
 export function thumbprintOf({ kty = "", crv, x, y, e, n }: PlainJwk): string {
-  return createHash("sha256").update(JSON.stringify(kty === "RSA" ? { e, kty, n } : { crv, kty, x, y })).digest("base64url");
+  return createHash("sha256")
+    .update(JSON.stringify(kty === "RSA" ? { e, kty, n } : { crv, kty, x, y }))
+    .digest("base64url");
 }
 
 /** ConcatKDF (RFC 7518, section 4.6.2; NIST SP 800-56A, section 5.8.1) with SHA-256, of any length in bytes. */
@@ -107,7 +109,9 @@ export function concatKdf(z: Buffer, algorithm: string, apu: Buffer, apv: Buffer
   const number = (value: number): Buffer => Buffer.from(value.toString(16).padStart(8, "0"), "hex");
   const other = [Buffer.from(algorithm), apu, apv].flatMap((datum) => [number(datum.length), datum]);
   const rounds = Array.from({ length: Math.ceil(length / 32) }, (_, round) => {
-    const digest = createHash("sha256").update(number(round + 1)).update(z);
+    const digest = createHash("sha256")
+      .update(number(round + 1))
+      .update(z);
     for (const part of [...other, number(length * 8)]) digest.update(part);
     return digest.digest();
   });
@@ -159,7 +163,14 @@ function cbcTag(hash: string, key: Buffer, aad: Buffer, iv: Buffer, ciphertext: 
   return mac.subarray(0, mac.length / 2);
 }
 
-function encryptContent(enc: string, cek: Buffer, iv: Buffer, aad: Buffer, plaintext: Buffer, rawPadding: boolean): { ciphertext: Buffer; tag: Buffer } {
+function encryptContent(
+  enc: string,
+  cek: Buffer,
+  iv: Buffer,
+  aad: Buffer,
+  plaintext: Buffer,
+  rawPadding: boolean,
+): { ciphertext: Buffer; tag: Buffer } {
   const { cipher: name, hash } = encryption(enc);
   if (hash === undefined) {
     const cipher = createCipheriv(name as "aes-256-gcm", cek, iv).setAAD(aad);
@@ -174,7 +185,9 @@ function encryptContent(enc: string, cek: Buffer, iv: Buffer, aad: Buffer, plain
 function decryptContent(enc: string, cek: Buffer, iv: Buffer, aad: Buffer, ciphertext: Buffer, tag: Buffer): Buffer {
   const { cipher: name, hash } = encryption(enc);
   if (hash === undefined) {
-    const decipher = createDecipheriv(name as "aes-256-gcm", cek, iv).setAAD(aad).setAuthTag(tag);
+    const decipher = createDecipheriv(name as "aes-256-gcm", cek, iv)
+      .setAAD(aad)
+      .setAuthTag(tag);
     return Buffer.concat([decipher.update(ciphertext), decipher.final()]);
   }
   if (!cbcTag(hash, cek.subarray(0, cek.length / 2), aad, iv, ciphertext).equals(tag)) throw new Error("a bad tag");
@@ -192,7 +205,10 @@ function agree(privateKey: KeyObject, publicKey: KeyObject, alg: string, enc: st
 
 const publicKeyOf = (jwk: PlainJwk): KeyObject => createPublicKey({ key: jwk, format: "jwk" });
 const privateKeyOf = (jwk: PlainJwk): KeyObject => createPrivateKey({ key: jwk, format: "jwk" });
-const oaep = (alg: string): object => ({ padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: alg === "RSA-OAEP" ? "sha1" : "sha256" });
+const oaep = (alg: string): object => ({
+  padding: constants.RSA_PKCS1_OAEP_PADDING,
+  oaepHash: alg === "RSA-OAEP" ? "sha1" : "sha256",
+});
 
 /** What the store's own wrap would use. */
 function naturalAlg({ kty, k }: PlainJwk): string {
@@ -205,8 +221,13 @@ function wrapCek(alg: string, to: To, enc: string, cek: Buffer): { header: Heade
   const { jwk } = to;
   const secret = bytes(jwk["k"]);
   if (alg === "dir") return { header: {}, cek: secret };
-  if (alg === "RSA1_5") return { header: {}, encrypted: publicEncrypt({ key: publicKeyOf(jwk), padding: constants.RSA_PKCS1_PADDING }, cek) };
-  if (alg.startsWith("RSA-OAEP")) return { header: {}, encrypted: publicEncrypt({ key: publicKeyOf(jwk), ...oaep(alg) }, cek) };
+  if (alg === "RSA1_5")
+    return {
+      header: {},
+      encrypted: publicEncrypt({ key: publicKeyOf(jwk), padding: constants.RSA_PKCS1_PADDING }, cek),
+    };
+  if (alg.startsWith("RSA-OAEP"))
+    return { header: {}, encrypted: publicEncrypt({ key: publicKeyOf(jwk), ...oaep(alg) }, cek) };
   if (alg.startsWith("ECDH-ES")) {
     const ephemeral = to.ephemeral ?? newEphemeral(jwk["crv"] ?? "");
     const agreed = agree(ephemeral, publicKeyOf(jwk), alg, enc, to.header ?? {});
@@ -229,7 +250,14 @@ function wrapCek(alg: string, to: To, enc: string, cek: Buffer): { header: Heade
 
 /** Writes a JWE. Each recipient's own parameters stand in its `header`, the first one's where `place` says. */
 export function forge(to: readonly To[], options: ForgeOptions = {}): Forged {
-  const { enc = "A256GCM", plaintext = OPTSDATA, encIn = "protected", place = "header", aad, rawPadding = false } = options;
+  const {
+    enc = "A256GCM",
+    plaintext = OPTSDATA,
+    encIn = "protected",
+    place = "header",
+    aad,
+    rawPadding = false,
+  } = options;
   const { cek: cekLength, iv: ivLength } = encryption(enc);
   let cek: Buffer = randomBytes(cekLength);
   const wrapped = to.map((one) => {
@@ -239,7 +267,10 @@ export function forge(to: readonly To[], options: ForgeOptions = {}): Forged {
     const encrypted_key = made.encrypted === undefined ? {} : { encrypted_key: b64u(made.encrypted) };
     return { header: { alg, ...made.header, ...one.header }, ...encrypted_key };
   });
-  const own = (where: string): Header => ({ ...(encIn === where ? { enc } : {}), ...(place === where ? wrapped[0]?.header : {}) });
+  const own = (where: string): Header => ({
+    ...(encIn === where ? { enc } : {}),
+    ...(place === where ? wrapped[0]?.header : {}),
+  });
   const protectedHeader = { ...own("protected"), ...options.protected };
   const unprotected = { ...own("unprotected"), ...options.unprotected };
   const encoded = Object.keys(protectedHeader).length === 0 ? undefined : b64u(JSON.stringify(protectedHeader));
@@ -273,10 +304,20 @@ export function compact({ recipients: [only], ...jwe }: Forged): string {
 /** Opens general JWE JSON for one of its recipients, by the algorithms that the store takes. @throws if it does not open */
 export function unforge(jwe: Forged, at: number, jwk: PlainJwk): string {
   const recipient = jwe.recipients[at];
-  const header: Header = { ...(JSON.parse(jwe.protected === undefined ? "{}" : bytes(jwe.protected).toString()) as Header), ...jwe.unprotected, ...recipient?.header };
+  const header: Header = {
+    ...(JSON.parse(jwe.protected === undefined ? "{}" : bytes(jwe.protected).toString()) as Header),
+    ...jwe.unprotected,
+    ...recipient?.header,
+  };
   const [alg, enc, encrypted] = [text(header["alg"]), text(header["enc"]), bytes(recipient?.encrypted_key)];
-  const kek = (): Buffer => (jwk["kty"] === "oct" ? bytes(jwk["k"]) : agree(privateKeyOf(jwk), publicKeyOf(header["epk"] as PlainJwk), alg, enc, header));
-  const cek = jwk["kty"] === "RSA" ? privateDecrypt({ key: privateKeyOf(jwk), ...oaep(alg) }, encrypted) : keyUnwrap(kek(), encrypted);
+  const kek = (): Buffer =>
+    jwk["kty"] === "oct"
+      ? bytes(jwk["k"])
+      : agree(privateKeyOf(jwk), publicKeyOf(header["epk"] as PlainJwk), alg, enc, header);
+  const cek =
+    jwk["kty"] === "RSA"
+      ? privateDecrypt({ key: privateKeyOf(jwk), ...oaep(alg) }, encrypted)
+      : keyUnwrap(kek(), encrypted);
   const authenticated = Buffer.from((jwe.protected ?? "") + (jwe.aad === undefined ? "" : `.${jwe.aad}`));
   return decryptContent(enc, cek, bytes(jwe.iv), authenticated, bytes(jwe.ciphertext), bytes(jwe.tag)).toString();
 }

@@ -34,12 +34,17 @@ export interface ServerOptions {
 }
 
 /** Starts `serve`, and waits until it listens. It fails with what the server said if it ends before. */
-export async function startServer(store: string, { listen = `unix:${join(temporaryFolder(), "socket")}`, args = [], env = {}, prefix = [] }: ServerOptions = {}): Promise<TestServer> {
+export async function startServer(
+  store: string,
+  { listen = `unix:${join(temporaryFolder(), "socket")}`, args = [], env = {}, prefix = [] }: ServerOptions = {},
+): Promise<TestServer> {
   const [file = "", ...words] = [...prefix, BINARY, "serve", "--keystore", store, "--listen", listen, ...args];
   const child = spawn(file, words, { env, cwd: "/", stdio: ["ignore", "ignore", "pipe"] });
   running.add(child);
   let log = "";
-  const ended = new Promise<number | null>((resolve) => child.once("close", resolve)).finally(() => running.delete(child));
+  const ended = new Promise<number | null>((resolve) => child.once("close", resolve)).finally(() =>
+    running.delete(child),
+  );
   const address = await new Promise<string>((resolve, reject) => {
     let found: string | undefined;
     child.stderr.setEncoding("utf8").on("data", (text: string) => {
@@ -66,34 +71,70 @@ export async function startServer(store: string, { listen = `unix:${join(tempora
 }
 
 /** One call with a connection of its own, as ocicrypt's clients make it. @param patience ms until it gives up */
-export async function callRaw(address: string, method: keyof typeof SERVICE, message: Buffer, channel: ChannelCredentials = credentials.createInsecure(), patience = 90_000): Promise<Buffer> {
-  const client = new Client(address, channel, { "grpc.max_send_message_length": -1, "grpc.use_local_subchannel_pool": 1, "grpc.enable_retries": 0 });
+export async function callRaw(
+  address: string,
+  method: keyof typeof SERVICE,
+  message: Buffer,
+  channel: ChannelCredentials = credentials.createInsecure(),
+  patience = 90_000,
+): Promise<Buffer> {
+  const client = new Client(address, channel, {
+    "grpc.max_send_message_length": -1,
+    "grpc.use_local_subchannel_pool": 1,
+    "grpc.enable_retries": 0,
+  });
   const { path, requestSerialize, responseDeserialize } = SERVICE[method];
   try {
     return await new Promise((resolve, reject) => {
-      client.makeUnaryRequest(path, requestSerialize, responseDeserialize, message, { deadline: Date.now() + patience }, (error, answer) => (error === null && answer !== undefined ? resolve(answer) : reject(error ?? new Error("no answer"))));
+      client.makeUnaryRequest(
+        path,
+        requestSerialize,
+        responseDeserialize,
+        message,
+        { deadline: Date.now() + patience },
+        (error, answer) =>
+          error === null && answer !== undefined ? resolve(answer) : reject(error ?? new Error("no answer")),
+      );
     });
   } finally {
     client.close();
   }
 }
 
-async function call(address: string, method: keyof typeof SERVICE, request: string, result: string, name: string, channel?: ChannelCredentials): Promise<Buffer> {
-  const answer = JSON.parse(Buffer.from(decodeMessage(await callRaw(address, method, encodeMessage(request), channel))).toString()) as Record<string, Record<string, number[]>>;
+async function call(
+  address: string,
+  method: keyof typeof SERVICE,
+  request: string,
+  result: string,
+  name: string,
+  channel?: ChannelCredentials,
+): Promise<Buffer> {
+  const answer = JSON.parse(
+    Buffer.from(decodeMessage(await callRaw(address, method, encodeMessage(request), channel))).toString(),
+  ) as Record<string, Record<string, number[]>>;
   assert.equal(Object.keys(answer), [result]);
   const bytes = answer[result]?.[name];
-  assert.ok(Array.isArray(bytes) && bytes.every((byte) => Number.isInteger(byte)), "a list of integers, as the Rust client reads it");
+  assert.ok(
+    Array.isArray(bytes) && bytes.every((byte) => Number.isInteger(byte)),
+    "a list of integers, as the Rust client reads it",
+  );
   return Buffer.from(bytes);
 }
 
 /** Wraps for recipients: the annotation. */
-export async function grpcWrap(address: string, values: readonly string[], channel?: ChannelCredentials): Promise<Buffer> {
+export async function grpcWrap(
+  address: string,
+  values: readonly string[],
+  channel?: ChannelCredentials,
+): Promise<Buffer> {
   return await call(address, "WrapKey", wrapRequest(values), "keywrapresults", "annotation", channel);
 }
 
 /** Unwraps an annotation: the optsdata. */
 export async function grpcUnwrap(address: string, annotation: Buffer, channel?: ChannelCredentials): Promise<string> {
-  return (await call(address, "UnWrapKey", unwrapRequest(annotation), "keyunwrapresults", "optsdata", channel)).toString();
+  return (
+    await call(address, "UnWrapKey", unwrapRequest(annotation), "keyunwrapresults", "optsdata", channel)
+  ).toString();
 }
 
 /** Asserts that a call fails: its details, which are one line. */

@@ -20,7 +20,10 @@ export interface SkopeoOptions {
 }
 
 /** The folder that it is unpacked into. */
-export const CACHE = resolve(process.env["OCICRYPT_KEYSTORE_SKOPEO"] || join(import.meta.dirname, "../../node_modules/.cache/ocicrypt-keystore/skopeo"));
+export const CACHE = resolve(
+  process.env["OCICRYPT_KEYSTORE_SKOPEO"] ||
+    join(import.meta.dirname, "../../node_modules/.cache/ocicrypt-keystore/skopeo"),
+);
 const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
 // What skopeo and its libraries name as NEEDED. Its package also depends on gnupg, iptables and CNI plugins, by way
 // of podman's settings.
@@ -75,7 +78,14 @@ function probe(skopeo: readonly string[] | undefined): Skopeo | undefined {
   if (skopeo === undefined) return undefined;
   const command = [...skopeo, "--insecure-policy"];
   const version = /version (\S+)/.exec(run([...command, "--version"]).stdout)?.[1];
-  const { stderr } = run([...command, "copy", "--encryption-key", "provider:probe:x", "oci:/proc/none", "oci:/proc/none"]);
+  const { stderr } = run([
+    ...command,
+    "copy",
+    "--encryption-key",
+    "provider:probe:x",
+    "oci:/proc/none",
+    "oci:/proc/none",
+  ]);
   return version !== undefined && stderr.includes("/proc/none") ? { command, version } : undefined;
 }
 
@@ -84,7 +94,8 @@ function downloadInto(cache: string, say: (line: string) => void): void {
   if (run(["apt-get", "--version"]).failure !== undefined || run(["dpkg-deb", "--version"]).failure !== undefined) {
     throw new Error(`none to unpack without apt-get and dpkg-deb; ${INSTALL}`);
   }
-  if (!existsSync(KEYRING)) throw new Error(`no ${KEYRING} to check a download by; install debian-archive-keyring, or ${INSTALL}`);
+  if (!existsSync(KEYRING))
+    throw new Error(`no ${KEYRING} to check a download by; install debian-archive-keyring, or ${INSTALL}`);
   say(`downloading Debian 13's skopeo and its libraries into ${cache} (about 22 MB, 42 MB unpacked)`);
   mkdirSync(dirname(cache), { recursive: true });
   const temporary = mkdtempSync(`${cache}.tmp-`);
@@ -93,7 +104,8 @@ function downloadInto(cache: string, say: (line: string) => void): void {
     const root = join(temporary, "root");
     must(["apt-get", "-q", "-c", settings, "update"], temporary);
     must(["apt-get", "-q", "-c", settings, "download", ...PACKAGES], temporary);
-    for (const name of readdirSync(temporary).filter((file) => file.endsWith(".deb"))) must(["dpkg-deb", "-x", name, root], temporary);
+    for (const name of readdirSync(temporary).filter((file) => file.endsWith(".deb")))
+      must(["dpkg-deb", "-x", name, root], temporary);
     rmSync(cache, { recursive: true, force: true });
     renameSync(root, cache);
   } finally {
@@ -111,9 +123,13 @@ function mirror(): string {
 
 // Read after the system's own settings: its proxy holds, while its sources, lists, pins and hooks do not.
 function writeSettings(folder: string, architecture: string, repository: string): string {
-  for (const name of ["etc", "state/lists/partial", "cache/archives/partial"]) mkdirSync(join(folder, name), { recursive: true });
+  for (const name of ["etc", "state/lists/partial", "cache/archives/partial"])
+    mkdirSync(join(folder, name), { recursive: true });
   writeFileSync(join(folder, "state/status"), "");
-  writeFileSync(join(folder, "etc/sources.list"), `deb [arch=${architecture} target=Packages signed-by=${KEYRING}] ${repository} trixie main\n`);
+  writeFileSync(
+    join(folder, "etc/sources.list"),
+    `deb [arch=${architecture} target=Packages signed-by=${KEYRING}] ${repository} trixie main\n`,
+  );
   const settings = join(folder, "apt.conf");
   const lines = [
     ...["Pre-Invoke", "Post-Invoke", "Post-Invoke-Success"].map((hook) => `#clear APT::Update::${hook};`),
@@ -130,15 +146,26 @@ function must(command: readonly string[], cwd: string): void {
   if (failure !== undefined) throw new Error(failure);
 }
 
-function run([file = "", ...args]: readonly string[], cwd = "/"): { stdout: string; stderr: string; failure: string | undefined } {
+function run(
+  [file = "", ...args]: readonly string[],
+  cwd = "/",
+): { stdout: string; stderr: string; failure: string | undefined } {
   const env = { ...process.env, LC_ALL: "C" };
-  const { error, status, stdout, stderr } = spawnSync(file, args, { cwd, env, encoding: "utf8", timeout: 300_000, stdio: ["ignore", "pipe", "pipe"] });
+  const { error, status, stdout, stderr } = spawnSync(file, args, {
+    cwd,
+    env,
+    encoding: "utf8",
+    timeout: 300_000,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   const why = error?.message ?? (/^E: .*/m.exec(stderr) ?? /.+/.exec(stderr))?.[0] ?? `status ${status}`;
   return { stdout: stdout ?? "", stderr: stderr ?? "", failure: status === 0 ? undefined : `${file} failed: ${why}` };
 }
 
 if (import.meta.main) {
   const skopeo = findSkopeo({ download: true, say: (line) => process.stdout.write(`${line}\n`) });
-  process.stdout.write(skopeo === undefined ? "no skopeo\n" : `skopeo ${skopeo.version}: ${skopeo.command.join(" ")}\n`);
+  process.stdout.write(
+    skopeo === undefined ? "no skopeo\n" : `skopeo ${skopeo.version}: ${skopeo.command.join(" ")}\n`,
+  );
   process.exitCode = skopeo === undefined ? 1 : 0;
 }

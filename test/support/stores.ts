@@ -41,7 +41,11 @@ function fillStore(dir: string, keys: readonly string[]): string {
     const { type = "ec", curve, bits } = values;
     const jwk = generateJwk({ type: type as TypeName, curve, bits: bits === undefined ? undefined : Number(bits) });
     const kid = kidOfJwk(jwk);
-    for (const [folder, mode] of [[paths.public, 0o755], [paths.private, 0o700], [paths.names, 0o755]] as const) {
+    for (const [folder, mode] of [
+      [paths.public, 0o755],
+      [paths.private, 0o700],
+      [paths.names, 0o755],
+    ] as const) {
       mkdirSync(folder, { recursive: true, mode });
     }
     const created = new Date().toISOString().replace(/\.\d+/, "");
@@ -119,12 +123,16 @@ export function readJson(path: string): Members {
 
 /** Everything in a JWK that must never be shown. */
 export function secretsOf(jwk: Members): string[] {
-  return ["d", "p", "q", "dp", "dq", "qi", "k"].map((name) => jwk[name]).filter((value) => typeof value === "string" && value.length > 8) as string[];
+  return ["d", "p", "q", "dp", "dq", "qi", "k"]
+    .map((name) => jwk[name])
+    .filter((value) => typeof value === "string" && value.length > 8) as string[];
 }
 
 /** The kids of a name, the current one first. */
 export function kidsOf(dir: string, name: string): string[] {
-  return readFileSync(join(dir, "names", name), "utf8").trimEnd().split("\n");
+  return readFileSync(join(dir, "names", name), "utf8")
+    .trimEnd()
+    .split("\n");
 }
 
 /** The rows of `list`: name, kid, state, and where the private key is. */
@@ -140,7 +148,9 @@ export function lock(dir: string, secret = masterKeyFile()): string {
 }
 
 /** A store whose one key is locked with a secret file, and an annotation that it opens. */
-export async function lockedStore(...options: readonly string[]): Promise<{ dir: string; annotation: Buffer; kid: string }> {
+export async function lockedStore(
+  ...options: readonly string[]
+): Promise<{ dir: string; annotation: Buffer; kid: string }> {
   const dir = makeStore("alice");
   const annotation = await wrapHere(dir, "alice");
   commands(dir)("lock", ...options);

@@ -18,7 +18,9 @@ import { kidOf, readJson, type Members } from "./stores.ts";
 const LIBEXEC = "/usr/libexec";
 
 /** Debian's tang with clevis and jose, undefined where one is missing. */
-export const tangParts = [`${LIBEXEC}/tangd`, `${LIBEXEC}/tangd-keygen`, tool("clevis"), tool("jose")].every((path) => path !== undefined && existsSync(path))
+export const tangParts = [`${LIBEXEC}/tangd`, `${LIBEXEC}/tangd-keygen`, tool("clevis"), tool("jose")].every(
+  (path) => path !== undefined && existsSync(path),
+)
   ? { clevis: tool("clevis") ?? "", jose: tool("jose") ?? "" }
   : undefined;
 
@@ -62,17 +64,24 @@ export class Tang {
 
   /** The thumbprint of a signing key that it advertises. */
   get thumbprint(): string {
-    const keys = readdirSync(this.db).filter((file) => !file.startsWith(".")).map((file) => readJson(join(this.db, file)));
+    const keys = readdirSync(this.db)
+      .filter((file) => !file.startsWith("."))
+      .map((file) => readJson(join(this.db, file)));
     return thumbprint(publicKey(keys.find(({ alg }) => String(alg).startsWith("ES")) ?? {}));
   }
 
   /** Advertises its keys no more, as tangd-rotate-keys does: those made before still open. */
   hideKeys(): void {
-    for (const file of readdirSync(this.db).filter((one) => !one.startsWith("."))) renameSync(join(this.db, file), join(this.db, `.${file}`));
+    for (const file of readdirSync(this.db).filter((one) => !one.startsWith(".")))
+      renameSync(join(this.db, file), join(this.db, `.${file}`));
   }
 
   async start(): Promise<void> {
-    const child = spawn(process.execPath, [join(import.meta.dirname, "tangd-inetd.ts"), `${LIBEXEC}/tangd`, this.db, String(this.#port)], { stdio: ["pipe", "pipe", "inherit"] });
+    const child = spawn(
+      process.execPath,
+      [join(import.meta.dirname, "tangd-inetd.ts"), `${LIBEXEC}/tangd`, this.db, String(this.#port)],
+      { stdio: ["pipe", "pipe", "inherit"] },
+    );
     children.add(child);
     this.#child = child;
     const [line] = (await once(child.stdout, "data")) as [Buffer];
@@ -142,14 +151,22 @@ export class LyingTang {
 
   /** What it answers to a point: s times it. */
   multiply(jwk: EcJwk): EcJwk {
-    return pointJwk("P-521", pointOf(jwk).multiply(BigInt(`0x${this.exchange.getPrivateKey("hex")}`)).toBytes(false));
+    return pointJwk(
+      "P-521",
+      pointOf(jwk)
+        .multiply(BigInt(`0x${this.exchange.getPrivateKey("hex")}`))
+        .toBytes(false),
+    );
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     this.requests++;
     const body = Buffer.concat(await request.toArray());
     const asked = request.method === "GET" ? ("adv" as const) : ("rec" as const);
-    const right = asked === "adv" ? advertisement(this.keys, [this.signer.privateKey]) : this.multiply(publicKey(JSON.parse(body.toString()) as Members));
+    const right =
+      asked === "adv"
+        ? advertisement(this.keys, [this.signer.privateKey])
+        : this.multiply(publicKey(JSON.parse(body.toString()) as Members));
     const lie = this[asked];
     if (lie === undefined) response.end(JSON.stringify(right));
     else lie({ method: request.method ?? "", body }, response, Buffer.from(JSON.stringify(right)));
@@ -162,12 +179,19 @@ export function pointOf({ x, y }: EcJwk): InstanceType<typeof p521.Point> {
 }
 
 /** A JWS over a JWK set, with a signature of each P-521 key. */
-export function advertisement(keys: unknown, signers: readonly KeyObject[], said: object = { alg: "ES512", cty: "jwk-set+json" }): object {
+export function advertisement(
+  keys: unknown,
+  signers: readonly KeyObject[],
+  said: object = { alg: "ES512", cty: "jwk-set+json" },
+): object {
   const payload = encoded({ keys });
   const protectedHeader = encoded(said);
   const signatures = signers.map((key) => ({
     protected: protectedHeader,
-    signature: sign("sha512", Buffer.from(`${protectedHeader}.${payload}`), { key, dsaEncoding: "ieee-p1363" }).toString("base64url"),
+    signature: sign("sha512", Buffer.from(`${protectedHeader}.${payload}`), {
+      key,
+      dsaEncoding: "ieee-p1363",
+    }).toString("base64url"),
   }));
   return signatures.length === 1 ? { payload, ...signatures[0] } : { payload, signatures };
 }

@@ -18,11 +18,25 @@ export const GNU = "ustar  \0";
 export const TAR_END = Buffer.alloc(1024);
 
 /** A header and its content, padded to blocks. */
-export function tarPart({ name, type = "0", content = "", size, magic = "ustar\x0000", prefix = "", patch }: TarPart): Buffer {
+export function tarPart({
+  name,
+  type = "0",
+  content = "",
+  size,
+  magic = "ustar\x0000",
+  prefix = "",
+  patch,
+}: TarPart): Buffer {
   const bytes = Buffer.from(content);
   const header = Buffer.alloc(512);
   header.write(name, 0, 100);
-  for (const [at, text] of [[100, "0000644"], [108, "0000000"], [116, "0000000"], [136, "00000000000"]] as const) header.write(text, at);
+  for (const [at, text] of [
+    [100, "0000644"],
+    [108, "0000000"],
+    [116, "0000000"],
+    [136, "00000000000"],
+  ] as const)
+    header.write(text, at);
   if (Buffer.isBuffer(size)) size.copy(header, 124);
   else header.write((size ?? bytes.length).toString(8).padStart(11, "0"), 124);
   header.write(type, 156);
@@ -30,13 +44,25 @@ export function tarPart({ name, type = "0", content = "", size, magic = "ustar\x
   header.write(prefix, 345, 155);
   patch?.(header);
   header.write("        ", 148);
-  header.write(`${header.reduce((sum, byte) => sum + byte, 0).toString(8).padStart(6, "0")}\0 `, 148);
+  header.write(
+    `${header
+      .reduce((sum, byte) => sum + byte, 0)
+      .toString(8)
+      .padStart(6, "0")}\0 `,
+    148,
+  );
   return Buffer.concat([header, bytes, Buffer.alloc((512 - (bytes.length % 512)) % 512)]);
 }
 
 /** A pax header for the entry that follows. */
 export function pax(records: Readonly<Record<string, string>>, type = "x", name = "PaxHeaders/x"): Buffer {
-  return tarPart({ name, type, content: Object.entries(records).map(([keyword, value]) => paxRecord(keyword, value)).join("") });
+  return tarPart({
+    name,
+    type,
+    content: Object.entries(records)
+      .map(([keyword, value]) => paxRecord(keyword, value))
+      .join(""),
+  });
 }
 
 /** GNU's long name for the entry that follows. */

@@ -47,10 +47,16 @@ const locked = once(() => {
 });
 const writer = (name: string, base = open): Writer => {
   const [command = "", ...args] = name.split(" ");
-  const file = (): string => (args.includes("--holder") ? holder.publicFile : secretFile(JSON.stringify(generateJwk({ type: "ec" }))));
+  const file = (): string =>
+    args.includes("--holder") ? holder.publicFile : secretFile(JSON.stringify(generateJwk({ type: "ec" })));
   const complete = args.map((arg) => (arg === "FILE" ? file() : arg));
   const end = command === "import" && args.includes("--holder") ? ["--", ...holds("ecdh", holder)] : [];
-  return { name, args: [command, ...complete, "--master-key-file", masterKey, ...end], base, removes: command === "remove" };
+  return {
+    name,
+    args: [command, ...complete, "--master-key-file", masterKey, ...end],
+    base,
+    removes: command === "remove",
+  };
 };
 
 /** Every writing command. */
@@ -93,7 +99,16 @@ export interface Call {
 /** What a writer does to its store, call by call. Node makes the calls of its synchronous functions on the main thread, the only one that is traced. */
 export function record(program: string, writing: Writer, dir: string): Call[] {
   const trace = join(temporaryFolder(), "trace");
-  const { code, stderr } = runWriter(writing, dir, [program, "-y", "-s", "100000", "-e", `trace=${SYSTEM_CALLS.join(",")}`, "-o", trace]);
+  const { code, stderr } = runWriter(writing, dir, [
+    program,
+    "-y",
+    "-s",
+    "100000",
+    "-e",
+    `trace=${SYSTEM_CALLS.join(",")}`,
+    "-o",
+    trace,
+  ]);
   assert.is(code, 0, stderr);
   return callsOn(dir, trace);
 }
@@ -101,12 +116,14 @@ export function record(program: string, writing: Writer, dir: string): Call[] {
 /** The calls on a store in a trace. */
 export function callsOn(dir: string, trace: string): Call[] {
   const count = new Map<string, number>();
-  return readFileSync(trace, "utf8").split("\n").flatMap((line) => {
-    const name = /^(\w+)\(/.exec(line)?.[1] ?? "";
-    const when = (count.get(name) ?? 0) + 1;
-    count.set(name, when);
-    return name !== "" && line.includes(dir) ? [{ name, when, line }] : [];
-  });
+  return readFileSync(trace, "utf8")
+    .split("\n")
+    .flatMap((line) => {
+      const name = /^(\w+)\(/.exec(line)?.[1] ?? "";
+      const when = (count.get(name) ?? 0) + 1;
+      count.set(name, when);
+      return name !== "" && line.includes(dir) ? [{ name, when, line }] : [];
+    });
 }
 
 /** The annotations of a store's keys: the current ones and alice's retired one. */
@@ -115,23 +132,38 @@ const annotations = once(async () => {
   const [, retired = ""] = readFileSync(join(dir, "names/alice"), "utf8").split("\n");
   const alone = copyOf(dir);
   writeFileSync(join(alone, "names/alice"), `${retired}\n`);
-  return { alice: await wrapHere(dir, "alice", secrets), retired: await wrapHere(alone, "alice", secrets), bob: await wrapHere(dir, "bob", secrets) };
+  return {
+    alice: await wrapHere(dir, "alice", secrets),
+    retired: await wrapHere(alone, "alice", secrets),
+    bob: await wrapHere(dir, "bob", secrets),
+  };
 });
 
 /** Asserts that a store opens what it opened before a writer came; a key that it removes may be in removed/ instead, or gone. */
 export async function assertNothingLost(dir: string, { args, removes }: Writer): Promise<void> {
   const [, name] = args;
   const { alice, retired, bob } = await annotations();
-  const kids = { alice: [kidOf(open(), "alice"), alice], retired: [readFileSync(join(open(), "names/alice"), "utf8").split("\n")[1] ?? "", retired], bob: [kidOf(open(), "bob"), bob] } as const;
+  const kids = {
+    alice: [kidOf(open(), "alice"), alice],
+    retired: [readFileSync(join(open(), "names/alice"), "utf8").split("\n")[1] ?? "", retired],
+    bob: [kidOf(open(), "bob"), bob],
+  } as const;
   for (const [key, [kid, annotation]] of Object.entries(kids)) {
     const leaves = removes && (key === name || (key === "retired" && name === "alice"));
     if (!leaves || openStore(dir, noSecrets).locate(kid) !== undefined) await assertOpens(dir, annotation, secrets);
-    else if (!args.includes("--purge")) assert.ok(existsSync(join(dir, "removed", `${kid}.jwk`)) || existsSync(join(dir, "removed", `${kid}.jwe`)), `${kid} is gone`);
+    else if (!args.includes("--purge"))
+      assert.ok(
+        existsSync(join(dir, "removed", `${kid}.jwk`)) || existsSync(join(dir, "removed", `${kid}.jwe`)),
+        `${kid} is gone`,
+      );
   }
   for (const one of openStore(dir, noSecrets).names()) await wrapHere(dir, one, secrets); // no name leads to nothing
 }
 
 /** Asserts that a command left neither a lock nor a temporary file. */
 export function assertTidy(dir: string): void {
-  assert.equal(readdirSync(dir, { recursive: true, encoding: "utf8" }).filter((path) => /\.lock|\.tmp/.test(path)), []);
+  assert.equal(
+    readdirSync(dir, { recursive: true, encoding: "utf8" }).filter((path) => /\.lock|\.tmp/.test(path)),
+    [],
+  );
 }

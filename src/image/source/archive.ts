@@ -2,7 +2,16 @@
 
 import { randomBytes } from "node:crypto";
 import {
-  closeSync, createWriteStream, fstatSync, openSync, readSync, realpathSync, renameSync, rmSync, statSync, type Stats,
+  closeSync,
+  createWriteStream,
+  fstatSync,
+  openSync,
+  readSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  type Stats,
 } from "node:fs";
 import { open } from "node:fs/promises";
 import { dirname } from "node:path";

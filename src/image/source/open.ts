@@ -25,7 +25,9 @@ const TRANSPORTS: readonly Transport[] = [
 ];
 
 /** What --help says of IMAGE. */
-export const IMAGE = TRANSPORTS.map(({ prefix, form }) => prefix + form).join(", ").replace(/, (?!.*, )/, " or ");
+export const IMAGE = TRANSPORTS.map(({ prefix, form }) => prefix + form)
+  .join(", ")
+  .replace(/, (?!.*, )/, " or ");
 
 /** Opens an image. @throws KeystoreError `usage` if the text names none, `image` if it is not there */
 export async function openImage(text: string, tlsVerify: boolean): Promise<ImageSource> {
@@ -35,7 +37,7 @@ export async function openImage(text: string, tlsVerify: boolean): Promise<Image
   throw usageError(`"${printable(text, 128)}" is no image`, `use ${IMAGE}`);
 }
 
-/** skopeo's rule: what follows the first colon is the tag. A path with a colon is taken as it is if only that is there. */
+/** skopeo's rule: the tag follows the first colon. A path with a colon is taken as it is if only that exists. */
 function pathAndTag(text: string): [path: string, tag: string | undefined] {
   const colon = text.indexOf(":");
   const [path, tag] = [text.slice(0, colon), text.slice(colon + 1)];

@@ -3,7 +3,13 @@
 import { getCACertificates, setDefaultCACertificates } from "node:tls";
 import { imageError, printable, usageError } from "../../errors.ts";
 import {
-  changedMeanwhile, damagedImage, digestOf, isDigest, parseDocument, type Descriptor, type Document,
+  changedMeanwhile,
+  damagedImage,
+  digestOf,
+  isDigest,
+  parseDocument,
+  type Descriptor,
+  type Document,
 } from "../documents.ts";
 import { authorized, body, expectStatus, isThisMachine, type Send } from "./registry-http.ts";
 import type { ImageSource } from "./source.ts";

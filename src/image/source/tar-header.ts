@@ -92,7 +92,7 @@ export function withPax(before: Extensions | undefined, data: Buffer, at: number
 export function readRecords(data: Buffer, fail: Fail): Map<string, string> {
   const records = new Map<string, string>();
   const keywords = new Set<string>();
-  for (let at = 0; at < data.length; ) {
+  for (let at = 0; at < data.length;) {
     const [start = "", digits = ""] = /^([1-9]\d{0,6}) /.exec(data.toString("latin1", at, at + 8)) ?? [];
     const end = at + Number(digits);
     const record = data.toString("latin1", at + start.length, end - 1);

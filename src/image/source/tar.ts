@@ -4,11 +4,28 @@
 import { fstatSync, readSync } from "node:fs";
 import type { Fail } from "../../json.ts";
 import {
-  ambiguous, BLOCK, fileSize, headerName, isHeader, isZero, numberField, rawName, readRecords, WINDOW, withLongName,
-  withPax, type Extensions,
+  ambiguous,
+  BLOCK,
+  fileSize,
+  headerName,
+  isHeader,
+  isZero,
+  numberField,
+  rawName,
+  readRecords,
+  WINDOW,
+  withLongName,
+  withPax,
+  type Extensions,
 } from "./tar-header.ts";
 
-const TAR_LIMITS = { entries: 100_000, name: 1024, depth: 32, extension: 1024 * 1024, padding: 64 * 1024 * 1024 } as const;
+const TAR_LIMITS = {
+  entries: 100_000,
+  name: 1024,
+  depth: 32,
+  extension: 1024 * 1024,
+  padding: 64 * 1024 * 1024,
+} as const;
 
 // Tools decompress first what starts as gzip, bzip2, xz or zstd do, and would find another archive in it.
 const LOOKS_UNCOMPRESSED = /^(?!BZh)[ -~][ -~\0]{3}/;
@@ -38,7 +55,7 @@ export function readTar(fd: number, fail: Fail): TarEntry[] {
   const entries: TarEntry[] = [];
   const register = uniqueNames(fail);
   let extensions: Extensions | undefined;
-  for (let at = 0; ; ) {
+  for (let at = 0; ;) {
     const block = read(at, BLOCK);
     const zeros = block.length === BLOCK && isZero(block);
     if (at === 0 && !zeros && !isFirstHeader(block)) throw fail("is no tar file");
@@ -119,7 +136,8 @@ function windowed(fd: number): Read {
 /** Two blocks of zeros end an archive. Whatever else follows would be read by some tools only. */
 function checkPadding(read: Read, start: number, length: number, fail: Fail): void {
   if (length < start + 2 * BLOCK) throw fail("is cut off");
-  if (length - start > TAR_LIMITS.padding) throw fail(`has more than ${TAR_LIMITS.padding / 1024 / 1024} MiB after its end`);
+  if (length - start > TAR_LIMITS.padding)
+    throw fail(`has more than ${TAR_LIMITS.padding / 1024 / 1024} MiB after its end`);
   for (let at = start; at < length; at += WINDOW) {
     if (!isZero(read(at, WINDOW))) throw fail("has something after its end, which some tools would read");
   }

@@ -33,7 +33,10 @@ export const ecdhEs: Family<AsymmetricJwk, Exclude<PrivateJwk, { kty: "oct" }>, 
   natural: () => "ECDH-ES+A256KW",
   seal(alg, jwk, cek) {
     const { epk, z } = mustAgree(jwk).ephemeral(jwk);
-    return { parameters: { epk }, encryptedKey: aesKeyWrap(keyEncryptionKey(z, { alg, apu: NO_PARTY_INFO, apv: NO_PARTY_INFO }), cek) };
+    return {
+      parameters: { epk },
+      encryptedKey: aesKeyWrap(keyEncryptionKey(z, { alg, apu: NO_PARTY_INFO, apv: NO_PARTY_INFO }), cek),
+    };
   },
   read(alg, header, encryptedKey, cekBytes) {
     const [epk, apu, apv] = [ephemeralKey(member(header, "epk")), partyInfo(header, "apu"), partyInfo(header, "apv")];
@@ -48,7 +51,8 @@ export const ecdhEs: Family<AsymmetricJwk, Exclude<PrivateJwk, { kty: "oct" }>, 
     answerBytes: mustAgree(epk).secretBytes(epk),
   }),
   cek(z, wrapped) {
-    if (z.length !== mustAgree(wrapped.epk).secretBytes(wrapped.epk)) throw new Error("the shared secret has the wrong length");
+    if (z.length !== mustAgree(wrapped.epk).secretBytes(wrapped.epk))
+      throw new Error("the shared secret has the wrong length");
     return aesKeyUnwrap(keyEncryptionKey(z, wrapped), wrapped.encryptedKey);
   },
 };

@@ -26,7 +26,11 @@ export interface HolderOperation {
 }
 
 /** The algorithms of one kind of private operation. All code that depends on the `alg` is in its family's module. */
-export interface Family<Key extends Jwk = Jwk, Private extends PrivateJwk = PrivateJwk, A extends WrappedCek = WrappedCek> {
+export interface Family<
+  Key extends Jwk = Jwk,
+  Private extends PrivateJwk = PrivateJwk,
+  A extends WrappedCek = WrappedCek,
+> {
   readonly algs: readonly string[];
   /**
    * Whether ocicrypt's built-in `jwe` opens a JWE with a recipient of this family. It uses go-jose, which refuses a

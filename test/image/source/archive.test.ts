@@ -2,7 +2,17 @@
 
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, chownSync, cpSync, createWriteStream, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  cpSync,
+  createWriteStream,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -40,7 +50,10 @@ async function archive(...entries: readonly Entry[]): Promise<string> {
   return file;
 }
 
-const IMAGE: readonly Entry[] = [{ name: "index.json", content: INDEX }, { name: BLOB, content: MANIFEST }];
+const IMAGE: readonly Entry[] = [
+  { name: "index.json", content: INDEX },
+  { name: BLOB, content: MANIFEST },
+];
 const OTHER: Entry = { name: "index.json", content: '{"manifests":[]}' };
 
 /** What GNU tar unpacks of an archive. */
@@ -61,10 +74,16 @@ test("reads the names as an unpacker would", async () => {
 });
 
 test("refuses two entries of one name, be one of them a link", async () => {
-  assert.match(refused("inspect", `oci-archive:${await archive(OTHER, ...IMAGE)}`), /has two entries of one name, index\.json; /);
+  assert.match(
+    refused("inspect", `oci-archive:${await archive(OTHER, ...IMAGE)}`),
+    /has two entries of one name, index\.json; /,
+  );
   assert.match(refused("inspect", `oci-archive:${await archive(...IMAGE, OTHER)}`), /has two entries of one name/);
   for (const type of ["symlink", "link"] as const) {
-    assert.match(refused("inspect", `oci-archive:${await archive(...IMAGE, { name: "index.json", type, linkname: BLOB })}`), /has an entry of a kind that no OCI archive needs/);
+    assert.match(
+      refused("inspect", `oci-archive:${await archive(...IMAGE, { name: "index.json", type, linkname: BLOB })}`),
+      /has an entry of a kind that no OCI archive needs/,
+    );
   }
 });
 
@@ -79,10 +98,21 @@ test("keeps every other entry as it is: folders, long names, pax headers, owners
     { name: "blobs/", type: "directory", mode: 0o700 },
     ...IMAGE,
     { name: long, content: "long" },
-    { name: "pax", content: "pax", pax: { "SCHILY.xattr.user.a": "b" }, mtime: new Date(1e12), uid: 7, gid: 8, mode: 0o640 },
+    {
+      name: "pax",
+      content: "pax",
+      pax: { "SCHILY.xattr.user.a": "b" },
+      mtime: new Date(1e12),
+      uid: 7,
+      gid: 8,
+      mode: 0o640,
+    },
     { name: "empty", content: "" },
   );
-  const list = (): string => spawnSync("tar", ["--numeric-owner", "-tvf", file, "--exclude=blobs/sha256", "--exclude=index.json"], { encoding: "utf8" }).stdout;
+  const list = (): string =>
+    spawnSync("tar", ["--numeric-owner", "-tvf", file, "--exclude=blobs/sha256", "--exclude=index.json"], {
+      encoding: "utf8",
+    }).stdout;
   const before = list();
   assert.match(before, /-rw-r----- 7\/8 .* pax\n/);
   cli("rewrap", `oci-archive:${file}`, "--to", "bob", "--prune");
@@ -98,7 +128,10 @@ test("refuses an archive with a sparse file, which some tools would read as anot
   const dir = join(temporaryFolder(), "image");
   cpSync(layout.dir, dir, { recursive: true });
   spawnSync("truncate", ["-s", "10M", join(dir, "blobs/sha256/sparse")]);
-  for (const [format, line] of [["gnu", /has an entry of a kind/], ["pax", /pax header that tools read differently, GNU\.sparse/]] as const) {
+  for (const [format, line] of [
+    ["gnu", /has an entry of a kind/],
+    ["pax", /pax header that tools read differently, GNU\.sparse/],
+  ] as const) {
     const file = `${dir}.${format}.tar`;
     assert.is(spawnSync("tar", ["-cSf", file, `--format=${format}`, "-C", dir, "."]).status, 0);
     const before = readFileSync(file);
@@ -147,7 +180,10 @@ test("leaves nothing beside the archive when a signal ends it, and ends as the s
   const file = await archive(...IMAGE, { name: "layer", content: Buffer.alloc(100_000_000) });
   const { ino } = statSync(file);
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP", "SIGKILL"] as const) {
-    const child = spawn(BINARY, ["rewrap", `oci-archive:${file}`, "--to", "bob", "--keystore", store], { stdio: "ignore", env: {} });
+    const child = spawn(BINARY, ["rewrap", `oci-archive:${file}`, "--to", "bob", "--keystore", store], {
+      stdio: "ignore",
+      env: {},
+    });
     const closed = once(child, "close");
     while (child.exitCode === null && readdirSync(dirname(file)).length === 1) await sleep(1);
     child.kill(signal);
@@ -162,14 +198,22 @@ test("leaves nothing beside the archive when a signal ends it, and ends as the s
 test("is not stopped by what a killed run of the same process id left behind", async () => {
   const file = await archive(...IMAGE);
   // In a container the process id is the same every time.
-  const { status, stderr } = spawnSync("sh", ["-c", 'touch "$1.tmp-$$"; exec "$0" rewrap "oci-archive:$1" --to bob --keystore "$2"', BINARY, file, store], { encoding: "utf8" });
+  const { status, stderr } = spawnSync(
+    "sh",
+    ["-c", 'touch "$1.tmp-$$"; exec "$0" rewrap "oci-archive:$1" --to bob --keystore "$2"', BINARY, file, store],
+    { encoding: "utf8" },
+  );
   assert.is(status, 0, stderr);
 });
 
 test("leaves the archive as it was, and nothing beside it, where the disk is full", async () => {
   const file = await archive(...IMAGE, { name: "layer", content: Buffer.alloc(10_000_000) });
   const { ino } = statSync(file);
-  const { status, stderr } = spawnSync("sh", ["-c", 'ulimit -f 1000; exec "$0" rewrap "oci-archive:$1" --to bob --keystore "$2"', BINARY, file, store], { encoding: "utf8" });
+  const { status, stderr } = spawnSync(
+    "sh",
+    ["-c", 'ulimit -f 1000; exec "$0" rewrap "oci-archive:$1" --to bob --keystore "$2"', BINARY, file, store],
+    { encoding: "utf8" },
+  );
   assert.is(status, 1);
   assert.match(stderr, /^ocicrypt-keystore: write failed: EFBIG; [^\n]*free space\n$/);
   assert.is(statSync(file).ino, ino);
@@ -178,7 +222,8 @@ test("leaves the archive as it was, and nothing beside it, where the disk is ful
 
 test("does not undo a change that was made meanwhile", async () => {
   const file = await archive(...IMAGE, { name: "layer", content: Buffer.alloc(200_000_000) });
-  const script = '"$0" rewrap "oci-archive:$1" --to bob --keystore "$2" 2>"$1.log" & while ! ls "$1".tmp-* 2>&-; do sleep 0.01; done; touch "$1"; wait';
+  const script =
+    '"$0" rewrap "oci-archive:$1" --to bob --keystore "$2" 2>"$1.log" & while ! ls "$1".tmp-* 2>&-; do sleep 0.01; done; touch "$1"; wait';
   spawnSync("sh", ["-c", script, BINARY, file, store], { timeout: 60_000 });
   assert.match(readFileSync(`${file}.log`, "utf8"), /was changed by somebody else meanwhile/);
   assert.match(cli("inspect", `oci-archive:${file}`), /alice/);

@@ -12,7 +12,8 @@ const entry = (digit: string, tag?: string): object => ({
   ...(tag === undefined ? {} : { annotations: { [REF_NAME]: tag } }),
 });
 const index = (...manifests: readonly object[]): Buffer => Buffer.from(JSON.stringify({ schemaVersion: 2, manifests }));
-const selected = (bytes: Buffer, tag?: string): readonly number[] | undefined => layoutRoot(bytes, tag, "/image").selected;
+const selected = (bytes: Buffer, tag?: string): readonly number[] | undefined =>
+  layoutRoot(bytes, tag, "/image").selected;
 
 test("selects every entry without a tag, else each that has it", () => {
   const bytes = index(entry("0", "a"), entry("1", "b"), entry("2"), entry("3", "a"));

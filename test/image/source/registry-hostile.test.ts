@@ -25,7 +25,9 @@ test.after(() => {
 });
 
 /** Starts a server; its host, and what it was asked with which Authorization. */
-async function start(answer: (request: IncomingMessage, response: ServerResponse) => void): Promise<{ host: string; asked: string[] }> {
+async function start(
+  answer: (request: IncomingMessage, response: ServerResponse) => void,
+): Promise<{ host: string; asked: string[] }> {
   const asked: string[] = [];
   const listener: RequestListener = (request, response) => {
     asked.push(`${request.method} ${request.url} ${request.headers.authorization ?? "-"}`);
@@ -40,9 +42,14 @@ async function start(answer: (request: IncomingMessage, response: ServerResponse
 
 /** Runs the binary beside this process, which is the registry. */
 async function cli(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Result> {
-  const child = spawn(BINARY, [...args, "--tls-verify=false", "--keystore", store], { env, timeout: 60_000, killSignal: "SIGKILL" });
+  const child = spawn(BINARY, [...args, "--tls-verify=false", "--keystore", store], {
+    env,
+    timeout: 60_000,
+    killSignal: "SIGKILL",
+  });
   const result = { stdout: "", stderr: "" };
-  for (const name of ["stdout", "stderr"] as const) child[name].setEncoding("utf8").on("data", (text: string) => (result[name] += text));
+  for (const name of ["stdout", "stderr"] as const)
+    child[name].setEncoding("utf8").on("data", (text: string) => (result[name] += text));
   const [code] = (await once(child, "close")) as [number | null];
   return { code, ...result };
 }
@@ -56,7 +63,8 @@ function login(...hosts: readonly string[]): NodeJS.ProcessEnv {
   return { REGISTRY_AUTH_FILE: file };
 }
 
-const send = (response: ServerResponse, text: string, type = MANIFEST): unknown => response.writeHead(200, { "content-type": type }).end(text);
+const send = (response: ServerResponse, text: string, type = MANIFEST): unknown =>
+  response.writeHead(200, { "content-type": type }).end(text);
 
 test("believes no answer that is not what its digest says, at the top or below", async () => {
   const { host } = await start((_, response) => send(response, manifest));
@@ -68,25 +76,39 @@ test("believes no answer that is not what its digest says, at the top or below",
   assert.is(code, 0, stderr);
   const index = `{"manifests":[{"mediaType":"${MANIFEST}","digest":"${digest("other")}","size":${manifest.length}}]}`;
   const nested = await start(({ url }, response) => send(response, url?.endsWith("latest") ? index : manifest));
-  assert.match(assertFailure(await cli(["inspect", `docker://${nested.host}/app`]), 1), /is not what its digest sha256:\w+ says/);
+  assert.match(
+    assertFailure(await cli(["inspect", `docker://${nested.host}/app`]), 1),
+    /is not what its digest sha256:\w+ says/,
+  );
 });
 
 test("reads each document once, however often an image points to it", async () => {
   const entry = `{"mediaType":"${MANIFEST}","digest":"${digest(manifest)}","size":${manifest.length}}`;
   const index = `{"manifests":[${Array<string>(50).fill(entry).join(",")}]}`;
   for (const [command = "", ...args] of [["inspect"], ["rewrap", "--to", "bob", "--dry-run"]]) {
-    const { host, asked } = await start(({ url }, response) => send(response, url?.endsWith("latest") ? index : manifest));
+    const { host, asked } = await start(({ url }, response) =>
+      send(response, url?.endsWith("latest") ? index : manifest),
+    );
     const { code, stdout, stderr } = await cli([command, `docker://${host}/app`, ...args]);
     assert.is(code, 0, stderr);
-    assert.equal(asked, ["latest", digest(manifest)].map((name) => `GET /v2/app/manifests/${name} -`));
+    assert.equal(
+      asked,
+      ["latest", digest(manifest)].map((name) => `GET /v2/app/manifests/${name} -`),
+    );
     assert.is(stdout.match(/alice/g)?.length, command === "inspect" ? 50 : 1);
   }
 });
 
 test("gives no password to a realm without TLS elsewhere, nor to where a redirect leads", async () => {
   const other = await start((_, response) => send(response, '{"token":"t"}'));
-  for (const realm of [`http://example.invalid/token`, `ftp://127.0.0.1/`, `http://user:${SECRET}@127.0.0.1.example.invalid/`]) {
-    const { host } = await start((_, response) => response.writeHead(401, { "www-authenticate": `Bearer realm="${realm}",service="s"` }).end());
+  for (const realm of [
+    `http://example.invalid/token`,
+    `ftp://127.0.0.1/`,
+    `http://user:${SECRET}@127.0.0.1.example.invalid/`,
+  ]) {
+    const { host } = await start((_, response) =>
+      response.writeHead(401, { "www-authenticate": `Bearer realm="${realm}",service="s"` }).end(),
+    );
     const line = assertFailure(await cli(["inspect", `docker://${host}/app`], login(host)), 1);
     assert.match(line, /sends credentials to .*, which has no TLS/);
     assert.not.match(line, SECRET);
@@ -98,13 +120,18 @@ test("gives no password to a realm without TLS elsewhere, nor to where a redirec
   await cli(["inspect", `docker://${redirecting.host}/app`], login(redirecting.host, other.host));
   assert.ok(redirecting.asked.some((line) => line.includes("Basic ")));
   assert.ok(other.asked.length > 0);
-  assert.not.ok(other.asked.some((line) => line.includes("Basic ")), other.asked.join("\n"));
+  assert.not.ok(
+    other.asked.some((line) => line.includes("Basic ")),
+    other.asked.join("\n"),
+  );
 });
 
 test("writes where it was told and nowhere else, whatever the registry answers", async () => {
   const other = await start((_, response) => response.writeHead(201).end());
   const { host, asked } = await start(({ method, url }, response) =>
-    method === "GET" ? send(response, manifest) : response.writeHead(307, { location: `http://${other.host}${url}` }).end(),
+    method === "GET"
+      ? send(response, manifest)
+      : response.writeHead(307, { location: `http://${other.host}${url}` }).end(),
   );
   assert.match(assertFailure(await cli(["rewrap", `docker://${host}/app`, "--to", "bob"]), 1), /answered HTTP 307/);
   assert.ok(asked.some((line) => line.startsWith("PUT")));
@@ -115,24 +142,43 @@ test("asks for the right to write only where it writes", async () => {
   const realm: { host: string; asked: string[] } = await start((_, response) => send(response, '{"token":"t"}'));
   const { host, asked } = await start(({ method, headers }, response) => {
     const allowed = method === "GET" ? /^Bearer t/ : /^Bearer t2?$/;
-    if (!allowed.test(headers.authorization ?? "") || (method !== "GET" && !realm.asked.some((line) => line.includes("push")))) {
-      response.writeHead(401, { "www-authenticate": `Bearer realm="http://${realm.host}/token",service="a b",scope="repository:other:*"` }).end();
+    if (
+      !allowed.test(headers.authorization ?? "") ||
+      (method !== "GET" && !realm.asked.some((line) => line.includes("push")))
+    ) {
+      response
+        .writeHead(401, {
+          "www-authenticate": `Bearer realm="http://${realm.host}/token",service="a b",scope="repository:other:*"`,
+        })
+        .end();
     } else if (method === "GET") send(response, manifest);
     else response.writeHead(201).end();
   });
   const inspected = await cli(["inspect", `docker://${host}/team/app`], login(host));
   assert.is(inspected.code, 0, inspected.stderr);
-  assert.equal(realm.asked, [`GET /token?service=a+b&scope=repository%3Ateam%2Fapp%3Apull Basic ${Buffer.from(`user:${SECRET}`).toString("base64")}`]);
-  assert.not.ok(asked.some((line) => line.includes("Basic")), "the password goes to the realm only");
+  assert.equal(realm.asked, [
+    `GET /token?service=a+b&scope=repository%3Ateam%2Fapp%3Apull Basic ${Buffer.from(`user:${SECRET}`).toString("base64")}`,
+  ]);
+  assert.not.ok(
+    asked.some((line) => line.includes("Basic")),
+    "the password goes to the realm only",
+  );
   const rewrapped = await cli(["rewrap", `docker://${host}/team/app`, "--to", "bob"], login(host));
   assert.is(rewrapped.code, 0, rewrapped.stderr);
   assert.ok(realm.asked.some((line) => line.includes("pull%2Cpush")));
 });
 
 test("prints no credentials, whatever goes wrong with them", async () => {
-  for (const [status, body] of [[200, `{"token":"${SECRET}\\u0001\\n"}`], [200, SECRET], [403, SECRET], [200, `{"token":["${SECRET}"]}`]] as const) {
+  for (const [status, body] of [
+    [200, `{"token":"${SECRET}\\u0001\\n"}`],
+    [200, SECRET],
+    [403, SECRET],
+    [200, `{"token":["${SECRET}"]}`],
+  ] as const) {
     const realm = await start((_, response) => response.writeHead(status).end(body));
-    const { host } = await start((_, response) => response.writeHead(401, { "www-authenticate": `Bearer realm="http://${realm.host}/${SECRET}"` }).end(SECRET));
+    const { host } = await start((_, response) =>
+      response.writeHead(401, { "www-authenticate": `Bearer realm="http://${realm.host}/${SECRET}"` }).end(SECRET),
+    );
     assert.not.match(assertFailure(await cli(["inspect", `docker://${host}/app`], login(host)), 1), SECRET);
   }
 });
@@ -143,12 +189,19 @@ test("ends where an answer breaks off, never ends, or is a failure without an en
     response.on("close", () => clearInterval(timer));
   };
   for (const [answer, line] of [
-    [(response: ServerResponse) => response.writeHead(200, { "content-length": 1000 }).write("{", () => response.destroy()), /cannot reach 127.0.0.1:\d+: /],
+    [
+      (response: ServerResponse) =>
+        response.writeHead(200, { "content-length": 1000 }).write("{", () => response.destroy()),
+      /cannot reach 127.0.0.1:\d+: /,
+    ],
     [(response: ServerResponse) => response.destroy(), /cannot reach/],
     [(response: ServerResponse) => drip(response.writeHead(200)), /is larger than 4 MiB/],
     [(response: ServerResponse) => drip(response.writeHead(404)), /no image latest/],
     [(response: ServerResponse) => drip(response.writeHead(500)), /answered HTTP 500/],
-    [(response: ServerResponse) => drip(response.writeHead(401, { "www-authenticate": "Basic" })), /refuses these credentials/],
+    [
+      (response: ServerResponse) => drip(response.writeHead(401, { "www-authenticate": "Basic" })),
+      /refuses these credentials/,
+    ],
   ] as const) {
     const { host } = await start((_, response) => void answer(response));
     const started = Date.now();
@@ -162,7 +215,10 @@ if (endurance(100) === 100) {
   test("gives up on an answer that stalls", async () => {
     const { host } = await start((_, response) => void response.writeHead(200).write("{"));
     const started = Date.now();
-    assert.match(assertFailure(await cli(["inspect", `docker://${host}/app`]), 1), /cannot reach .*: no whole answer within 30 s/);
+    assert.match(
+      assertFailure(await cli(["inspect", `docker://${host}/app`]), 1),
+      /cannot reach .*: no whole answer within 30 s/,
+    );
     assert.ok(Date.now() - started < 40_000);
   });
 }
@@ -173,13 +229,19 @@ test("leaves a tag that was moved meanwhile as it is", async () => {
     if (method === "GET") send(response, reads++ === 0 ? manifest : manifest.replace("}]}", "}] }"));
     else response.writeHead(201).end();
   });
-  assert.match(assertFailure(await cli(["rewrap", `docker://${host}/app`, "--to", "bob"]), 1), /was changed by somebody else meanwhile/);
+  assert.match(
+    assertFailure(await cli(["rewrap", `docker://${host}/app`, "--to", "bob"]), 1),
+    /was changed by somebody else meanwhile/,
+  );
   assert.not.ok(asked.some((line) => line.startsWith("PUT /v2/app/manifests/latest")));
 });
 
 test("refuses --prune before it writes", async () => {
   const { host, asked } = await start((_, response) => send(response, manifest));
-  assert.match(assertFailure(await cli(["rewrap", `docker://${host}/app`, "--to", "bob", "--prune"]), 2), /--prune does not work in a registry/);
+  assert.match(
+    assertFailure(await cli(["rewrap", `docker://${host}/app`, "--to", "bob", "--prune"]), 2),
+    /--prune does not work in a registry/,
+  );
   assert.not.ok(asked.some((line) => line.startsWith("PUT")));
 });
 
@@ -200,8 +262,20 @@ test("does not wait for a credential helper that hangs, nor ask one whose name i
   const { host } = await start((_, response) => response.writeHead(401, { "www-authenticate": "Basic" }).end());
   const dir = temporaryFolder();
   writeFileSync(join(dir, "docker-credential-evil"), `#!/bin/sh\ntouch ${dir}/ran\n`, { mode: 0o755 });
-  writeFileSync(join(dir, "config.json"), JSON.stringify({ credHelpers: { [host]: `../..${dir}/docker-credential-evil` }, credsStore: `x/../../..${dir}/evil` }));
-  assert.match(assertFailure(await cli(["inspect", `docker://${host}/app`], { DOCKER_CONFIG: dir, HOME: dir, PATH: "/usr/bin" }), 1), /refuses these credentials/);
+  writeFileSync(
+    join(dir, "config.json"),
+    JSON.stringify({
+      credHelpers: { [host]: `../..${dir}/docker-credential-evil` },
+      credsStore: `x/../../..${dir}/evil`,
+    }),
+  );
+  assert.match(
+    assertFailure(
+      await cli(["inspect", `docker://${host}/app`], { DOCKER_CONFIG: dir, HOME: dir, PATH: "/usr/bin" }),
+      1,
+    ),
+    /refuses these credentials/,
+  );
 });
 
 test.run();

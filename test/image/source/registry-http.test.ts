@@ -16,7 +16,10 @@ const manifest = Buffer.from(`{"layers":[${encryptedLayer(store, ["alice"])}]}`)
 const CREATED = "HTTP/1.1 201 Created\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 /** A registry that answers GET and PUT as it is told; `written` counts the PUTs that were taken. */
-async function registry(onGet: Behaviour, onPut: Behaviour = (socket) => void socket.end(CREATED)): Promise<{ host: string; written: () => number }> {
+async function registry(
+  onGet: Behaviour,
+  onPut: Behaviour = (socket) => void socket.end(CREATED),
+): Promise<{ host: string; written: () => number }> {
   let written = 0;
   const server = createServer((socket: Socket) => {
     socket.on("error", () => undefined);
@@ -37,13 +40,19 @@ async function registry(onGet: Behaviour, onPut: Behaviour = (socket) => void so
   return { host: `127.0.0.1:${(server.address() as AddressInfo).port}`, written: () => written };
 }
 
-const on = (command: string, ...options: readonly string[]) => async (host: string): Promise<Result> =>
-  await runBeside([command, `docker://${host}/app`, ...options, "--tls-verify=false", "--keystore", store], { timeout: 60_000 });
+const on =
+  (command: string, ...options: readonly string[]) =>
+  async (host: string): Promise<Result> =>
+    await runBeside([command, `docker://${host}/app`, ...options, "--tls-verify=false", "--keystore", store], {
+      timeout: 60_000,
+    });
 const [inspect, rewrap] = [on("inspect"), on("rewrap", "--to", "bob")];
 
 /** A sample, or all of them in a full run. */
 function sample<T>(behaviours: Readonly<Record<string, T>>, every: number): (readonly [string, T])[] {
-  return Object.entries(behaviours).filter(([name], at) => endurance(100) === 100 || at % every === 0 || name === "101 with an upgrade");
+  return Object.entries(behaviours).filter(
+    ([name], at) => endurance(100) === 100 || at % every === 0 || name === "101 with an upgrade",
+  );
 }
 
 const { "100 before it": unasked, ...whole } = WHOLE; // Node's fetch takes no 100 that it did not ask for
@@ -78,7 +87,10 @@ for (const [name, behave] of sample(WRITES, 9)) {
 
 if (endurance(100) === 100) {
   test("gives up on whatever never comes to an end", async () => {
-    const slow = Object.values(SLOW).flatMap((behave) => [registry(behave), registry((socket, body) => void socket.end(honest(body)), behave)]);
+    const slow = Object.values(SLOW).flatMap((behave) => [
+      registry(behave),
+      registry((socket, body) => void socket.end(honest(body)), behave),
+    ]);
     await Promise.all(
       slow.map(async (starting, at) => {
         const { host } = await starting;

@@ -18,7 +18,8 @@ import { testWith } from "../../support/parts.ts";
 import { assertFailure, BINARY, type Result } from "../../support/program.ts";
 import { kidOf, makeStore } from "../../support/stores.ts";
 
-const tool = existsSync("/usr/bin/docker-registry") && spawnSync("openssl", ["version"]).status === 0 ? skopeo : undefined;
+const tool =
+  existsSync("/usr/bin/docker-registry") && spawnSync("openssl", ["version"]).status === 0 ? skopeo : undefined;
 const NONE = "docker-registry, openssl and a skopeo that knows provider:";
 const store = makeStore("alice", "bob:--type rsa --bits 2048");
 const SERVICE = "test-service";
@@ -44,7 +45,23 @@ async function freePort(): Promise<number> {
 function certificate(): { cert: string; key: string } {
   const dir = temporaryFolder();
   const [cert, key] = [join(dir, "cert.pem"), join(dir, "key.pem")];
-  const args = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
+  const args = [
+    "req",
+    "-x509",
+    "-newkey",
+    "rsa:2048",
+    "-nodes",
+    "-keyout",
+    key,
+    "-out",
+    cert,
+    "-days",
+    "2",
+    "-subj",
+    "/CN=localhost",
+    "-addext",
+    "subjectAltName=DNS:localhost",
+  ];
   assert.is(spawnSync("openssl", args).status, 0);
   return { cert, key };
 }
@@ -67,10 +84,23 @@ async function startTokenServer({ cert, key }: { cert: string; key: string }): P
     if (headers.authorization !== undefined && !known) return response.writeHead(401).end();
     const granted = known ? actions.split(",") : name.startsWith("public/") ? ["pull"] : [];
     const now = Math.floor(Date.now() / 1000);
-    const claims = { iss: "test-issuer", sub: "", aud: service, exp: now + 300, nbf: now - 10, iat: now, jti: randomUUID(), access: [{ type, name, actions: granted }] };
+    const claims = {
+      iss: "test-issuer",
+      sub: "",
+      aud: service,
+      exp: now + 300,
+      nbf: now - 10,
+      iat: now,
+      jti: randomUUID(),
+      access: [{ type, name, actions: granted }],
+    };
     const header = { typ: "JWT", alg: "RS256", x5c: [new X509Certificate(certPem).raw.toString("base64")] };
     const text = [header, claims].map((part) => Buffer.from(JSON.stringify(part)).toString("base64url")).join(".");
-    return response.end(JSON.stringify({ token: `${text}.${sign("sha256", Buffer.from(text), createPrivateKey(keyPem)).toString("base64url")}` }));
+    return response.end(
+      JSON.stringify({
+        token: `${text}.${sign("sha256", Buffer.from(text), createPrivateKey(keyPem)).toString("base64url")}`,
+      }),
+    );
   }).listen(0, "127.0.0.1");
   running.push(server);
   await once(server, "listening");
@@ -83,14 +113,25 @@ async function startRegistry({ cert, key }: { cert: string; key: string }, token
   const dir = temporaryFolder();
   const port = await freePort();
   mkdirSync(join(dir, "data"));
-  const auth = tokens === undefined ? "" : `auth:\n  token:\n    realm: ${tokens.realm}\n    service: ${SERVICE}\n    issuer: test-issuer\n    rootcertbundle: ${cert}\n`;
-  writeFileSync(join(dir, "config.yml"), `version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: ${dir}/data\nhttp:\n  addr: 127.0.0.1:${port}\n  tls:\n    certificate: ${cert}\n    key: ${key}\n${auth}`);
+  const auth =
+    tokens === undefined
+      ? ""
+      : `auth:\n  token:\n    realm: ${tokens.realm}\n    service: ${SERVICE}\n    issuer: test-issuer\n    rootcertbundle: ${cert}\n`;
+  writeFileSync(
+    join(dir, "config.yml"),
+    `version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: ${dir}/data\nhttp:\n  addr: 127.0.0.1:${port}\n  tls:\n    certificate: ${cert}\n    key: ${key}\n${auth}`,
+  );
   const server = spawn("docker-registry", ["serve", join(dir, "config.yml")], { stdio: ["ignore", "ignore", "pipe"] });
   running.push(server);
   let log = "";
   server.stderr.setEncoding("utf8").on("data", (text: string) => (log += text));
   for (let tries = 0; tries < 100; tries++) {
-    const answers = await new Promise((resolve) => get(`https://localhost:${port}/v2/`, { rejectUnauthorized: false }, (response) => resolve(response.resume())).on("error", () => resolve(undefined)));
+    const answers = await new Promise((resolve) =>
+      get(`https://localhost:${port}/v2/`, { rejectUnauthorized: false }, (response) => resolve(response.resume())).on(
+        "error",
+        () => resolve(undefined),
+      ),
+    );
     if (answers !== undefined) return `localhost:${port}`;
     await sleep(50);
   }
@@ -101,23 +142,36 @@ async function startRegistry({ cert, key }: { cert: string; key: string }, token
 async function start(file: string, args: readonly string[], env: NodeJS.ProcessEnv): Promise<Result> {
   const child = spawn(file, args, { env, timeout: 60_000, killSignal: "SIGKILL" });
   const result = { stdout: "", stderr: "" };
-  for (const name of ["stdout", "stderr"] as const) child[name].setEncoding("utf8").on("data", (text: string) => (result[name] += text));
+  for (const name of ["stdout", "stderr"] as const)
+    child[name].setEncoding("utf8").on("data", (text: string) => (result[name] += text));
   const [code] = (await once(child, "close")) as [number | null];
   return { code, ...result };
 }
 
-const cli = async (env: NodeJS.ProcessEnv, ...args: readonly string[]): Promise<Result> => await start(BINARY, [...args, "--keystore", store], env);
+const cli = async (env: NodeJS.ProcessEnv, ...args: readonly string[]): Promise<Result> =>
+  await start(BINARY, [...args, "--keystore", store], env);
 
 async function copy(env: NodeJS.ProcessEnv, keys: string, ...args: readonly string[]): Promise<Result> {
   const conf = join(temporaryFolder(), "ocicrypt.conf");
-  writeFileSync(conf, JSON.stringify({ "key-providers": { keystore: { cmd: { path: BINARY, args: ["--keystore", keys] } } } }));
+  writeFileSync(
+    conf,
+    JSON.stringify({ "key-providers": { keystore: { cmd: { path: BINARY, args: ["--keystore", keys] } } } }),
+  );
   const [file = "", ...prefix] = tool?.command ?? [];
-  return await start(file, [...prefix, "copy", "-q", ...args], { PATH: process.env["PATH"], ...env, OCICRYPT_KEYPROVIDER_CONFIG: conf });
+  return await start(file, [...prefix, "copy", "-q", ...args], {
+    PATH: process.env["PATH"],
+    ...env,
+    OCICRYPT_KEYPROVIDER_CONFIG: conf,
+  });
 }
 
 function login(host: string, password = PASSWORD): string {
   const file = join(temporaryFolder(), "auth.json");
-  writeFileSync(file, JSON.stringify({ auths: { [host]: { auth: Buffer.from(`${USER}:${password}`).toString("base64") } } }), { mode: 0o600 });
+  writeFileSync(
+    file,
+    JSON.stringify({ auths: { [host]: { auth: Buffer.from(`${USER}:${password}`).toString("base64") } } }),
+    { mode: 0o600 },
+  );
   return file;
 }
 
@@ -134,7 +188,16 @@ async function rewraps(image: string, env: NodeJS.ProcessEnv): Promise<void> {
   assert.match(succeeded(await cli(env, "rewrap", image, "--to", "bob")), /alice +bob/);
   assert.match(succeeded(await cli(env, "inspect", image, "--verify", "--require-encrypted")), /bob .* opens/);
   const target = join(temporaryFolder(), "image");
-  succeeded(await copy(env, onlyPrivate(store, kidOf(store, "bob")), "--decryption-key", "provider:keystore", image, `oci:${target}:x`));
+  succeeded(
+    await copy(
+      env,
+      onlyPrivate(store, kidOf(store, "bob")),
+      "--decryption-key",
+      "provider:keystore",
+      image,
+      `oci:${target}:x`,
+    ),
+  );
   assert.equal(layerDigests(target), layerDigests(plain));
 }
 
@@ -142,10 +205,17 @@ testWith(tool, NONE, "rewraps in a registry with TLS whose authority the system 
   const pair = certificate();
   const host = await startRegistry(pair);
   await rewraps(`docker://${host}/team/app:1`, { SSL_CERT_FILE: pair.cert });
-  assert.match(assertFailure(await cli({}, "inspect", `docker://${host}/team/app:1`), 1), new RegExp(`cannot reach ${host}: DEPTH_ZERO_SELF_SIGNED_CERT; .*certificate`));
+  assert.match(
+    assertFailure(await cli({}, "inspect", `docker://${host}/team/app:1`), 1),
+    new RegExp(`cannot reach ${host}: DEPTH_ZERO_SELF_SIGNED_CERT; .*certificate`),
+  );
   const plain = await cli({}, "inspect", `docker://${host}/team/app:1`, "--tls-verify=false");
   assert.match(assertFailure(plain, 1), /answered HTTP 400/);
-  const named = await cli({ SSL_CERT_FILE: pair.cert }, "inspect", `docker://${host.replace("localhost", "127.0.0.1")}/team/app:1`);
+  const named = await cli(
+    { SSL_CERT_FILE: pair.cert },
+    "inspect",
+    `docker://${host.replace("localhost", "127.0.0.1")}/team/app:1`,
+  );
   assert.match(assertFailure(named, 1), /ERR_TLS_CERT_ALTNAME_INVALID/);
 });
 
@@ -162,8 +232,14 @@ testWith(tool, NONE, "logs in at a token server: with a password, without one, w
   assert.match(succeeded(await cli(anonymous, "inspect", `docker://${host}/public/app:1`)), /bob/);
   const refused = new RegExp(`${host} refuses these credentials \\(HTTP 401\\); log in with skopeo login ${host}`);
   assert.match(assertFailure(await cli(anonymous, "inspect", `docker://${host}/team/app:1`), 1), refused);
-  assert.match(assertFailure(await cli(anonymous, "rewrap", `docker://${host}/public/app:1`, "--to", "bob"), 1), refused);
-  const line = assertFailure(await cli({ ...anonymous, REGISTRY_AUTH_FILE: login(host, "wrong-one") }, "inspect", `docker://${host}/team/app:1`), 1);
+  assert.match(
+    assertFailure(await cli(anonymous, "rewrap", `docker://${host}/public/app:1`, "--to", "bob"), 1),
+    refused,
+  );
+  const line = assertFailure(
+    await cli({ ...anonymous, REGISTRY_AUTH_FILE: login(host, "wrong-one") }, "inspect", `docker://${host}/team/app:1`),
+    1,
+  );
   assert.match(line, refused);
   assert.not.match(line, "wrong-one");
 });
@@ -181,7 +257,10 @@ testWith(tool, NONE, "follows no redirect from TLS to none", async () => {
   const [address, target] = [server.address(), other.address()];
   const port = typeof target === "object" ? target?.port : 0;
   const host = `localhost:${typeof address === "object" ? address?.port : 0}`;
-  assert.match(assertFailure(await cli({ SSL_CERT_FILE: pair.cert }, "inspect", `docker://${host}/app`), 1), /leads to an address without TLS/);
+  assert.match(
+    assertFailure(await cli({ SSL_CERT_FILE: pair.cert }, "inspect", `docker://${host}/app`), 1),
+    /leads to an address without TLS/,
+  );
 });
 
 test.run();

@@ -14,7 +14,12 @@ import { testWith } from "../../support/parts.ts";
 import { assertFailure, run, type Result } from "../../support/program.ts";
 import { kidOf, makeStore } from "../../support/stores.ts";
 
-const registry = existsSync("/usr/bin/docker-registry") && spawnSync("htpasswd", ["-nbB", "a", "b"]).status === 0 && skopeo !== undefined ? skopeo : undefined;
+const registry =
+  existsSync("/usr/bin/docker-registry") &&
+  spawnSync("htpasswd", ["-nbB", "a", "b"]).status === 0 &&
+  skopeo !== undefined
+    ? skopeo
+    : undefined;
 const NONE = "docker-registry, htpasswd and a skopeo that knows provider:";
 const store = makeStore("alice", "bob:--type rsa --bits 2048");
 const plain = join(temporaryFolder(), "plain");
@@ -40,12 +45,17 @@ async function startRegistry(password?: string): Promise<{ host: string; log: ()
   const port = await freePort();
   mkdirSync(join(dir, "data"));
   const auth = password === undefined ? "" : `auth:\n  htpasswd:\n    realm: test\n    path: ${dir}/htpasswd\n`;
-  if (password !== undefined) writeFileSync(join(dir, "htpasswd"), spawnSync("htpasswd", ["-nbB", "user", password]).stdout);
-  writeFileSync(join(dir, "config.yml"), `version: 0.1\nlog:\n  accesslog:\n    disabled: false\nstorage:\n  filesystem:\n    rootdirectory: ${dir}/data\nhttp:\n  addr: 127.0.0.1:${port}\n${auth}`);
+  if (password !== undefined)
+    writeFileSync(join(dir, "htpasswd"), spawnSync("htpasswd", ["-nbB", "user", password]).stdout);
+  writeFileSync(
+    join(dir, "config.yml"),
+    `version: 0.1\nlog:\n  accesslog:\n    disabled: false\nstorage:\n  filesystem:\n    rootdirectory: ${dir}/data\nhttp:\n  addr: 127.0.0.1:${port}\n${auth}`,
+  );
   const server = spawn("docker-registry", ["serve", join(dir, "config.yml")], { stdio: ["ignore", "pipe", "pipe"] });
   servers.push(server);
   let log = "";
-  for (const stream of [server.stdout, server.stderr]) stream.setEncoding("utf8").on("data", (text: string) => (log += text));
+  for (const stream of [server.stdout, server.stderr])
+    stream.setEncoding("utf8").on("data", (text: string) => (log += text));
   for (let tries = 0; tries < 100; tries++) {
     const answer = await fetch(`http://127.0.0.1:${port}/v2/`).catch(() => undefined);
     if (answer !== undefined) return { host: `localhost:${port}`, log: () => log };
@@ -54,61 +64,120 @@ async function startRegistry(password?: string): Promise<{ host: string; log: ()
   throw new Error(`docker-registry does not start: ${log}`);
 }
 
-const cli = (env: NodeJS.ProcessEnv, ...args: readonly string[]): Result => run([...args, "--tls-verify=false", "--keystore", store], { env });
+const cli = (env: NodeJS.ProcessEnv, ...args: readonly string[]): Result =>
+  run([...args, "--tls-verify=false", "--keystore", store], { env });
 
-testWith(registry, NONE, "rewraps in a registry by its manifests alone, and skopeo decrypts with the new key", async (tool) => {
-  const { host, log } = await startRegistry();
-  const image = `docker://${host}/team/app:1`;
-  assert.ok(copy(tool, store, "--dest-tls-verify=false", "--encryption-key", "provider:keystore:alice", `oci:${plain}`, image).ok);
-  await sleep(300); // its log comes by a pipe, read when this process is idle
-  const before = log().length;
-  const { code, stderr } = cli({}, "rewrap", image, "--to", "bob");
-  assert.is(code, 0, stderr);
-  await sleep(300);
-  const asked = [...log().slice(before).matchAll(/"(GET|PUT|HEAD|POST|PATCH) (\S+) HTTP/g)].map(([, method = "", path = ""]) => `${method} ${path}`);
-  assert.ok(asked.length >= 2);
-  assert.equal(asked.filter((one) => one.includes("/blobs/")), []);
-  const bob = onlyPrivate(store, kidOf(store, "bob"));
-  assertDecrypts(tool, bob, image, plain, "--src-tls-verify=false", "--decryption-key", "provider:keystore");
-  const alice = onlyPrivate(store, kidOf(store, "alice"));
-  assert.not.ok(copy(tool, alice, "--src-tls-verify=false", "--decryption-key", "provider:keystore", image, `oci:${temporaryFolder()}/x`).ok);
-  const inspected = JSON.parse(cli({}, "inspect", image, "--json", "--verify").stdout) as { manifests: { digest: string; layers: { annotations: { parts: { opens: boolean }[] }[] }[] }[] };
-  assert.match(inspected.manifests[0]?.digest ?? "", /^sha256:/);
-  assert.ok(inspected.manifests[0]?.layers.every(({ annotations }) => annotations[0]?.parts[0]?.opens));
-  const byDigest = cli({}, "inspect", `docker://${host}/team/app@${inspected.manifests[0]?.digest ?? ""}`);
-  assert.is(byDigest.code, 0, byDigest.stderr);
-});
+testWith(
+  registry,
+  NONE,
+  "rewraps in a registry by its manifests alone, and skopeo decrypts with the new key",
+  async (tool) => {
+    const { host, log } = await startRegistry();
+    const image = `docker://${host}/team/app:1`;
+    assert.ok(
+      copy(tool, store, "--dest-tls-verify=false", "--encryption-key", "provider:keystore:alice", `oci:${plain}`, image)
+        .ok,
+    );
+    await sleep(300); // its log comes by a pipe, read when this process is idle
+    const before = log().length;
+    const { code, stderr } = cli({}, "rewrap", image, "--to", "bob");
+    assert.is(code, 0, stderr);
+    await sleep(300);
+    const asked = [
+      ...log()
+        .slice(before)
+        .matchAll(/"(GET|PUT|HEAD|POST|PATCH) (\S+) HTTP/g),
+    ].map(([, method = "", path = ""]) => `${method} ${path}`);
+    assert.ok(asked.length >= 2);
+    assert.equal(
+      asked.filter((one) => one.includes("/blobs/")),
+      [],
+    );
+    const bob = onlyPrivate(store, kidOf(store, "bob"));
+    assertDecrypts(tool, bob, image, plain, "--src-tls-verify=false", "--decryption-key", "provider:keystore");
+    const alice = onlyPrivate(store, kidOf(store, "alice"));
+    assert.not.ok(
+      copy(
+        tool,
+        alice,
+        "--src-tls-verify=false",
+        "--decryption-key",
+        "provider:keystore",
+        image,
+        `oci:${temporaryFolder()}/x`,
+      ).ok,
+    );
+    const inspected = JSON.parse(cli({}, "inspect", image, "--json", "--verify").stdout) as {
+      manifests: { digest: string; layers: { annotations: { parts: { opens: boolean }[] }[] }[] }[];
+    };
+    assert.match(inspected.manifests[0]?.digest ?? "", /^sha256:/);
+    assert.ok(inspected.manifests[0]?.layers.every(({ annotations }) => annotations[0]?.parts[0]?.opens));
+    const byDigest = cli({}, "inspect", `docker://${host}/team/app@${inspected.manifests[0]?.digest ?? ""}`);
+    assert.is(byDigest.code, 0, byDigest.stderr);
+  },
+);
 
-testWith(registry, NONE, "logs in with auth.json, a credential helper, or says that the password is wrong", async (tool) => {
-  const { host } = await startRegistry("right");
-  const image = `docker://${host}/app`;
-  const login = (password: string): string => {
-    const file = join(temporaryFolder(), "auth.json");
-    writeFileSync(file, JSON.stringify({ auths: { [host]: { auth: Buffer.from(`user:${password}`).toString("base64") } } }), { mode: 0o600 });
-    return file;
-  };
-  assert.ok(copy(tool, store, "--dest-tls-verify=false", "--dest-creds", "user:right", "--encryption-key", "provider:keystore:alice", `oci:${plain}`, image).ok);
-  const right = cli({ REGISTRY_AUTH_FILE: login("right") }, "rewrap", image, "--to", "bob");
-  assert.is(right.code, 0, right.stderr);
+testWith(
+  registry,
+  NONE,
+  "logs in with auth.json, a credential helper, or says that the password is wrong",
+  async (tool) => {
+    const { host } = await startRegistry("right");
+    const image = `docker://${host}/app`;
+    const login = (password: string): string => {
+      const file = join(temporaryFolder(), "auth.json");
+      writeFileSync(
+        file,
+        JSON.stringify({ auths: { [host]: { auth: Buffer.from(`user:${password}`).toString("base64") } } }),
+        { mode: 0o600 },
+      );
+      return file;
+    };
+    assert.ok(
+      copy(
+        tool,
+        store,
+        "--dest-tls-verify=false",
+        "--dest-creds",
+        "user:right",
+        "--encryption-key",
+        "provider:keystore:alice",
+        `oci:${plain}`,
+        image,
+      ).ok,
+    );
+    const right = cli({ REGISTRY_AUTH_FILE: login("right") }, "rewrap", image, "--to", "bob");
+    assert.is(right.code, 0, right.stderr);
 
-  const helper = temporaryFolder();
-  writeFileSync(join(helper, "docker-credential-test"), `#!/bin/sh\ncat > "$0.asked"\necho '{"Username":"user","Secret":"right"}'\n`, { mode: 0o755 });
-  writeFileSync(join(helper, "config.json"), JSON.stringify({ credHelpers: { [host]: "test" } }));
-  const helped = cli({ DOCKER_CONFIG: helper, HOME: helper, PATH: `${helper}:/usr/bin:/bin` }, "inspect", image);
-  assert.is(helped.code, 0, helped.stderr);
-  assert.is(readFileSync(join(helper, "docker-credential-test.asked"), "utf8"), host);
+    const helper = temporaryFolder();
+    writeFileSync(
+      join(helper, "docker-credential-test"),
+      `#!/bin/sh\ncat > "$0.asked"\necho '{"Username":"user","Secret":"right"}'\n`,
+      { mode: 0o755 },
+    );
+    writeFileSync(join(helper, "config.json"), JSON.stringify({ credHelpers: { [host]: "test" } }));
+    const helped = cli({ DOCKER_CONFIG: helper, HOME: helper, PATH: `${helper}:/usr/bin:/bin` }, "inspect", image);
+    assert.is(helped.code, 0, helped.stderr);
+    assert.is(readFileSync(join(helper, "docker-credential-test.asked"), "utf8"), host);
 
-  for (const env of [{ REGISTRY_AUTH_FILE: login("wrong") }, { HOME: temporaryFolder() }]) {
-    const line = assertFailure(cli(env, "rewrap", image, "--to", "alice"), 1);
-    assert.match(line, new RegExp(`${host} refuses these credentials \\(HTTP 401\\); log in with skopeo login ${host}`));
-    assert.not.match(line, "wrong");
-  }
-});
+    for (const env of [{ REGISTRY_AUTH_FILE: login("wrong") }, { HOME: temporaryFolder() }]) {
+      const line = assertFailure(cli(env, "rewrap", image, "--to", "alice"), 1);
+      assert.match(
+        line,
+        new RegExp(`${host} refuses these credentials \\(HTTP 401\\); log in with skopeo login ${host}`),
+      );
+      assert.not.match(line, "wrong");
+    }
+  },
+);
 
 testWith(registry, NONE, "says that an image is not there, and that nobody answers", async () => {
   const { host } = await startRegistry();
   assert.match(assertFailure(cli({}, "inspect", `docker://${host}/none:1`), 1), /no image 1 at http:\/\/localhost/);
-  assert.match(assertFailure(cli({}, "inspect", `docker://localhost:${await freePort()}/x`), 1), /cannot reach localhost:\d+: ECONNREFUSED/);
+  assert.match(
+    assertFailure(cli({}, "inspect", `docker://localhost:${await freePort()}/x`), 1),
+    /cannot reach localhost:\d+: ECONNREFUSED/,
+  );
 });
 
 for (const [image, line] of [

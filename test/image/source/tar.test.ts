@@ -33,21 +33,46 @@ function blob(bytes: Buffer | string): { digest: string; size: number } {
 
 /** The text of an index.json with one image, whose blobs are in every archive. */
 function image(layer: object): string {
-  const config = blob(JSON.stringify({ architecture: process.arch === "x64" ? "amd64" : process.arch, os: "linux", rootfs: { type: "layers", diff_ids: [blob(LAYER).digest] } }));
-  const manifest = { schemaVersion: 2, mediaType: `${OCI}.manifest.v1+json`, config: { mediaType: `${OCI}.config.v1+json`, ...config }, layers: [layer] };
-  return JSON.stringify({ schemaVersion: 2, manifests: [{ mediaType: manifest.mediaType, ...blob(JSON.stringify(manifest)) }] });
+  const config = blob(
+    JSON.stringify({
+      architecture: process.arch === "x64" ? "amd64" : process.arch,
+      os: "linux",
+      rootfs: { type: "layers", diff_ids: [blob(LAYER).digest] },
+    }),
+  );
+  const manifest = {
+    schemaVersion: 2,
+    mediaType: `${OCI}.manifest.v1+json`,
+    config: { mediaType: `${OCI}.config.v1+json`, ...config },
+    layers: [layer],
+  };
+  return JSON.stringify({
+    schemaVersion: 2,
+    manifests: [{ mediaType: manifest.mediaType, ...blob(JSON.stringify(manifest)) }],
+  });
 }
 
-const annotations = { "org.opencontainers.image.enc.keys.provider.keystore": wrap(store, ["alice", "bob"]).toString("base64"), "org.opencontainers.image.enc.pubopts": "e30=" };
-const SECRET = image({ mediaType: `${OCI}.layer.v1.tar+encrypted`, ...blob("what the layer is, encrypted"), annotations });
+const annotations = {
+  "org.opencontainers.image.enc.keys.provider.keystore": wrap(store, ["alice", "bob"]).toString("base64"),
+  "org.opencontainers.image.enc.pubopts": "e30=",
+};
+const SECRET = image({
+  mediaType: `${OCI}.layer.v1.tar+encrypted`,
+  ...blob("what the layer is, encrypted"),
+  annotations,
+});
 const OPEN = image({ mediaType: `${OCI}.layer.v1.tar`, ...blob(LAYER) });
 const file = (part: Partial<TarPart>): Buffer => tarPart({ name: "index.json", content: SECRET, ...part });
 const open = (part: Partial<TarPart>): Buffer => tarPart({ name: "index.json", content: OPEN, ...part });
-const BLOBS = Buffer.concat([tarPart({ name: "oci-layout", content: '{"imageLayoutVersion":"1.0.0"}' }), ...[...blobs].map(([name, content]) => tarPart({ name, content }))]);
+const BLOBS = Buffer.concat([
+  tarPart({ name: "oci-layout", content: '{"imageLayoutVersion":"1.0.0"}' }),
+  ...[...blobs].map(([name, content]) => tarPart({ name, content })),
+]);
 const INDEX = file({});
 const tar = (...parts: readonly Buffer[]): Buffer => Buffer.concat([BLOBS, ...parts, TAR_END]);
 const folder = (part: Partial<TarPart>): Buffer => tarPart({ name: "blobs/", type: "5", ...part });
-const link = (name: string, target: string, type = "2"): Buffer => tarPart({ name, type, patch: (header) => header.write(target, 157) });
+const link = (name: string, target: string, type = "2"): Buffer =>
+  tarPart({ name, type, patch: (header) => header.write(target, 157) });
 const LONG = "d".repeat(120);
 
 /** Archives that must be read as skopeo reads them. */
@@ -55,7 +80,10 @@ const READABLE: Readonly<Record<string, Buffer>> = {
   "as skopeo writes it": tar(INDEX),
   "of GNU's format": tar(file({ magic: GNU })),
   "with the index in front": Buffer.concat([INDEX, BLOBS, TAR_END]),
-  "with names as tar writes them for a folder": Buffer.concat([folder({ name: "./" }), tar(file({ name: "./index.json" }))]),
+  "with names as tar writes them for a folder": Buffer.concat([
+    folder({ name: "./" }),
+    tar(file({ name: "./index.json" })),
+  ]),
   "with a folder that has a size": tar(folder({ size: 4096 }), INDEX),
   "with a folder that has a size and comes last": tar(INDEX, folder({ size: 512 })),
   "with a folder twice": tar(folder({}), folder({ name: "blobs" }), INDEX),
@@ -77,33 +105,79 @@ const REFUSED: Readonly<Record<string, readonly [Buffer, RegExp]>> = {
   "one block of zeros, and another index": [tar(INDEX, Buffer.alloc(512), open({})), /after its end/],
   "a symlink to the folder": [tar(INDEX, link("a", "."), open({ name: "a/index.json" })), /of a kind/],
   "a symlink to above the blobs": [tar(INDEX, link("a", "blobs/.."), open({ name: "a/index.json" })), /of a kind/],
-  "a symlink in the place of the index": [tar(INDEX, open({ name: "other" }), link("index.json", "other")), /of a kind/],
+  "a symlink in the place of the index": [
+    tar(INDEX, open({ name: "other" }), link("index.json", "other")),
+    /of a kind/,
+  ],
   "a hard link in its place": [tar(INDEX, open({ name: "other" }), link("index.json", "other", "1")), /of a kind/],
   "two indexes": [tar(INDEX, open({})), /two entries of one name/],
-  "two indexes, one in other spelling": [tar(INDEX, open({ name: "./blobs/../index.json" })), /two entries of one name/],
+  "two indexes, one in other spelling": [
+    tar(INDEX, open({ name: "./blobs/../index.json" })),
+    /two entries of one name/,
+  ],
   "two indexes, one in other case": [tar(INDEX, open({ name: "Index.JSON" })), /two entries of one name/],
   "an index above": [tar(INDEX, open({ name: "../index.json" })), /name that tools read differently/],
   "an index that ends in a slash": [tar(INDEX, open({ name: "index.json/" })), /name that tools read differently/],
   "a lone index that ends in a slash": [tar(file({ name: "index.json/" })), /name that tools read differently/],
-  "an index of the oldest type that ends in a slash": [tar(INDEX, open({ name: "index.json/", type: "\0" })), /name that tools read differently/],
+  "an index of the oldest type that ends in a slash": [
+    tar(INDEX, open({ name: "index.json/", type: "\0" })),
+    /name that tools read differently/,
+  ],
   "a folder of the index's name": [tar(INDEX, folder({ name: "index.json" })), /two entries of one name/],
   "a file in the place of the blobs": [tar(INDEX, tarPart({ name: "blobs" })), /two entries of one name/],
   "a file below the index": [tar(INDEX, tarPart({ name: "index.json/x" })), /file in the place of a folder/],
-  "a sparse name": [tar(INDEX, pax({ "GNU.sparse.name": "index.json", "GNU.sparse.major": "1", "GNU.sparse.minor": "0" }), open({ name: "other" })), /GNU\.sparse\.name/],
+  "a sparse name": [
+    tar(
+      INDEX,
+      pax({ "GNU.sparse.name": "index.json", "GNU.sparse.major": "1", "GNU.sparse.minor": "0" }),
+      open({ name: "other" }),
+    ),
+    /GNU\.sparse\.name/,
+  ],
   "a sparse file": [tar(INDEX, tarPart({ name: "other", type: "S" })), /of a kind/],
-  "a long name and a pax path": [tar(INDEX, longName("index.json"), pax({ path: "other" }), open({ name: "x" })), /name that tools read differently/],
-  "a pax path and a long name": [tar(INDEX, pax({ path: "other" }), longName("index.json"), open({ name: "x" })), /name that tools read differently/],
-  "two long names": [tar(INDEX, longName("index.json"), longName("other"), open({ name: "x" })), /name that tools read differently/],
-  "two pax headers": [tar(INDEX, pax({ path: "index.json" }), pax({ mtime: "1" }), open({ name: "x" })), /name that tools read differently/],
+  "a long name and a pax path": [
+    tar(INDEX, longName("index.json"), pax({ path: "other" }), open({ name: "x" })),
+    /name that tools read differently/,
+  ],
+  "a pax path and a long name": [
+    tar(INDEX, pax({ path: "other" }), longName("index.json"), open({ name: "x" })),
+    /name that tools read differently/,
+  ],
+  "two long names": [
+    tar(INDEX, longName("index.json"), longName("other"), open({ name: "x" })),
+    /name that tools read differently/,
+  ],
+  "two pax headers": [
+    tar(INDEX, pax({ path: "index.json" }), pax({ mtime: "1" }), open({ name: "x" })),
+    /name that tools read differently/,
+  ],
   "a path for all": [tar(pax({ path: "index.json" }, "g"), open({ name: "x" }), INDEX), /global header/],
-  "a global header of the index's name": [tar(INDEX, pax({ comment: "x" }, "g", "index.json")), /two entries of one name/],
-  "a global header after a pax header": [tar(pax({ path: "index.json" }), pax({ comment: "x" }, "g"), open({ name: "x" }), INDEX), /global header/],
-  "a path twice": [tar(tarPart({ name: "p", type: "x", content: "14 path=other\n19 path=index.json\n" }), open({ name: "x" }), INDEX), /pax header that tools read differently/],
+  "a global header of the index's name": [
+    tar(INDEX, pax({ comment: "x" }, "g", "index.json")),
+    /two entries of one name/,
+  ],
+  "a global header after a pax header": [
+    tar(pax({ path: "index.json" }), pax({ comment: "x" }, "g"), open({ name: "x" }), INDEX),
+    /global header/,
+  ],
+  "a path twice": [
+    tar(tarPart({ name: "p", type: "x", content: "14 path=other\n19 path=index.json\n" }), open({ name: "x" }), INDEX),
+    /pax header that tools read differently/,
+  ],
   "an empty path": [tar(INDEX, pax({ path: "" }), open({ name: "x" })), /name that tools read differently/],
-  "a pax header that is none": [tar(tarPart({ name: "p", type: "x", content: "99 path=x\n" }), INDEX), /pax header that cannot be read/],
+  "a pax header that is none": [
+    tar(tarPart({ name: "p", type: "x", content: "99 path=x\n" }), INDEX),
+    /pax header that cannot be read/,
+  ],
   "two sizes": [tar(pax({ size: "512" }), INDEX), /two sizes/],
-  "a prefix in GNU's format": [tar(INDEX, open({ name: "index.json", prefix: ".", magic: GNU })), /name that tools read differently/],
-  "a name with something behind it": [tar(INDEX, tarPart({ name: "x\0index.json" })), /name that tools read differently/],
+  "a prefix in GNU's format": [
+    tar(INDEX, open({ name: "index.json", prefix: ".", magic: GNU })),
+    /name that tools read differently/,
+  ],
+  "a name with something behind it": [
+    tar(INDEX, tarPart({ name: "x\0index.json" })),
+    /name that tools read differently/,
+  ],
   "a name that moves the cursor": [tar(INDEX, tarPart({ name: "\u001b[2J" })), /name that tools read differently/],
   "a name of Windows": [tar(INDEX, open({ name: "blobs\\..\\index.json" })), /name that tools read differently/],
   "an unknown type": [tar(INDEX, tarPart({ name: "x", type: "Z", content: "x" })), /of a kind/],
@@ -116,16 +190,40 @@ const REFUSED: Readonly<Record<string, readonly [Buffer, RegExp]>> = {
   "a size that is not there": [tar(file({ size: base256(2 ** 46) })), /is cut off/],
   "a size of letters": [tar(file({ size: Buffer.from("lots of it \0") })), /size that cannot be read/],
   "a long name of 10 MB": [tar(longName("x".repeat(10_000_000)), INDEX), /header larger than 1024 KiB/],
-  "folders without end": [tar(longName("x/".repeat(40)), tarPart({ name: "x", type: "5" }), INDEX), /folders nested deeper/],
+  "folders without end": [
+    tar(longName("x/".repeat(40)), tarPart({ name: "x", type: "5" }), INDEX),
+    /folders nested deeper/,
+  ],
   "a wrong checksum": [Buffer.concat([BLOBS, Buffer.from(INDEX).fill(1, 500, 501), TAR_END]), /is damaged at byte \d+/],
-  "a gzip stream that looks like a header": [Buffer.concat([tarPart({ name: "\x1f", type: "x", patch: (header) => header.set([0x1f, 0x8b, 0x08, 0x04], 0) }), tar(file({}))]), /is no tar file/],
-  "a bzip2 stream that looks like one": [Buffer.concat([tarPart({ name: "BZh91AY&SY" }), tar(file({}))]), /is no tar file/],
-  "nothing": [Buffer.alloc(0), /is no tar file/],
-  "zeros": [Buffer.alloc(10_240), /has no index\.json/],
+  "a gzip stream that looks like a header": [
+    Buffer.concat([
+      tarPart({ name: "\x1f", type: "x", patch: (header) => header.set([0x1f, 0x8b, 0x08, 0x04], 0) }),
+      tar(file({})),
+    ]),
+    /is no tar file/,
+  ],
+  "a bzip2 stream that looks like one": [
+    Buffer.concat([tarPart({ name: "BZh91AY&SY" }), tar(file({}))]),
+    /is no tar file/,
+  ],
+  nothing: [Buffer.alloc(0), /is no tar file/],
+  zeros: [Buffer.alloc(10_240), /has no index\.json/],
   "a pax header at the end": [tar(file({}), pax({ mtime: "1" })), /is cut off/],
 };
 const INTACT = tar(file({}));
-const CUTS = [200, 512, BLOBS.length - 1, BLOBS.length, BLOBS.length + 100, BLOBS.length + 512, BLOBS.length + 700, INTACT.length - 1024, INTACT.length - 700, INTACT.length - 512, INTACT.length - 1];
+const CUTS = [
+  200,
+  512,
+  BLOBS.length - 1,
+  BLOBS.length,
+  BLOBS.length + 100,
+  BLOBS.length + 512,
+  BLOBS.length + 700,
+  INTACT.length - 1024,
+  INTACT.length - 700,
+  INTACT.length - 512,
+  INTACT.length - 1,
+];
 
 function write(bytes: Buffer): string {
   const path = join(temporaryFolder(), "image.tar");
@@ -135,7 +233,9 @@ function write(bytes: Buffer): string {
 
 /** The encrypted layers that this process finds, if no other ones are there. */
 async function inspect(path: string): Promise<readonly LayerReport[]> {
-  const { encrypted, plain, untold } = countLayers(await inspectImage(await openArchive(path, undefined), { nameOf: (kid) => NAMES.get(kid) }));
+  const { encrypted, plain, untold } = countLayers(
+    await inspectImage(await openArchive(path, undefined), { nameOf: (kid) => NAMES.get(kid) }),
+  );
   return plain.length + untold.length === 0 ? encrypted : [];
 }
 
@@ -151,24 +251,40 @@ for (const [name, bytes] of Object.entries(READABLE)) {
     const path = write(bytes);
     succeed(["inspect", `oci-archive:${path}`, "--require-encrypted", "--keystore", store]);
     succeed(["rewrap", `oci-archive:${path}`, "--remove", "alice", "--keystore", store]);
-    assert.equal((await inspect(path)).map(({ annotations: [first] }) => first?.parts[0]?.recipients.map((recipient) => recipient.name)), [["bob"]]);
+    assert.equal(
+      (await inspect(path)).map(({ annotations: [first] }) =>
+        first?.parts[0]?.recipients.map((recipient) => recipient.name),
+      ),
+      [["bob"]],
+    );
     assert.is(spawnSync("tar", ["-xOf", path, "--", "oci-layout"]).status, 0);
   });
 }
 
-testWith(skopeo, "skopeo", "of each archive that passes --require-encrypted, skopeo takes encrypted layers only", async (tool) => {
-  let passed = 0;
-  for (const [name, bytes] of [...Object.entries(READABLE), ...Object.entries(REFUSED).map(([refused, [content]]) => [refused, content] as const)]) {
-    const path = write(bytes);
-    if ((await inspect(path).catch(() => [])).length === 0) continue;
-    passed++;
-    const target = join(temporaryFolder(), "copy");
-    const { ok, stderr } = copy(tool, store, `oci-archive:${path}`, `oci:${target}`);
-    assert.ok(ok, `${name}: ${stderr}`);
-    assert.ok(manifestLayers(target).every(({ mediaType }) => mediaType.endsWith("+encrypted")), name);
-  }
-  assert.is(passed, Object.keys(READABLE).length);
-});
+testWith(
+  skopeo,
+  "skopeo",
+  "of each archive that passes --require-encrypted, skopeo takes encrypted layers only",
+  async (tool) => {
+    let passed = 0;
+    for (const [name, bytes] of [
+      ...Object.entries(READABLE),
+      ...Object.entries(REFUSED).map(([refused, [content]]) => [refused, content] as const),
+    ]) {
+      const path = write(bytes);
+      if ((await inspect(path).catch(() => [])).length === 0) continue;
+      passed++;
+      const target = join(temporaryFolder(), "copy");
+      const { ok, stderr } = copy(tool, store, `oci-archive:${path}`, `oci:${target}`);
+      assert.ok(ok, `${name}: ${stderr}`);
+      assert.ok(
+        manifestLayers(target).every(({ mediaType }) => mediaType.endsWith("+encrypted")),
+        name,
+      );
+    }
+    assert.is(passed, Object.keys(READABLE).length);
+  },
+);
 
 test("refuses what tools read differently, in one line and with every command", async () => {
   const commands = [["inspect"], ["inspect", "--require-encrypted"], ["rewrap", "--remove", "alice"]] as const;
@@ -176,7 +292,8 @@ test("refuses what tools read differently, in one line and with every command", 
     const path = write(bytes);
     assert.match(await refusal(path), line, name);
     const [command, ...args] = commands[place % commands.length] ?? ["inspect"];
-    if (place % 4 === 0) assert.match(assertFailure(run([command, `oci-archive:${path}`, ...args, "--keystore", store]), 1), line, name);
+    if (place % 4 === 0)
+      assert.match(assertFailure(run([command, `oci-archive:${path}`, ...args, "--keystore", store]), 1), line, name);
   }
 });
 
@@ -190,8 +307,19 @@ test("reads what GNU tar writes of a layout, in each format", async () => {
   const dir = join(temporaryFolder(), "layout");
   mkdirSync(join(dir, "blobs/sha256"), { recursive: true });
   mkdirSync(join(dir, LONG));
-  for (const [name, content] of [...blobs, ["index.json", SECRET], ["oci-layout", "{}"], [`${LONG}/${LONG}`, "x"]] as const) writeFileSync(join(dir, name), content);
-  for (const [format, what] of [["gnu", ["."]], ["oldgnu", ["."]], ["posix", ["."]], ["pax", ["index.json", "oci-layout", "blobs"]]] as const) {
+  for (const [name, content] of [
+    ...blobs,
+    ["index.json", SECRET],
+    ["oci-layout", "{}"],
+    [`${LONG}/${LONG}`, "x"],
+  ] as const)
+    writeFileSync(join(dir, name), content);
+  for (const [format, what] of [
+    ["gnu", ["."]],
+    ["oldgnu", ["."]],
+    ["posix", ["."]],
+    ["pax", ["index.json", "oci-layout", "blobs"]],
+  ] as const) {
     const path = `${dir}.${format}.tar`;
     assert.is(spawnSync("tar", ["-cf", path, `--format=${format}`, "-C", dir, ...what]).status, 0);
     assert.is((await inspect(path)).length, 1, format);
@@ -199,31 +327,51 @@ test("reads what GNU tar writes of a layout, in each format", async () => {
 });
 
 test("comes to an end with a word on any archive, however it was changed", async () => {
-  const whole = [...Object.values(READABLE), ...Object.values(REFUSED).map(([bytes]) => bytes)].filter(({ length }) => length > 0 && length < 100_000);
-  const change = fc.record({ at: fc.nat(), length: fc.nat(600), bytes: fc.oneof(fc.uint8Array({ maxLength: 8 }), fc.constantFrom("x", "g", "L", "5", "1", "\0".repeat(512), "77777777777").map((text) => Buffer.from(text))) });
+  const whole = [...Object.values(READABLE), ...Object.values(REFUSED).map(([bytes]) => bytes)].filter(
+    ({ length }) => length > 0 && length < 100_000,
+  );
+  const change = fc.record({
+    at: fc.nat(),
+    length: fc.nat(600),
+    bytes: fc.oneof(
+      fc.uint8Array({ maxLength: 8 }),
+      fc.constantFrom("x", "g", "L", "5", "1", "\0".repeat(512), "77777777777").map((text) => Buffer.from(text)),
+    ),
+  });
   const path = join(temporaryFolder(), "image.tar");
   let place = 0;
   const few = Math.ceil(endurance(2000) / 8);
   await fc.assert(
-    fc.asyncProperty(fc.constantFrom(...whole), fc.array(change, { minLength: 1, maxLength: 3 }), fc.boolean(), async (valid, changes, summed) => {
-      let bytes = Buffer.from(valid);
-      for (const { at, length, bytes: put } of changes) {
-        // Headers are where most of it depends on, so half of the changes are in one, and it gets its right checksum.
-        const from = summed ? ((at % Math.ceil(bytes.length / 512)) * 512 + (length % 512)) % bytes.length : at % bytes.length;
-        bytes = Buffer.concat([bytes.subarray(0, from), put, bytes.subarray(from + (summed || put.length > 0 ? put.length : length))]);
-        if (summed) correctChecksum(bytes, from - (from % 512));
-      }
-      writeFileSync(path, bytes);
-      const found = await inspect(path).catch((error: unknown) => {
-        assert.instance(error, KeystoreError);
-        return undefined;
-      });
-      if (place++ % few !== 0) return;
-      const result = run(["inspect", `oci-archive:${path}`, "--require-encrypted", "--keystore", store]);
-      if (found !== undefined && found.length > 0) assert.is(result.code, 0);
-      else if (result.stdout === "") assertFailure(result, 1);
-      else assert.is(result.code, 1);
-    }),
+    fc.asyncProperty(
+      fc.constantFrom(...whole),
+      fc.array(change, { minLength: 1, maxLength: 3 }),
+      fc.boolean(),
+      async (valid, changes, summed) => {
+        let bytes = Buffer.from(valid);
+        for (const { at, length, bytes: put } of changes) {
+          // Headers are where most of it depends on, so half of the changes are in one, and it gets its right checksum.
+          const from = summed
+            ? ((at % Math.ceil(bytes.length / 512)) * 512 + (length % 512)) % bytes.length
+            : at % bytes.length;
+          bytes = Buffer.concat([
+            bytes.subarray(0, from),
+            put,
+            bytes.subarray(from + (summed || put.length > 0 ? put.length : length)),
+          ]);
+          if (summed) correctChecksum(bytes, from - (from % 512));
+        }
+        writeFileSync(path, bytes);
+        const found = await inspect(path).catch((error: unknown) => {
+          assert.instance(error, KeystoreError);
+          return undefined;
+        });
+        if (place++ % few !== 0) return;
+        const result = run(["inspect", `oci-archive:${path}`, "--require-encrypted", "--keystore", store]);
+        if (found !== undefined && found.length > 0) assert.is(result.code, 0);
+        else if (result.stdout === "") assertFailure(result, 1);
+        else assert.is(result.code, 1);
+      },
+    ),
     { numRuns: endurance(2000), seed: 20_260_725, includeErrorInReport: true },
   );
 });
@@ -232,7 +380,13 @@ function correctChecksum(bytes: Buffer, at: number): void {
   const header = bytes.subarray(at, at + 512);
   if (header.length < 512) return;
   header.write("        ", 148);
-  header.write(`${header.reduce((sum, byte) => sum + byte, 0).toString(8).padStart(6, "0")}\0 `, 148);
+  header.write(
+    `${header
+      .reduce((sum, byte) => sum + byte, 0)
+      .toString(8)
+      .padStart(6, "0")}\0 `,
+    148,
+  );
 }
 
 test.run();

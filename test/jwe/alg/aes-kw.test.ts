@@ -12,7 +12,11 @@ const newKey = (bytes: number): OctPrivateJwk => {
   return checkJwk({ kty: "oct", k }, (reason) => new Error(reason)) as OctPrivateJwk;
 };
 
-for (const [alg, bytes] of [["A128KW", 16], ["A192KW", 24], ["A256KW", 32]] as const) {
+for (const [alg, bytes] of [
+  ["A128KW", 16],
+  ["A192KW", 24],
+  ["A256KW", 32],
+] as const) {
   test(`${alg} is for keys of ${bytes} bytes (RFC 7518, section 4.4)`, () => {
     const jwk = newKey(bytes);
     assert.is(aesKw.natural(jwk), alg);

@@ -13,26 +13,51 @@ function wraps(own: Header, jwk: PlainJwk): string {
   const dir = storeOf({ key: { ...jwk, ...own } });
   const annotation = wrap(dir, ["key"]);
   assert.is(unwrap(dir, annotation), OPTSDATA);
-  return (JSON.parse(annotation.toString()) as { recipients: { header: { alg: string } }[] }).recipients[0]?.header.alg ?? "";
+  return (
+    (JSON.parse(annotation.toString()) as { recipients: { header: { alg: string } }[] }).recipients[0]?.header.alg ?? ""
+  );
 }
 const wrapsNot = (own: Header, jwk: PlainJwk, reason: string): void => {
-  const line = assertFailure(run(["--keystore", storeOf({ key: { ...jwk, ...own } })], { input: wrapRequest(["key"]), timeout: 5000 }), 1);
+  const line = assertFailure(
+    run(["--keystore", storeOf({ key: { ...jwk, ...own } })], { input: wrapRequest(["key"]), timeout: 5000 }),
+    1,
+  );
   assert.match(line, /key [\w-]+ cannot encrypt: /);
   assert.match(line, reason);
 };
 
 test("wraps by the natural algorithm of a key that names none, and opens every one of its type", () => {
-  assert.equal([keys.p256, keys.p384, keys.p521, keys.rsa, keys.a128, keys.a192, keys.a256].map((jwk) => wraps({}, jwk)), ["ECDH-ES+A256KW", "ECDH-ES+A256KW", "ECDH-ES+A256KW", "RSA-OAEP-256", "A128KW", "A192KW", "A256KW"]);
+  assert.equal(
+    [keys.p256, keys.p384, keys.p521, keys.rsa, keys.a128, keys.a192, keys.a256].map((jwk) => wraps({}, jwk)),
+    ["ECDH-ES+A256KW", "ECDH-ES+A256KW", "ECDH-ES+A256KW", "RSA-OAEP-256", "A128KW", "A192KW", "A256KW"],
+  );
 });
 
 test("wraps by a key's own alg", () => {
-  for (const [alg, jwk] of [["RSA-OAEP", keys.rsa], ["RSA-OAEP-256", keys.rsa], ["ECDH-ES+A128KW", keys.p384], ["A256KW", keys.a256]] as const) {
+  for (const [alg, jwk] of [
+    ["RSA-OAEP", keys.rsa],
+    ["RSA-OAEP-256", keys.rsa],
+    ["ECDH-ES+A128KW", keys.p384],
+    ["A256KW", keys.a256],
+  ] as const) {
     assert.is(wraps({ alg }, jwk), alg);
   }
 });
 
 test("wraps for no key whose own alg is for something else", () => {
-  for (const [alg, jwk] of [["RSA1_5", keys.rsa], ["RS256", keys.rsa], ["A256KW", keys.rsa], ["ES256", keys.p256], ["ECDH-ES", keys.p256], ["RSA-OAEP", keys.p256], ["dir", keys.a256], ["A256GCMKW", keys.a256], ["HS256", keys.a256], ["", keys.a256], ["__proto__", keys.a256]] as const) {
+  for (const [alg, jwk] of [
+    ["RSA1_5", keys.rsa],
+    ["RS256", keys.rsa],
+    ["A256KW", keys.rsa],
+    ["ES256", keys.p256],
+    ["ECDH-ES", keys.p256],
+    ["RSA-OAEP", keys.p256],
+    ["dir", keys.a256],
+    ["A256GCMKW", keys.a256],
+    ["HS256", keys.a256],
+    ["", keys.a256],
+    ["__proto__", keys.a256],
+  ] as const) {
     wrapsNot({ alg }, jwk, '"alg" is not one that this provider uses with such a key');
   }
   wrapsNot({ alg: "A128KW" }, keys.a256, '"alg" does not match its size');
@@ -46,16 +71,42 @@ test("wraps for no key that is for signatures", () => {
 });
 
 for (const [kind, jwk, both, onlyWrap, onlyUnwrap] of [
-  ["an EC key", keys.p256, [["deriveKey"], ["deriveBits"], ["sign", "deriveBits"], ["wrapKey"], ["unwrapKey"], ["wrapKey", "unwrapKey"]], [], []],
-  ["an RSA key", keys.rsa, [["wrapKey", "unwrapKey"], ["encrypt", "decrypt"], ["sign", "encrypt", "unwrapKey"]], [["wrapKey"], ["encrypt"]], [["unwrapKey"], ["decrypt"]]],
-  ["a symmetric key", keys.a256, [["wrapKey", "unwrapKey"], ["encrypt", "decrypt"]], [["wrapKey"], ["encrypt"]], [["unwrapKey"], ["decrypt"]]],
+  [
+    "an EC key",
+    keys.p256,
+    [["deriveKey"], ["deriveBits"], ["sign", "deriveBits"], ["wrapKey"], ["unwrapKey"], ["wrapKey", "unwrapKey"]],
+    [],
+    [],
+  ],
+  [
+    "an RSA key",
+    keys.rsa,
+    [
+      ["wrapKey", "unwrapKey"],
+      ["encrypt", "decrypt"],
+      ["sign", "encrypt", "unwrapKey"],
+    ],
+    [["wrapKey"], ["encrypt"]],
+    [["unwrapKey"], ["decrypt"]],
+  ],
+  [
+    "a symmetric key",
+    keys.a256,
+    [
+      ["wrapKey", "unwrapKey"],
+      ["encrypt", "decrypt"],
+    ],
+    [["wrapKey"], ["encrypt"]],
+    [["unwrapKey"], ["decrypt"]],
+  ],
 ] as const) {
   test(`keeps to the key_ops of ${kind}, wrapping (RFC 7517, section 4.3)`, () => {
     for (const key_ops of both) wraps({ key_ops }, jwk);
     for (const key_ops of [[], ["sign"], ["sign", "verify"], ["unwrapkey"], ["__proto__"], ...onlyUnwrap]) {
       wrapsNot({ key_ops }, jwk, '"key_ops" do not allow to wrap');
     }
-    for (const key_ops of onlyWrap) assert.type(wrap(storeOf({ key: { ...jwk, key_ops } }), ["key"]).toString(), "string");
+    for (const key_ops of onlyWrap)
+      assert.type(wrap(storeOf({ key: { ...jwk, key_ops } }), ["key"]).toString(), "string");
   });
 }
 

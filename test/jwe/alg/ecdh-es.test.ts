@@ -12,7 +12,13 @@ import { OPTSDATA } from "../../support/requests.ts";
 import * as second from "../../support/second-jwe.ts";
 
 /** What a recipient with this ephemeral key asks for. */
-const ask = (epk: EcJwk) => ({ alg: "ECDH-ES+A256KW", encryptedKey: Buffer.alloc(0), epk, apu: Buffer.alloc(0), apv: Buffer.alloc(0) });
+const ask = (epk: EcJwk) => ({
+  alg: "ECDH-ES+A256KW",
+  encryptedKey: Buffer.alloc(0),
+  epk,
+  apu: Buffer.alloc(0),
+  apv: Buffer.alloc(0),
+});
 
 test("agrees on the shared secret of RFC 7518, appendix C", async () => {
   const bob = {
@@ -22,9 +28,17 @@ test("agrees on the shared secret of RFC 7518, appendix C", async () => {
     y: "e8lnCO-AlStT-NJVX-crhB7QRYhiix03illJOVAOyck",
     d: "VEmDZpDXXK8p8N0Cndsxs924q6nS1RXFASRl6BfUqdw",
   };
-  const epk: EcJwk = { kty: "EC", crv: "P-256", x: "gI0GAILBdu7T53akrFmMyGcsF3n5dO7MmwNBHKW5SV0", y: "SLW_xSffzlPWrHEVI30DHM_4egVwt3NQqeUD7nMFpps" };
+  const epk: EcJwk = {
+    kty: "EC",
+    crv: "P-256",
+    x: "gI0GAILBdu7T53akrFmMyGcsF3n5dO7MmwNBHKW5SV0",
+    y: "SLW_xSffzlPWrHEVI30DHM_4egVwt3NQqeUD7nMFpps",
+  };
   const z = await (await privateKeys({ bob }).privateKey("bob"))?.perform(ask(epk));
-  assert.is(concatKdf(z ?? Buffer.alloc(0), "A128GCM", Buffer.from("Alice"), Buffer.from("Bob"), 16).toString("base64url"), "VqqN6vgjbSBcIijNcacQGg");
+  assert.is(
+    concatKdf(z ?? Buffer.alloc(0), "A128GCM", Buffer.from("Alice"), Buffer.from("Bob"), 16).toString("base64url"),
+    "VqqN6vgjbSBcIijNcacQGg",
+  );
 });
 
 for (const crv of ["P-256", "P-384", "P-521"]) {

@@ -20,7 +20,10 @@ for (const [section, kek, data, wrapped] of [
 ] as const) {
   test(`wraps and unwraps RFC 3394, section ${section}: ${data} bits with a key of ${kek}`, () => {
     const [key, plain, cipher] = [hex(KEK).subarray(0, kek / 8), hex(DATA).subarray(0, data / 8), hex(wrapped)];
-    for (const { wrap, unwrap } of [{ wrap: aesKeyWrap, unwrap: aesKeyUnwrap }, { wrap: second.keyWrap, unwrap: second.keyUnwrap }]) {
+    for (const { wrap, unwrap } of [
+      { wrap: aesKeyWrap, unwrap: aesKeyUnwrap },
+      { wrap: second.keyWrap, unwrap: second.keyUnwrap },
+    ]) {
       assert.equal(Buffer.from(wrap(key, plain)), cipher);
       assert.equal(Buffer.from(unwrap(key, cipher)), plain);
     }
@@ -58,14 +61,25 @@ test("refuses a wrap of no multiple of 8 bytes, or of less than 24", () => {
 });
 
 test("derives the key of RFC 7518, appendix C", () => {
-  const z = Buffer.from([158, 86, 217, 29, 129, 113, 53, 211, 114, 131, 66, 131, 191, 132, 38, 156, 251, 49, 110, 163, 218, 128, 106, 72, 246, 218, 167, 121, 140, 254, 144, 196]);
-  for (const derive of [concatKdf, second.concatKdf]) assert.is(derive(z, "A128GCM", Buffer.from("Alice"), Buffer.from("Bob"), 16).toString("base64url"), "VqqN6vgjbSBcIijNcacQGg");
+  const z = Buffer.from([
+    158, 86, 217, 29, 129, 113, 53, 211, 114, 131, 66, 131, 191, 132, 38, 156, 251, 49, 110, 163, 218, 128, 106, 72,
+    246, 218, 167, 121, 140, 254, 144, 196,
+  ]);
+  for (const derive of [concatKdf, second.concatKdf])
+    assert.is(
+      derive(z, "A128GCM", Buffer.from("Alice"), Buffer.from("Bob"), 16).toString("base64url"),
+      "VqqN6vgjbSBcIijNcacQGg",
+    );
 });
 
 test("derives what the second implementation derives", () => {
   for (let round = 0; round < 500; round++) {
     const [z, apu, apv] = [randomBytes([32, 48, 66][round % 3] ?? 0), randomBytes(round % 37), randomBytes(round % 41)];
-    for (const [alg, length] of [["ECDH-ES+A128KW", 16], ["ECDH-ES+A192KW", 24], ["ECDH-ES+A256KW", 32]] as const) {
+    for (const [alg, length] of [
+      ["ECDH-ES+A128KW", 16],
+      ["ECDH-ES+A192KW", 24],
+      ["ECDH-ES+A256KW", 32],
+    ] as const) {
       assert.equal(concatKdf(z, alg, apu, apv, length), second.concatKdf(z, alg, apu, apv, length));
     }
   }

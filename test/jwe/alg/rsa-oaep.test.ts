@@ -10,7 +10,10 @@ const CEK = Buffer.alloc(32, 7);
 const jwk = generateJwk({ type: "rsa", bits: 2048 });
 if (jwk.kty !== "RSA") throw new Error("not an RSA key");
 
-for (const [alg, oaepHash] of [["RSA-OAEP", "sha1"], ["RSA-OAEP-256", "sha256"]] as const) {
+for (const [alg, oaepHash] of [
+  ["RSA-OAEP", "sha1"],
+  ["RSA-OAEP-256", "sha256"],
+] as const) {
   test(`${alg} uses ${oaepHash} (RFC 7518, section 4.3)`, () => {
     const { parameters, encryptedKey } = rsaOaep.seal(alg, jwk, CEK);
     assert.equal(parameters, {});
