@@ -108,7 +108,7 @@ function folded(name: string): string {
   return name.toUpperCase().toLowerCase();
 }
 
-/** Go reads member names in any case (Unicode's simple folding), and the last of several counts. We read one spelling. */
+/** Go reads member names in any case (Unicode's simple folding), and the last of several counts. We read one. */
 function refuseSpellings(object: JsonObject, fail: Fail): void {
   const names = Object.keys(object);
   if (new Set(names.map(folded)).size !== names.length) throw fail("has a member in two spellings");
