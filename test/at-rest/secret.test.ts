@@ -46,7 +46,7 @@ for (const p2s of ["", "AAAAAAAA", "!", 7, Buffer.alloc(1025).toString("base64ur
     writeFileSync(join(dir, "private", `${kid}.jwe`), JSON.stringify(jwe));
     assert.match(
       assertFailure(exec(dir, annotation, ["--passphrase-file", secretFile("secret")]), 3),
-      /is damaged: it has a p2c that is not an integer from 1000 to 10000000/,
+      /is damaged: it has a p2s that is not base64url of 8 to 1024 bytes/,
     );
   });
 }

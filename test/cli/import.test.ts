@@ -472,7 +472,7 @@ test("makes a recipient a key pair when its private key comes", async () => {
   const cli = commands(dir);
   const kid = cli("import", "bob", file(without(EC, "d")));
   const annotation = await wrapHere(dir, "bob");
-  assert.match(assertFailure(cli.run(["import", "bob", file(EC)]), 1), "the name bob is taken");
+  assert.match(assertFailure(cli.run(["import", "bob", file(EC)]), 1), "bob already names this key; add --force");
   assert.is(cli("import", "bob", file(EC), "--force"), kid);
   await assertOpens(dir, annotation);
   assert.is(readFileSync(join(dir, "names/bob"), "utf8"), kid);

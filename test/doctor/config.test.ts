@@ -163,7 +163,7 @@ test("finds a file that is not there, or is named by a relative path", () => {
     withFile("/none.conf"),
     "config.file",
     "fail",
-    /there is no file \/none.conf: clients go on without a word/,
+    /there is no file \/none.conf: clients go on without a message/,
   );
   const relative = checksIn(
     run(["doctor", "--json", "--keystore", dir], { env: { PATH: "", OCICRYPT_KEYPROVIDER_CONFIG: "tmp/x.conf" } }),

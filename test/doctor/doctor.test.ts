@@ -205,7 +205,7 @@ test("--fix fixes what crashes left and what others can read, says so, and finds
   assert.is(code, 0, stdout);
   assert.not.match(stderr, "not fixed");
   assert.not.match(stdout, '"fix"');
-  assert.match(stderr, /^fixed: \S+ is half written/m);
+  assert.match(stderr, /^fixed: \S+ was not completely written/m);
   assert.equal(readdirSync(dir).toSorted(), ["default", "names", "private", "public"]);
   const { code: second, stderr: silent } = run(["doctor", "--fix", "--keystore", dir, "--master-key-file", secret], {
     env: { PATH: "" },

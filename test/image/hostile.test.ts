@@ -144,7 +144,7 @@ test("--require-encrypted wants an annotation that tells for whom, and names the
     assert.match(
       line,
       new RegExp(
-        `1 layer of .* has no readable recipients \\(${scheme.replace("provider.", "provider:")}\\), sha256:.*; .*jwe or provider:NAME`,
+        `1 layer of .* has no readable recipients \\(${scheme.replace("provider.", "provider:")}\\), the first is sha256:.*; .*jwe and provider:NAME`,
       ),
       `${scheme} ${value}`,
     );
@@ -160,7 +160,7 @@ test("--require-encrypted counts a statement in an image as the plain layer that
   const manifest = `{"config":${config},"layers":[${statement},${encrypted()}]}`;
   assert.match(
     failsAfter("inspect", image.index(index(entry(image.blob(manifest)))), "--require-encrypted"),
-    /1 of the layers .* not encrypted/,
+    /1 layer .* is not encrypted/,
   );
 });
 
@@ -170,7 +170,7 @@ test("takes the image that skopeo takes: by its place, by the tag behind the fir
     image.blob(manifest),
   ) as [string, string];
   const reference = image.index(index(entry(secret, tag("@1")), entry(plain)));
-  assert.match(failsAfter("inspect", `${reference}:@1`, "--require-encrypted"), /1 of the layers .* not encrypted/);
+  assert.match(failsAfter("inspect", `${reference}:@1`, "--require-encrypted"), /1 layer .* is not encrypted/);
   cli("inspect", `${reference}:@0`, "--require-encrypted");
   assert.match(refused(1, "inspect", `${reference}:@2`), /no image @2 in/);
   const beside = new HandMade();

@@ -206,7 +206,7 @@ const REFUSED: Readonly<Record<string, readonly [Buffer, RegExp]>> = {
     Buffer.concat([tarPart({ name: "BZh91AY&SY" }), tar(file({}))]),
     /is no tar file/,
   ],
-  nothing: [Buffer.alloc(0), /is no tar file/],
+  nothing: [Buffer.alloc(0), /is empty/],
   zeros: [Buffer.alloc(10_240), /has no index\.json/],
   "a pax header at the end": [tar(file({}), pax({ mtime: "1" })), /is cut off/],
 };
