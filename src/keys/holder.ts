@@ -109,7 +109,7 @@ export function holderKey(holder: Holder, jwk: Jwk): PrivateKey {
   const wrong = [...ops.keys()].find((op) => !isOperationFor(op, jwk));
   if (wrong !== undefined) {
     const message = `the holder of key ${kid} has the operation ${wrong}, which is not for ${typeName(jwk)} keys`;
-    throw keyError(message, `remove ${wrong} from private/${kid}.holder`);
+    throw keyError(message, `remove ${wrong} from its holder file`);
   }
   return {
     kid,

@@ -184,7 +184,7 @@ test("says that there is no store, no default key, no way to read it", () => {
   );
 });
 
-test("refuses a private key that others can read, and says how to mend it", () => {
+test("refuses a private key that others can read, and says how to fix it", () => {
   const open = makeStore("alice", "carol:--type oct");
   for (const name of ["alice", "carol"]) {
     const path = join(open, "private", `${kidOf(open, name)}.jwk`);

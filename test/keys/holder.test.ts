@@ -425,7 +425,7 @@ for (const [what, content, reason] of [
     writeFileSync(path, typeof content === "string" ? content : JSON.stringify({ kid: hsm.kid, ...content }), {
       mode: 0o600,
     });
-    assert.match(assertFailure(exec(hsm.dir, annotation), 3), `holder file ${path} is damaged: it ${reason}; mend it`);
+    assert.match(assertFailure(exec(hsm.dir, annotation), 3), `holder file ${path} is damaged: it ${reason}; fix it`);
   });
 }
 
@@ -444,7 +444,7 @@ test("is one line, exit code 3: a holder file of other modes, of another type of
   writeHolder(dir, kid, { ecdh: OPENS });
   assert.match(
     assertFailure(exec(dir, annotation), 3),
-    `the holder of key ${kid} has the operation ecdh, which is not for rsa keys; remove ecdh`,
+    `the holder of key ${kid} has the operation ecdh, which is not for rsa keys; remove ecdh from its holder file`,
   );
   writeHolder(dir, kid, { "rsa-oaep-256": OPENS });
   rmSync(join(dir, "public", `${kid}.jwk`));

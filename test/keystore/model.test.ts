@@ -218,7 +218,7 @@ async function assertIsAsModelled(dir: string, model: Model, annotations: Map<st
     annotations.set(kid, annotation);
     for (const old of retired.filter((other) => !current.has(other))) {
       const error = await wrapHere(dir, old, withMasterKey).catch((reason: unknown) => reason);
-      assert.match(String(error), "is retired and wraps no more");
+      assert.match(String(error), "is retired and cannot encrypt");
     }
   }
   const files = Object.keys(tree(dir));
