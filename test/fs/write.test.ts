@@ -8,7 +8,7 @@ import { writeFileSafely } from "../../src/fs/write.ts";
 import { temporaryFolder } from "../support/folders.ts";
 import { tool, testWith } from "../support/parts.ts";
 import { run, succeed, BINARY } from "../support/program.ts";
-import { kidOf, makeStore } from "../support/stores.ts";
+import { kidOf, makeSharedStore, makeStore } from "../support/stores.ts";
 
 const root = process.geteuid?.() === 0 ? true : undefined;
 const mode = (...path: readonly string[]): string => (lstatSync(join(...path)).mode & 0o7777).toString(8);
@@ -21,7 +21,7 @@ function under(umask: string, ...args: readonly string[]): string {
 
 for (const umask of ["077", "027", "022", "000"]) {
   test(`in a store that all may read, umask ${umask} takes nothing from them and gives them no secret`, () => {
-    const dir = makeStore("alice");
+    const dir = makeSharedStore("alice");
     const files = ["names/alice", "default"];
     const before = files.map((file) => mode(dir, file));
     under(umask, "rotate", "alice", "--keystore", dir);

@@ -17,6 +17,10 @@ export interface TarPart {
 export const GNU = "ustar  \0";
 export const TAR_END = Buffer.alloc(1024);
 
+function octal(number: number): string {
+  return number.toString(8).padStart(7, "0");
+}
+
 /** A header and its content, padded to blocks. */
 export function tarPart({
   name,
@@ -32,8 +36,8 @@ export function tarPart({
   header.write(name, 0, 100);
   for (const [at, text] of [
     [100, "0000644"],
-    [108, "0000000"],
-    [116, "0000000"],
+    [108, octal(process.getuid?.() ?? 0)], // skopeo gives the files to whom the archive says
+    [116, octal(process.getgid?.() ?? 0)],
     [136, "00000000000"],
   ] as const)
     header.write(text, at);
