@@ -50,7 +50,7 @@ export class Allowance {
     this.#start("work");
   }
 
-  /** Aborted when no client waits for the answer any longer: then no more work is started for it. */
+  /** Aborted once no client waits for the answer: no more work is started for it. */
   get abandoned(): AbortSignal {
     return this.#abandoned.signal;
   }

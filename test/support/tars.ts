@@ -47,14 +47,7 @@ export function tarPart({
   header.write(magic, 257, "latin1");
   header.write(prefix, 345, 155);
   patch?.(header);
-  header.write("        ", 148);
-  header.write(
-    `${header
-      .reduce((sum, byte) => sum + byte, 0)
-      .toString(8)
-      .padStart(6, "0")}\0 `,
-    148,
-  );
+  writeChecksum(header);
   return Buffer.concat([header, bytes, Buffer.alloc((512 - (bytes.length % 512)) % 512)]);
 }
 
@@ -87,4 +80,16 @@ export function base256(size: number, first = 0x80): Buffer {
   field.writeUIntBE(size, 6, 6);
   field[0] = first;
   return field;
+}
+
+/** Writes a header's checksum into it, its own field counted as spaces. */
+export function writeChecksum(header: Buffer): void {
+  header.write("        ", 148);
+  header.write(
+    `${header
+      .reduce((sum, byte) => sum + byte, 0)
+      .toString(8)
+      .padStart(6, "0")}\0 `,
+    148,
+  );
 }

@@ -24,7 +24,7 @@ export interface Extensions {
   readonly long: boolean;
 }
 
-/** Whether these bytes, of which there are no more than a window's, are all zero. */
+/** Whether all these bytes, a window's at most, are zero. */
 export function isZero(bytes: Buffer): boolean {
   return bytes.equals(ZEROS.subarray(0, bytes.length));
 }
