@@ -10,8 +10,9 @@ import { generateJwk, thumbprint } from "../../src/jwk/jwk.ts";
 import { entries } from "../../src/keystore/listing.ts";
 import { openStore } from "../../src/keystore/store.ts";
 import { assertCheck, examine, problems } from "../support/checks.ts";
+import { openssl, selfSigned } from "../support/certificates.ts";
 import { secretFile, temporaryFolder, tree } from "../support/folders.ts";
-import { testWith, tool, use } from "../support/parts.ts";
+import { testWith, use } from "../support/parts.ts";
 import { assertFailure, runBeside } from "../support/program.ts";
 import { exec, OPTSDATA, unwrap, unwrapRequest, wrap } from "../support/requests.ts";
 import {
@@ -385,31 +386,11 @@ test("a thumbprint without a server is wrong usage, and there must be a store", 
 // TLS, by the machine's own authorities.
 
 testWith(
-  tool("openssl"),
+  openssl,
   "openssl",
   "asks a server over https whose certificate the machine trusts, and no other",
-  async (openssl) => {
-    const folder = temporaryFolder();
-    const [key, cert] = [join(folder, "key"), join(folder, "cert")];
-    use(openssl, [
-      "req",
-      "-x509",
-      "-newkey",
-      "ec",
-      "-pkeyopt",
-      "ec_paramgen_curve:P-256",
-      "-nodes",
-      "-keyout",
-      key,
-      "-out",
-      cert,
-      "-days",
-      "2",
-      "-subj",
-      "/CN=localhost",
-      "-addext",
-      "subjectAltName=DNS:localhost",
-    ]);
+  async () => {
+    const { cert, key } = selfSigned();
     const { createServer: createTlsServer } = await import("node:https");
     const tang = await LyingTang.started();
     const front = createTlsServer(

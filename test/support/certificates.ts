@@ -62,6 +62,30 @@ export function makeAuthority(): Authority {
   };
 }
 
+/** PEM files of an RSA key and a certificate for localhost that is its own authority. */
+export function selfSigned(): { readonly cert: string; readonly key: string } {
+  const dir = temporaryFolder();
+  const [cert, key] = [join(dir, "cert.pem"), join(dir, "key.pem")];
+  run(
+    "req",
+    "-x509",
+    "-newkey",
+    "rsa:2048",
+    "-nodes",
+    "-keyout",
+    key,
+    "-out",
+    cert,
+    "-days",
+    "2",
+    "-subj",
+    "/CN=localhost",
+    "-addext",
+    "subjectAltName=DNS:localhost",
+  );
+  return { cert, key };
+}
+
 function run(...args: readonly string[]): void {
   const { status, stderr } = spawnSync("openssl", args, { encoding: "utf8" });
   assert.is(status, 0, stderr);

@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { selfSigned } from "../../support/certificates.ts";
 import { onlyPrivate, skopeo } from "../../support/encrypted-images.ts";
 import { temporaryFolder } from "../../support/folders.ts";
 import { layerDigests, makeImage } from "../../support/images.ts";
@@ -39,31 +40,6 @@ async function freePort(): Promise<number> {
   const address = server.address();
   server.close();
   return typeof address === "object" ? (address?.port ?? 0) : 0;
-}
-
-/** A certificate for localhost, its own authority. */
-function certificate(): { cert: string; key: string } {
-  const dir = temporaryFolder();
-  const [cert, key] = [join(dir, "cert.pem"), join(dir, "key.pem")];
-  const args = [
-    "req",
-    "-x509",
-    "-newkey",
-    "rsa:2048",
-    "-nodes",
-    "-keyout",
-    key,
-    "-out",
-    cert,
-    "-days",
-    "2",
-    "-subj",
-    "/CN=localhost",
-    "-addext",
-    "subjectAltName=DNS:localhost",
-  ];
-  assert.is(spawnSync("openssl", args).status, 0);
-  return { cert, key };
 }
 
 interface TokenServer {
@@ -202,7 +178,7 @@ async function rewraps(image: string, env: NodeJS.ProcessEnv): Promise<void> {
 }
 
 testWith(tool, NONE, "rewraps in a registry with TLS whose authority the system trusts, and only then", async () => {
-  const pair = certificate();
+  const pair = selfSigned();
   const host = await startRegistry(pair);
   await rewraps(`docker://${host}/team/app:1`, { SSL_CERT_FILE: pair.cert });
   assert.match(
@@ -220,7 +196,7 @@ testWith(tool, NONE, "rewraps in a registry with TLS whose authority the system 
 });
 
 testWith(tool, NONE, "logs in at a token server: with a password, without one, with a wrong one", async () => {
-  const pair = certificate();
+  const pair = selfSigned();
   const tokens = await startTokenServer(pair);
   const host = await startRegistry(pair, tokens);
   const anonymous = { SSL_CERT_FILE: pair.cert, HOME: temporaryFolder() };
@@ -245,7 +221,7 @@ testWith(tool, NONE, "logs in at a token server: with a password, without one, w
 });
 
 testWith(tool, NONE, "follows no redirect from TLS to none", async () => {
-  const pair = certificate();
+  const pair = selfSigned();
   const server = createServer({ cert: readFileSync(pair.cert), key: readFileSync(pair.key) }, (_, response) => {
     response.writeHead(302, { location: `http://localhost:${port}/manifest` }).end();
   }).listen(0, "127.0.0.1");
