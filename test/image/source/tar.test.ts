@@ -261,9 +261,10 @@ for (const [name, bytes] of Object.entries(READABLE)) {
   });
 }
 
+// Without root skopeo fails to give the folders that an archive does not name to root.
 testWith(
-  skopeo,
-  "skopeo",
+  process.getuid?.() === 0 ? skopeo : undefined,
+  "root and skopeo",
   "of each archive that passes --require-encrypted, skopeo takes encrypted layers only",
   async (tool) => {
     let passed = 0;
