@@ -1,13 +1,15 @@
 // config: prints the ocicrypt.conf that names this binary, and how to set up each client.
 
 import { resolve } from "node:path";
-import { CONTAINERD_CONF, CONTAINERD_KEYS } from "../doctor/containerd-config.ts";
+import { CONTAINERD_CONF, CONTAINERD_CONFIG, CONTAINERD_KEYS } from "../doctor/containerd-config.ts";
 import { usageError } from "../errors.ts";
 import { storeLocation } from "../keystore/location.ts";
 import { print, printJson, tell, type Cli } from "./shared.ts";
 
 /** The clients that `--client` knows. */
 const CLIENTS = ["skopeo", "podman", "buildah", "nerdctl", "containerd", "crio"] as const;
+
+const LAYER = "application/vnd.oci.image.layer.v1.tar"; // the media type of an uncompressed layer
 
 /** One of them. */
 type Client = (typeof CLIENTS)[number];
@@ -142,16 +144,16 @@ nerdctl image decrypt --all-platforms --key provider:${provider} ENCRYPTED DECRY
 
 mkdir -p ${CONTAINERD_KEYS}
 
-# 3. Add to /etc/containerd/config.toml. Its default configuration starts ctd-decoder for tar and tar+gzip already:
+# 3. Merge this into ${CONTAINERD_CONFIG}, or write it there if that file does not exist. Each table may be in the
+# file only once: if it is there already, add the lines to it. Keep the file's version, if it has one. containerd before
+# 2.1 ignores use_local_image_pull; later versions do not decrypt without it.
 
-version = 3
+version = 2
 [plugins.'io.containerd.cri.v1.images']
-  use_local_image_pull = true     # containerd 2.1 and later: the transfer service does not decrypt
-[plugins.'io.containerd.cri.v1.images'.image_decryption]
-  key_model = "node"              # config version 2: [plugins."io.containerd.grpc.v1.cri".image_decryption]
-[stream_processors."io.containerd.ocicrypt.decoder.v1.tar.zstd"]
-  accepts = ["application/vnd.oci.image.layer.v1.tar+zstd+encrypted"]
-  returns = "application/vnd.oci.image.layer.v1.tar+zstd"
+  use_local_image_pull = true
+[stream_processors."io.containerd.ocicrypt.decoder.v1.tar.gzip"]
+  accepts = ["${LAYER}+gzip+encrypted", "${LAYER}+zstd+encrypted"]
+  returns = "${LAYER}+gzip"
   path = "ctd-decoder"
   args = ["--decryption-keys-path", "${CONTAINERD_KEYS}"]
   env = ["OCICRYPT_KEYPROVIDER_CONFIG=${CONTAINERD_CONF}"]

@@ -72,4 +72,23 @@ test("config --grpc refuses what no client could use", () => {
   );
 });
 
+/** One text for containerd 1.6 to 2.x: version 3 stops 1.7, and zstd has to go through the processor of gzip. */
+const CONTAINERD_TOML = `version = 2
+[plugins.'io.containerd.cri.v1.images']
+  use_local_image_pull = true
+[stream_processors."io.containerd.ocicrypt.decoder.v1.tar.gzip"]
+  accepts = ["application/vnd.oci.image.layer.v1.tar+gzip+encrypted", \
+"application/vnd.oci.image.layer.v1.tar+zstd+encrypted"]
+  returns = "application/vnd.oci.image.layer.v1.tar+gzip"
+  path = "ctd-decoder"
+  args = ["--decryption-keys-path", "/etc/containerd/ocicrypt/keys"]
+  env = ["OCICRYPT_KEYPROVIDER_CONFIG=/etc/containerd/ocicrypt/ocicrypt_keyprovider.conf"]
+`;
+
+test("config --client containerd prints one text for all versions of containerd, to be merged", () => {
+  const text = cli("config", "--client", "containerd");
+  assert.ok(text.includes(`\n${CONTAINERD_TOML}\n`), text);
+  assert.match(text, /Merge this into \/etc\/containerd\/config\.toml/);
+});
+
 test.run();

@@ -16,7 +16,9 @@ const dir = makeStore("alice");
 const unshare = mountNamespace();
 
 const CONF = "ocicrypt/ocicrypt_keyprovider.conf";
-const TOML = /^version = 3[^]*?(?=\n# 4)/m.exec(succeed(["config", "--client", "containerd"]))?.[0] ?? "";
+const PRINTED = /^version = 2[^]*?(?=\n# 4)/m.exec(succeed(["config", "--client", "containerd"]))?.[0] ?? "";
+const KEY_MODEL = `[plugins.'io.containerd.cri.v1.images'.image_decryption]\n  key_model = "node"\n`;
+const TOML = `${PRINTED.replace("version = 2", "version = 3")}\n${KEY_MODEL}`;
 
 /** What doctor says where `arrange` changed a folder that is /etc/containerd, in order at first, and one that is on a service's PATH. */
 function containerd(args: readonly string[], arrange: (etc: string, bin: string) => void): Check[] {
@@ -134,7 +136,7 @@ testWith(
   "does not ask version 2 for use_local_image_pull, reads conf.d, and looks at nothing without containerd",
   (args) => {
     assertCheck(
-      containerd(args, toml(/version = 3[^]*key_model/, "version = 2\nkey_model")),
+      containerd(args, toml(/version = 3/, "version = 2")),
       "containerd.pull",
       "ok",
       /not needed by version 2/,
