@@ -37,18 +37,23 @@ function containerd(args: readonly string[], arrange: (etc: string, bin: string)
   return checksIn({ code: status, stdout, stderr });
 }
 
-testWith(unshare, "mount namespaces", "finds nothing to say of a containerd set up as config --client says", (args) => {
-  const checks = containerd(args, () => undefined);
-  assert.equal(problems(checks), []);
-  assertCheck(
-    checks,
-    "config.variable",
-    "ok",
-    /is not set; containerd takes \/etc\/containerd\/ocicrypt\/ocicrypt_keyprovider.conf/,
-  );
-  assertCheck(checks, "containerd.provider", "ok", /names this program/);
-  assertCheck(checks, "containerd.decoder", "ok", /^\/usr\/local\/sbin\/ctd-decoder; /);
-});
+testWith(
+  unshare,
+  "root, or mount namespaces",
+  "finds nothing to say of a containerd set up as config --client says",
+  (args) => {
+    const checks = containerd(args, () => undefined);
+    assert.equal(problems(checks), []);
+    assertCheck(
+      checks,
+      "config.variable",
+      "ok",
+      /is not set; containerd takes \/etc\/containerd\/ocicrypt\/ocicrypt_keyprovider.conf/,
+    );
+    assertCheck(checks, "containerd.provider", "ok", /names this program/);
+    assertCheck(checks, "containerd.decoder", "ok", /^\/usr\/local\/sbin\/ctd-decoder; /);
+  },
+);
 
 const toml = (from: string | RegExp, to: string) => (etc: string) =>
   writeFileSync(join(etc, "config.toml"), TOML.replace(from, to));
@@ -125,14 +130,14 @@ for (const [what, id, message, arrange] of [
   ["the transfer service", "pull", /set use_local_image_pull = true/, toml("= true", "= false")],
   ["a setting that is commented out", "pull", /set use_local_image_pull = true/, toml("use_local", "# use_local")],
 ] as const) {
-  testWith(unshare, "mount namespaces", `warns of ${what}`, (args) => {
+  testWith(unshare, "root, or mount namespaces", `warns of ${what}`, (args) => {
     assertCheck(containerd(args, arrange), `containerd.${id}`, "warn", message);
   });
 }
 
 testWith(
   unshare,
-  "mount namespaces",
+  "root, or mount namespaces",
   "does not ask version 2 for use_local_image_pull, reads conf.d, and looks at nothing without containerd",
   (args) => {
     assertCheck(

@@ -77,7 +77,7 @@ for (const [proc, namespace] of [
 ] as const) {
   testWith(
     namespace,
-    "the right to make pid namespaces",
+    "root, to make pid namespaces",
     `of a pid namespace with ${proc} is alive while its process runs, unknown from a third one, dead when it has ended`,
     async (command) => {
       const path = join(temporaryFolder(), "lock");

@@ -134,7 +134,7 @@ const unshare = Object.values(networkInterfaces())
 
 testWith(
   unshare,
-  "mount namespaces, and IPv6",
+  "root, or mount namespaces, and IPv6",
   "of localhost's addresses each is bound, or none: another user's program must not get what clients send there",
   async (args) => {
     const prefix = ["unshare", ...args, "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', hosts];

@@ -131,7 +131,7 @@ function smallDisk(): string | undefined {
 
 testWith(
   smallDisk(),
-  "the right to mount a small disk",
+  "root, to mount a small disk",
   "with the disk full nothing is answered, and with room again everything is",
   async (disk) => {
     const audit = join(disk, "audit");
