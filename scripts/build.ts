@@ -19,6 +19,15 @@ export const baseNode = createRequire(import.meta.url).resolve(`node-linux-${pro
 /** The binary that `npm run build` makes. */
 export const binary = join(DIST, "ocicrypt-keystore");
 
+// Options that Node prefers to variables of the environment, which it reads before the program's first line.
+const NO_VARIABLES = [
+  "--openssl-config=/dev/null", // OPENSSL_CONF: an error in that file ends Node, and the file can load libraries
+  "--icu-data-dir=/dev/null", // NODE_ICU_DATA: nothing can be below that path, so the data in the binary is used
+  "--no-use-system-ca", // NODE_USE_SYSTEM_CA
+  "--no-use-env-proxy", // NODE_USE_ENV_PROXY
+  "--no-pending-deprecation", // NODE_PENDING_DEPRECATION
+];
+
 // Parts of the bundle that become separate assets: the commands, and packages that few commands need. They are
 // evaluated only when they are imported, so that other starts do not pay for them. instanceof does not work for a
 // class that exists in two of these parts.
@@ -102,7 +111,7 @@ async function main(): Promise<void> {
     seaConfig: {
       useCodeCache: true,
       disableExperimentalSEAWarning: true,
-      execArgv: ["--v8-pool-size=1", "--disable-sigusr1"],
+      execArgv: ["--v8-pool-size=1", "--disable-sigusr1", ...NO_VARIABLES],
       execArgvExtension: "none", // a user's NODE_OPTIONS must not reach a program that holds keys
       assets: {
         exec,

@@ -2,5 +2,7 @@
 // cache holds only what is compiled before the program runs, so each start would compile the rest again.
 
 import { evaluate } from "./cached.ts";
+import { clearEnvironment } from "./environment.ts";
 
+clearEnvironment();
 evaluate("exec")(require);

@@ -3,6 +3,7 @@
 
 import type { ChildProcessByStdio } from "node:child_process";
 import type { Readable, Writable } from "node:stream";
+import { callersEnvironment } from "../environment.ts";
 import { errorCode, printable } from "../errors.ts";
 
 const MAX_ANSWER = 4 * 1024; // bytes on standard output; the longest valid answer has 66
@@ -68,7 +69,12 @@ export async function runCommand(
     for (const signal of SIGNALS) if (process.listenerCount(signal) === 0) process.once(signal, endAll);
     try {
       const { spawn } = process.getBuiltinModule("node:child_process");
-      child = spawn(program, args, { cwd: "/", detached: true, stdio: ["pipe", "pipe", "pipe"] });
+      child = spawn(program, args, {
+        cwd: "/",
+        detached: true,
+        stdio: ["pipe", "pipe", "pipe"],
+        env: callersEnvironment(),
+      });
     } catch (error) {
       return cannotStart(error);
     }
