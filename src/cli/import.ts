@@ -53,11 +53,11 @@ export function importKey(cli: Cli, command: readonly string[]): void {
           : readPassphrase(pemPassphraseFile, "name it with --pem-passphrase-file FILE");
       const jwk = await parseKey(readKeyFile(FILE), passphrase);
       const store = cliStore({ keystore, ...secrets });
-      if (holder === undefined) return printKid(await addKey(store, NAME, jwk, force));
+      if (holder === undefined) return printKid(await addKey(store, NAME, jwk, force), store);
       const kid = await addHolder(store, NAME, jwk, holder, command, force);
       if (isPrivate(jwk))
         tell(`the private key in ${FILE === "" ? "standard input" : FILE} was not stored: its holder has it`);
-      return printKid(kid);
+      return printKid(kid, store);
     },
   );
 }

@@ -35,7 +35,8 @@ export function keygen(cli: Cli): void {
         .example("$0 keygen build --type rsa --bits 4096", "An RSA key"),
     async ({ keystore, NAME, type, curve, bits, ...secrets }) => {
       mustBeName(NAME); // before making a key, which may take seconds
-      printKid(await addKey(cliStore({ keystore, ...secrets }), NAME, generateJwk(keyKind(type, curve, bits))));
+      const store = cliStore({ keystore, ...secrets });
+      printKid(await addKey(store, NAME, generateJwk(keyKind(type, curve, bits))), store);
     },
   );
 }

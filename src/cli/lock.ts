@@ -5,7 +5,7 @@ import { lockKeys, unlockKeys } from "../keystore/relock.ts";
 import { meetServer, atRestByTang } from "../at-rest/tang.ts";
 import { askYes } from "./prompt.ts";
 import { cliStore, newAtRest } from "./secrets.ts";
-import { tell, type Cli } from "./shared.ts";
+import { tell, tellReaders, type Cli } from "./shared.ts";
 
 /** Adds lock. */
 export function lock(cli: Cli): void {
@@ -73,6 +73,7 @@ export function unlock(cli: Cli): void {
     async ({ keystore, ...given }) => {
       const store = cliStore({ keystore, ...given });
       tell(`unlocked ${privateKeys(await unlockKeys(store))}`);
+      tellReaders(store);
     },
   );
 }

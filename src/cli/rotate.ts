@@ -13,6 +13,9 @@ export function rotate(cli: Cli): void {
       yargs
         .positional("NAME", { type: "string", demandOption: true, describe: "The key's name" })
         .example("$0 rotate alice", "Encrypt for a new key from now on"),
-    async ({ keystore, NAME, ...secrets }) => printKid(await rotateKey(cliStore({ keystore, ...secrets }), NAME)),
+    async ({ keystore, NAME, ...secrets }) => {
+      const store = cliStore({ keystore, ...secrets });
+      printKid(await rotateKey(store, NAME), store);
+    },
   );
 }

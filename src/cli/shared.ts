@@ -1,8 +1,11 @@
 // What the commands share: the parser's type, and how they print.
 
+import { statSync } from "node:fs";
 import type { Argv } from "yargs";
 import { errorCode, ioError } from "../errors.ts";
+import { noModes, systemWithoutModes } from "../fs/mount.ts";
 import { readSmallFile, type SmallFile } from "../fs/read.ts";
+import type { Store } from "../keystore/store.ts";
 import { outputError, writeStandardError, writeStandardOutput } from "../exec/stdio.ts";
 
 /** The parser that a command adds itself to, with the options that every command has. */
@@ -33,11 +36,12 @@ export function print(text: string): void {
 }
 
 /**
- * Prints the kid of a key that was just stored.
+ * Prints the kid of a key that was just stored, and warns if others can read it.
  *
  * @throws KeystoreError `io` that says it was stored, if it cannot be written
  */
-export function printKid(kid: string): void {
+export function printKid(kid: string, store: Store): void {
+  tellReaders(store);
   try {
     writeStandardOutput(`${kid}\n`);
   } catch (error) {
@@ -47,6 +51,14 @@ export function printKid(kid: string): void {
       "see ocicrypt-keystore list",
     );
   }
+}
+
+/** Says that other users can read private keys that were just written, if the file system cannot keep them secret. */
+export function tellReaders(store: Store): void {
+  const readable = store.keyFiles("jwk").find(({ path }) => (statSync(path).mode & 0o044) !== 0);
+  const type = readable && systemWithoutModes(readable.path);
+  if (type === undefined) return;
+  tell(`warning: others can read the private keys in ${store.dir}; ${noModes(type)}, or run ocicrypt-keystore lock`);
 }
 
 /** Prints a value as JSON for programs. */

@@ -1,8 +1,9 @@
 // Checks of the key store's directory: who can read and change it, what crashes left behind, and its names.
 
-import { accessSync, chmodSync, constants, existsSync, realpathSync, statSync, type Stats } from "node:fs";
+import { chmodSync, existsSync, realpathSync, statSync, type Stats } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { count, errorCode } from "../errors.ts";
+import { count } from "../errors.ts";
+import { chmodHint, isReadOnly, noModes, systemWithoutModes } from "../fs/mount.ts";
 import { listFolder, refuseOpenMode, shownMode } from "../fs/read.ts";
 import { removeFile } from "../fs/write.ts";
 import { storeLocks } from "../keystore/change.ts";
@@ -45,8 +46,11 @@ function refuseEntry({ store }: Context, { warn }: Report): void {
   for (const folder of [store.paths.private, store.paths.removed]) {
     const stat = statSync(folder, { throwIfNoEntry: false });
     if (stat === undefined || stat.uid !== process.geteuid?.() || (stat.mode & 0o077) === 0) continue;
-    const fix = (): void => chmodSync(folder, 0o700);
-    warn(`others may enter ${folder} (mode ${shownMode(stat)})`, `run chmod 700 ${folder}`, fix);
+    if (isReadOnly(folder)) continue;
+    const type = systemWithoutModes(folder);
+    const message = `others may enter ${folder} (mode ${shownMode(stat)})`;
+    if (type === undefined) warn(message, `run chmod 700 ${folder}`, () => chmodSync(folder, 0o700));
+    else warn(`${message} and can read what is in it`, `${noModes(type)}, or run ocicrypt-keystore lock`);
   }
 }
 
@@ -68,13 +72,14 @@ function refuseWriters({ store }: Context, { warn }: Report): void {
   const { dir } = store;
   for (const { path, stat } of [{ path: dir, stat: statSync(dir) }, ...files(store)]) {
     if (!isOpen(stat) || isReadOnly(path)) continue;
-    warn(`others can write to ${path} (mode ${shownMode(stat)})`, `run chmod go-w ${path}`);
+    if (systemWithoutModes(path) !== undefined && path !== dir) continue; // said once, of the store's folder
+    warn(`others can write to ${path} (mode ${shownMode(stat)})`, chmodHint(path, "go-w"));
   }
   for (let at = dirname(realpathSync(dir)); ; at = dirname(at)) {
     const stat = statSync(at);
     if (isOpen(stat) && (stat.mode & STICKY) === 0) {
       const message = `others can replace the store: they can write to ${at} (mode ${shownMode(stat)})`;
-      warn(message, `run chmod go-w ${at}, or chmod +t ${at}`);
+      if (systemWithoutModes(at) === undefined) warn(message, `run chmod go-w ${at}, or chmod +t ${at}`);
     }
     if (at === dirname(at)) break;
   }
@@ -193,14 +198,4 @@ function isPrivateKey({ paths }: Store, { path, folder }: StoreFile): boolean {
 /** Whether users other than its owner and root may write to it. */
 function isOpen({ mode, gid }: Stats): boolean {
   return (mode & 0o002) !== 0 || ((mode & 0o020) !== 0 && gid !== 0);
-}
-
-/** Whether it is on a read-only mount, such as a secret of Kubernetes: there its mode lets no user write. */
-function isReadOnly(path: string): boolean {
-  try {
-    accessSync(path, constants.W_OK);
-    return false;
-  } catch (error) {
-    return errorCode(error) === "EROFS";
-  }
 }

@@ -72,7 +72,7 @@ export function lockOwner(path: string): LockOwner {
     who: owner === undefined ? "an unknown process" : `process ${owner.pid}`,
     where: whereAndSince(owner, stat),
     silent: Math.abs(Date.now() - stat.mtimeMs) > SILENCE, // a time in the future is not a sign of life either
-    identity: `${stat.ino} ${stat.mtimeMs} ${content}`,
+    identity: `${stat.mtimeMs} ${content}`, // not the inode number: on some FUSE file systems it changes
   };
 }
 

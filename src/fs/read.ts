@@ -2,6 +2,7 @@
 
 import { closeSync, constants, fstatSync, openSync, readdirSync, readSync, type Stats } from "node:fs";
 import { errorCode, keyError, KeystoreError, storeError } from "../errors.ts";
+import { isReadOnly, systemWithoutModes } from "./mount.ts";
 
 /** The most bytes that a file of the store may have. */
 export const MAX_FILE = 64 * 1024;
@@ -48,10 +49,12 @@ export function readSmallFile(path: string, max = MAX_FILE): SmallFile | undefin
 
 /**
  * Refuses a secret file that the caller owns and others can read, as ssh does. The mode of a file that somebody else
- * owns is the administrator's choice.
+ * owns is the administrator's choice, and so is one that the caller cannot change: on a read-only mount, or on a file
+ * system without modes.
  */
 export function refuseOpenMode(path: string, what: string, { stat }: SmallFile): void {
   if (stat.uid !== process.geteuid?.() || (stat.mode & 0o077) === 0) return;
+  if (isReadOnly(path) || systemWithoutModes(path) !== undefined) return;
   throw keyError(`${what} ${path} can be read by others (mode ${shownMode(stat)})`, `run chmod 600 ${path}`);
 }
 

@@ -35,6 +35,10 @@ export type WriteMode = "create" | "replace";
  */
 export type Access = number | "shared" | "secret";
 
+// What file systems say that cannot do something: FUSE, NFS, exFAT, 9p.
+const NOT_SUPPORTED = new Set(["EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"]);
+const NO_LINKS = new Set([...NOT_SUPPORTED, "EPERM", "EMLINK"]); // link(2)
+
 /** Called right before a file is put in place, moved or removed. It throws if that is no longer allowed. */
 export const writeGuard = new AsyncLocalStorage<() => void>();
 
@@ -70,11 +74,7 @@ export function writeFileSafely(
       closeSync(fd);
     }
     writeGuard.getStore()?.();
-    naming(path, () => {
-      if (mode === "replace") return renameSync(temporary, path);
-      linkSync(temporary, path);
-      return unlinkSync(temporary);
-    });
+    naming(path, () => (mode === "replace" ? renameSync(temporary, path) : create(temporary, path)));
   } catch (error) {
     quietly(() => unlinkSync(temporary)); // this fails if it was not made, or was renamed
     throw error;
@@ -85,6 +85,36 @@ export function writeFileSafely(
     if (former === undefined) quietly(() => unlinkSync(path)); // so that the user can repeat the command
     throw error;
   }
+}
+
+/**
+ * Gives a temporary file its name, which must be free. Without hard links the name is taken first, so after a crash in
+ * between an empty file can have it.
+ */
+function create(temporary: string, path: string): void {
+  try {
+    linkSync(temporary, path);
+  } catch (error) {
+    if (NO_LINKS.has(errorCode(error) ?? "")) return createWithoutLink(temporary, path);
+    // NFS: the answer to a link that was made was lost, and the repeated call finds the name taken.
+    if (errorCode(error) !== "EEXIST" || !isSameFile(temporary, path)) throw error;
+  }
+  unlinkSync(temporary);
+}
+
+function createWithoutLink(temporary: string, path: string): void {
+  closeSync(openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600));
+  try {
+    renameSync(temporary, path);
+  } catch (error) {
+    quietly(() => unlinkSync(path));
+    throw error;
+  }
+}
+
+function isSameFile(temporary: string, path: string): boolean {
+  const [one, other] = [temporary, path].map((file) => lstatSync(file, { throwIfNoEntry: false }));
+  return one !== undefined && one.nlink === 2 && one.ino === other?.ino && one.dev === other.dev;
 }
 
 /** Gives a new file the mode and owner that {@link writeFileSafely} promises, as far as the caller is allowed to. */
@@ -111,7 +141,7 @@ function permitted(change: () => void): boolean {
     change();
     return true;
   } catch (error) {
-    if (["EPERM", "EINVAL", "ENOTSUP", "EOPNOTSUPP"].includes(errorCode(error) ?? "")) return false;
+    if (errorCode(error) === "EPERM" || NOT_SUPPORTED.has(errorCode(error) ?? "")) return false;
     throw error;
   }
 }
@@ -152,11 +182,13 @@ export function makeFolder(path: string, permissions: number): void {
   }
 }
 
-/** Makes the changes in a folder durable. */
+/** Makes the changes in a folder durable, if its file system can do that. */
 export function syncFolder(path: string): void {
   const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     naming(path, () => fsyncSync(fd));
+  } catch (error) {
+    if (!NOT_SUPPORTED.has(errorCode(error) ?? "")) throw error; // fsync(2): EINVAL on some file systems
   } finally {
     closeSync(fd);
   }

@@ -2,6 +2,7 @@
 
 import { statSync, type Stats } from "node:fs";
 import { keyError, KeystoreError, printable, unusableError } from "../errors.ts";
+import { chmodHint, isNoexec } from "../fs/mount.ts";
 import { readSmallFile, refuseOpenMode, shownMode } from "../fs/read.ts";
 import { isObject, member, parseJson, type JsonObject, type Fail } from "../json.ts";
 import { familyFor, HOLDER_OPERATIONS } from "../jwe/alg/algorithms.ts";
@@ -173,7 +174,10 @@ export function usableCommand({ kid, ops }: Holder, op: string): Command {
   const again = "import the key with another command: --holder OPERATION -- COMMAND";
   if (stat === undefined) throw unusable(kid, program, "does not exist", `install it, or ${again}`);
   if (!stat.isFile() || (stat.mode & EXECUTABLE) === 0) {
-    throw unusable(kid, program, "is not executable", `run chmod +x ${program}, or ${again}`);
+    throw unusable(kid, program, "is not executable", `${chmodHint(program, "+x")}, or ${again}`);
+  }
+  if (isNoexec(program)) {
+    throw unusable(kid, program, "is on a mount with noexec", `move it to a mount that runs programs, then ${again}`);
   }
   refuseForeign(program, `the holder of key ${kid}, ${program},`, stat);
   return [program, ...args.map(fill)];
@@ -191,5 +195,5 @@ function refuseForeign(path: string, what: string, stat: Stats): void {
     throw unusableError(message, `run chown root ${path}, or run this as that user`);
   }
   if ((stat.mode & 0o022) === 0) return;
-  throw unusableError(`${what} can be written by others (mode ${shownMode(stat)})`, `run chmod go-w ${path}`);
+  throw unusableError(`${what} can be written by others (mode ${shownMode(stat)})`, chmodHint(path, "go-w"));
 }

@@ -76,7 +76,7 @@ export async function writeKey(store: Store, kid: string, jwk: Jwk): Promise<voi
     writeFileSafely(path, sealed ?? plain, "secret", "replace");
   }
   if (store.publicKey(kid) === undefined) {
-    writeFileSafely(paths.publicKey(kid), json({ ...publicHalf(jwk), kid, created: now() }), "shared", "create");
+    writeFileSafely(paths.publicKey(kid), json({ ...publicHalf(jwk), kid, created: now() }), "shared", "replace");
   }
 }
 
