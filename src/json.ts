@@ -41,10 +41,15 @@ function checkedMembers(value: unknown, depth: number, fail: Fail): number {
     return count;
   }
   for (const [name, item] of Object.entries(value)) {
-    if (FORBIDDEN_NAMES.has(name) || name.includes("\0")) throw fail("has a forbidden member name");
+    if (isForbiddenName(name)) throw fail("has a forbidden member name");
     count += 1 + checkedMembers(item, depth - 1, fail);
   }
   return count;
+}
+
+/** Whether a member of that name may reach a prototype, or ends early for programs in C. */
+export function isForbiddenName(name: string): boolean {
+  return FORBIDDEN_NAMES.has(name) || name.includes("\0");
 }
 
 /** How many members are written in valid JSON text, duplicates included: strings that a colon follows. */
@@ -62,7 +67,8 @@ function writtenMembers(text: string, fail: Fail): number {
   return count;
 }
 
-function endOfString(text: string, start: number): number {
+/** Where the string that starts there in valid JSON text ends. */
+export function endOfString(text: string, start: number): number {
   for (let at = text.indexOf('"', start + 1); ; at = text.indexOf('"', at + 1)) {
     let backslashes = 0;
     while (text.charAt(at - 1 - backslashes) === "\\") backslashes++;

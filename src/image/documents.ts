@@ -2,7 +2,8 @@
 
 import { createHash } from "node:crypto";
 import { imageError, KeystoreError, printable } from "../errors.ts";
-import { isObject, member, parseJson, type Fail, type JsonObject } from "../json.ts";
+import { isObject, member, type Fail, type JsonObject } from "../json.ts";
+import { parseDocumentJson } from "./json.ts";
 
 /**
  * Limits on documents: registries keep to 4 MiB, and no tool nests indexes deeper than two or three. `documents`,
@@ -58,7 +59,7 @@ const REFERENCE_TYPE = "vnd.docker.reference.type";
 /** Parses an index or a manifest. @throws KeystoreError `image` if it is neither; the message names it as `what` */
 export function parseDocument(bytes: Buffer, what: string): Document {
   const fail: Fail = (reason) => damagedImage(what, reason);
-  const document = parseJson(bytes, IMAGE_LIMITS.jsonDepth, fail);
+  const document = parseDocumentJson(bytes, IMAGE_LIMITS.jsonDepth, fail);
   if (!isObject(document)) throw fail("is not a JSON object");
   refuseSpellings(document, fail);
   const text = bytes.toString("utf8");
@@ -110,7 +111,7 @@ function folded(name: string): string {
 
 /** Go reads member names in any case (Unicode's simple folding), and the last of several counts. We read one. */
 function refuseSpellings(object: JsonObject, fail: Fail): void {
-  const names = Object.keys(object);
+  const names = Object.keys(object).filter((name) => SPELLINGS.has(folded(name)));
   if (new Set(names.map(folded)).size !== names.length) throw fail("has a member in two spellings");
   const odd = names.find((name) => (SPELLINGS.get(folded(name)) ?? name) !== name);
   if (odd !== undefined) throw fail(`has a member that is spelled "${printable(odd, 32)}"`);

@@ -3,7 +3,8 @@
 import { isObject, member, type JsonObject } from "../json.ts";
 import type { PrivateKeys } from "../jwe/key.ts";
 import { isEncrypted, isJweScheme, keyAnnotations } from "./annotations.ts";
-import { damagedImage, isAttestation, isStatement, type Descriptor } from "./documents.ts";
+import { damagedImage, IMAGE_LIMITS, isAttestation, isStatement, type Descriptor } from "./documents.ts";
+import { parseLooseJson } from "./json.ts";
 import { openAny, partRecipients, tellsRecipient } from "./parts.ts";
 import type { ImageSource } from "./source/source.ts";
 import { limitCounter, loadTree, manifestEntries, readVerified } from "./tree.ts";
@@ -108,13 +109,9 @@ async function inspectLayer(
 
 async function readConfig(source: ImageSource, config: Descriptor): Promise<JsonObject> {
   const what = `configuration ${config.digest}`;
-  const text = (await readVerified(source, config, what)).toString();
-  try {
-    const value: unknown = JSON.parse(text); // only names are taken from it, and Windows images have C:\\ in theirs
-    return isObject(value) ? value : {};
-  } catch {
-    throw damagedImage(what, "is not JSON");
-  }
+  const bytes = await readVerified(source, config, what);
+  const value = parseLooseJson(bytes, IMAGE_LIMITS.jsonDepth, (reason) => damagedImage(what, reason));
+  return isObject(value) ? value : {};
 }
 
 function readableIn(config: JsonObject): { env: string[]; labels: string[] } {
