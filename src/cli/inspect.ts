@@ -42,6 +42,8 @@ export function inspect(cli: Cli): void {
       if (json) printJson({ image, manifests });
       else print([image, ...manifests.flatMap(manifestLines)].map((line) => printable(line, MAX_LINE)).join("\n"));
       if (!requireEncrypted) return;
+      const hidden = manifests.filter(({ absent, disguised }) => absent === true || disguised === true);
+      if (hidden.length > 0) throw hiddenError(image, hidden);
       const { encrypted, plain, untold } = countLayers(manifests);
       if (plain.length > 0) {
         const layers = count(plain.length, `layer of ${image} is`, `layers of ${image} are`);
@@ -55,6 +57,19 @@ export function inspect(cli: Cli): void {
   );
 }
 
+/** Nobody can tell from here what is in a manifest that is absent, or that only some clients take for one. */
+function hiddenError(image: string, hidden: readonly ManifestReport[]): KeystoreError {
+  const [first] = hidden;
+  const names = hidden.map(({ platform, digest }) => platform ?? digest);
+  const shown = printable(`${names.slice(0, 4).join(", ")}${names.length > 4 ? ", …" : ""}`, 512);
+  if (first?.absent === true) {
+    const hint = "fetch the whole image, as with skopeo copy --all, or leave --require-encrypted out";
+    return imageError(`cannot tell whether ${image} is encrypted: it does not have ${shown}`, hint);
+  }
+  const message = `cannot tell whether ${image} is encrypted: some clients take ${shown} for an image`;
+  return imageError(message, `its media type is ${printable(first?.mediaType ?? "", 128)}: remove it from the index`);
+}
+
 function untoldError(image: string, layers: readonly LayerReport[]): KeystoreError {
   const schemes = new Set(layers.flatMap(({ annotations }) => annotations.map(({ scheme }) => printable(scheme, 64))));
   return imageError(
@@ -64,7 +79,9 @@ function untoldError(image: string, layers: readonly LayerReport[]): KeystoreErr
   );
 }
 
-function manifestLines({ digest, platform, layers, readable }: ManifestReport): string[] {
+function manifestLines({ digest, platform, absent, other, mediaType, layers, readable }: ManifestReport): string[] {
+  if (absent === true) return [`  ${platform ?? "manifest"}  not in this image  ${digest}`];
+  if (other === true) return [`  other  ${digest}  ${mediaType ?? ""}`];
   const lines = [`  ${platform ?? "manifest"}  ${digest}`, ...layers.flatMap(layerLines)];
   if (readable === undefined) return lines;
   const { env, labels } = readable;

@@ -7,7 +7,7 @@ import { planRewrap, type RewrapPlan, type RewrapRequest } from "../image/rewrap
 import { parseKey } from "../keys/import.ts";
 import { IMAGE, openImage } from "../image/source/open.ts";
 import type { ImageSource } from "../image/source/source.ts";
-import { unreferenced } from "../image/tree.ts";
+import { unreferenced, type LeftEntry } from "../image/tree.ts";
 import type { PrivateKeys, Recipient } from "../jwe/key.ts";
 import { isPrivate, kidOf } from "../jwk/jwk.ts";
 import type { Store } from "../keystore/store.ts";
@@ -94,6 +94,7 @@ export function rewrap(cli: Cli): void {
         );
       const keys = key === undefined ? store : await withKeyFile(store, key);
       const plan = await planRewrap(opened, request, keys).catch(rethrowUnwritten);
+      for (const entry of plan.left) tell(leftLine(entry));
       if (plan.changes.length === 0) return tell("nothing was written: no layer is encrypted");
       const unchanged = plan.renamed.size + plan.documents.length === 0;
       if (!dryRun && !unchanged) await opened.write(plan.documents, plan.root);
@@ -109,6 +110,12 @@ export function rewrap(cli: Cli): void {
       return tell("signatures and referrers point to the old digests: sign the image again");
     },
   );
+}
+
+/** What is said of an entry that stays as it is. */
+function leftLine({ state, descriptor: { digest, platform, mediaType } }: LeftEntry): string {
+  const why = state === "absent" ? "not in this image" : `of the media type ${printable(mediaType, 128)}`;
+  return `${platform === undefined ? "" : `${platform} `}${digest} is ${why}: its entry stays as it is`;
 }
 
 /** Adds to an error of planning that nothing was written. */

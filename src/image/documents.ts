@@ -140,14 +140,6 @@ export function verify(bytes: Buffer, { digest, size }: Descriptor, what: string
   throw damagedImage(what, `is not what its digest ${digest} says`);
 }
 
-/** Whether a descriptor says that it points to an index. */
-export function isIndex({ mediaType }: Descriptor): boolean {
-  return (
-    mediaType === "application/vnd.oci.image.index.v1+json" ||
-    mediaType === "application/vnd.docker.distribution.manifest.list.v2+json"
-  );
-}
-
 /** A manifest that says it is BuildKit's attestation. What counts is whether its layers are {@link isStatement}s. */
 export function isAttestation(manifest: Descriptor): boolean {
   return manifest.annotations.get(REFERENCE_TYPE) === "attestation-manifest";

@@ -5,9 +5,10 @@ import type { PrivateKeys } from "../jwe/key.ts";
 import { isEncrypted, isJweScheme, keyAnnotations } from "./annotations.ts";
 import { damagedImage, IMAGE_LIMITS, isAttestation, isStatement, type Descriptor } from "./documents.ts";
 import { parseLooseJson } from "./json.ts";
+import { isConfigType } from "./media-types.ts";
 import { openAny, partRecipients, tellsRecipient } from "./parts.ts";
 import type { ImageSource } from "./source/source.ts";
-import { limitCounter, loadTree, manifestEntries, readVerified } from "./tree.ts";
+import { limitCounter, loadTree, manifestEntries, readVerified, type LeftEntry } from "./tree.ts";
 
 /** One part of an annotation: a wrapped key. The member names are those of `inspect --json`. */
 export interface PartReport {
@@ -33,15 +34,17 @@ export interface LayerReport {
 export interface ManifestReport {
   readonly digest: string;
   readonly platform?: string;
+  /** The index names it, and it is not in this image. */
+  readonly absent?: true;
+  /** An entry of an index that is neither a manifest nor an index; then its media type is given. */
+  readonly other?: true;
+  readonly mediaType?: string;
+  /** Its content is a manifest or an index, and its media type says otherwise. */
+  readonly disguised?: true;
   readonly layers: readonly LayerReport[];
   /** The names of what its configuration tells everybody. */
   readonly readable?: { readonly env: readonly string[]; readonly labels: readonly string[] };
 }
-
-const IMAGE_CONFIGS = new Set([
-  "application/vnd.oci.image.config.v1+json",
-  "application/vnd.docker.container.image.v1+json",
-]);
 
 /** How to look: names for kids, and the keys to really open with. */
 export interface InspectOptions {
@@ -57,14 +60,19 @@ export interface InspectOptions {
 export async function inspectImage(source: ImageSource, options: InspectOptions): Promise<ManifestReport[]> {
   const reports = [];
   const configs = limitCounter();
-  for (const { descriptor, document } of manifestEntries(await loadTree(source))) {
+  for (const entry of manifestEntries(await loadTree(source))) {
+    if (entry.state !== "present") {
+      reports.push(reportLeft(entry));
+      continue;
+    }
+    const { descriptor, document } = entry;
     const layers = [];
     const config = imageConfig(document.config, descriptor);
     for (const layer of document.layers) layers.push(await inspectLayer(layer, config === undefined, options));
-    if (config !== undefined) configs.document(config);
+    if (config !== undefined) configs.document(config.size);
     reports.push({
       digest: descriptor?.digest ?? source.digest ?? "",
-      ...(descriptor?.platform === undefined ? {} : { platform: descriptor.platform }),
+      ...platformIn(descriptor),
       layers,
       ...(config === undefined ? {} : { readable: readableIn(await readConfig(source, config)) }),
     });
@@ -72,9 +80,20 @@ export async function inspectImage(source: ImageSource, options: InspectOptions)
   return reports;
 }
 
+function reportLeft({ descriptor, state, disguised }: LeftEntry): ManifestReport {
+  const { digest, mediaType } = descriptor;
+  if (state === "absent") return { digest, ...platformIn(descriptor), absent: true, layers: [] };
+  const more = disguised ? { disguised } : {};
+  return { digest, ...platformIn(descriptor), other: true, mediaType, ...more, layers: [] };
+}
+
+function platformIn(descriptor: Descriptor | undefined): { platform?: string } {
+  return descriptor?.platform === undefined ? {} : { platform: descriptor.platform };
+}
+
 /** The configuration of an image; attestations have an empty one, and artifacts one of their own type. */
 function imageConfig(config: Descriptor | undefined, manifest: Descriptor | undefined): Descriptor | undefined {
-  if (config === undefined || !IMAGE_CONFIGS.has(config.mediaType)) return undefined;
+  if (config === undefined || !isConfigType(config.mediaType)) return undefined;
   return manifest !== undefined && isAttestation(manifest) ? undefined : config;
 }
 
@@ -110,6 +129,7 @@ async function inspectLayer(
 async function readConfig(source: ImageSource, config: Descriptor): Promise<JsonObject> {
   const what = `configuration ${config.digest}`;
   const bytes = await readVerified(source, config, what);
+  if (bytes === undefined) throw damagedImage(what, "is not there");
   const value = parseLooseJson(bytes, IMAGE_LIMITS.jsonDepth, (reason) => damagedImage(what, reason));
   return isObject(value) ? value : {};
 }

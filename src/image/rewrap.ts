@@ -9,7 +9,7 @@ import { digestOf, type Descriptor } from "./documents.ts";
 import type { Edit } from "./edit.ts";
 import { namesAll, openAny, partRecipients, withoutRecipients, type PartRecipient } from "./parts.ts";
 import type { ImageSource, NewDocument } from "./source/source.ts";
-import { changeTree, loadTree, nodesOf, type Node } from "./tree.ts";
+import { changeTree, loadTree, nodesOf, type LeftEntry, type Node } from "./tree.ts";
 
 /** What to change: everybody (`to`), or some (`add`, `remove`). */
 export interface RewrapRequest {
@@ -40,6 +40,8 @@ export interface RewrapPlan {
   readonly root: string;
   /** Old digest → new digest of every document that changes. */
   readonly renamed: ReadonlyMap<string, string>;
+  /** The entries that stay as they are: they are absent, or neither a manifest nor an index. */
+  readonly left: readonly LeftEntry[];
 }
 
 /**
@@ -53,7 +55,9 @@ export async function planRewrap(source: ImageSource, request: RewrapRequest, ke
   const changes: LayerChange[] = [];
   const unopened: string[] = [];
   const edits = new Map<Node, readonly Edit[]>();
+  const left = new Map<string, LeftEntry>();
   for (const node of nodesOf(tree)) {
+    for (const entry of node.left) left.set(entry.descriptor.digest, entry);
     if (node.document.kind !== "manifest") continue;
     const layerEdits: Edit[] = [];
     for (const [place, layer] of node.document.layers.entries()) {
@@ -76,7 +80,7 @@ export async function planRewrap(source: ImageSource, request: RewrapRequest, ke
   if (source.digest !== undefined && root !== tree.document.text) {
     digests.set(source.digest, digestOf(Buffer.from(root)));
   }
-  return { changes, documents: [...renamed.values()], root, renamed: digests };
+  return { changes, documents: [...renamed.values()], root, renamed: digests, left: [...left.values()] };
 }
 
 function unopenedError(layers: readonly string[], from: string | undefined): KeystoreError {

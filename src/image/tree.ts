@@ -1,10 +1,10 @@
 // The tree of an image's documents: one walk, which reads each document once, and what else goes by that tree.
 
+import { imageError, KeystoreError } from "../errors.ts";
 import { countParts } from "./annotations.ts";
 import {
   damagedImage,
   digestOf,
-  isIndex,
   IMAGE_LIMITS,
   parseDocument,
   REFERENCE_DIGEST,
@@ -14,6 +14,7 @@ import {
   type Manifest,
 } from "./documents.ts";
 import { editJson, type Edit } from "./edit.ts";
+import { isDocumentType, isIndexType, OCI_MANIFEST } from "./media-types.ts";
 import type { ImageSource, NewDocument } from "./source/source.ts";
 
 /** A document of a tree. A document that several others point to is one node. */
@@ -23,6 +24,18 @@ export interface Node {
   readonly document: Document;
   /** What an index points to, as far as it is part of the image that is meant. */
   readonly children: readonly Child<Node>[];
+  /** The other entries of an index that are part of the image that is meant. */
+  readonly left: readonly LeftEntry[];
+}
+
+/** An entry of an index that nothing is read from, and that stays as it is. */
+export interface LeftEntry {
+  readonly place: number;
+  readonly descriptor: Descriptor;
+  /** `absent`: not in this image, such as a platform that was not copied along. `other`: not a manifest or an index. */
+  readonly state: "absent" | "other";
+  /** Its content is a manifest or an index, whatever its media type says: some clients go by the content. */
+  readonly disguised: boolean;
 }
 
 /** What an entry of an index points to: a node, or whatever else the walk made of it. */
@@ -35,13 +48,14 @@ export interface Child<T> {
 
 /** A manifest as an index points to it; without a descriptor it is the root. */
 export interface ManifestEntry {
+  readonly state: "present";
   readonly descriptor: Descriptor | undefined;
   readonly document: Manifest;
 }
 
 /** Throws where an image has more than {@link IMAGE_LIMITS} allow. */
 export interface Counter {
-  readonly document: (descriptor: Descriptor) => void;
+  readonly document: (size: number) => void;
   readonly layers: (layers: readonly Descriptor[]) => void;
 }
 
@@ -49,7 +63,7 @@ export interface Counter {
 export function limitCounter(): Counter {
   let [documents, bytes, count, parts] = [0, 0, 0, 0];
   return {
-    document: ({ size }) => {
+    document: (size) => {
       if (++documents > IMAGE_LIMITS.documents)
         throw damagedImage("the image", `has more than ${IMAGE_LIMITS.documents} documents`);
       if ((bytes += size) <= IMAGE_LIMITS.bytes) return;
@@ -65,6 +79,14 @@ export function limitCounter(): Counter {
   };
 }
 
+/** What a node is made of. */
+interface Parts<T> {
+  readonly descriptor: Descriptor | undefined;
+  readonly document: Document;
+  readonly children: readonly Child<T>[];
+  readonly left: readonly LeftEntry[];
+}
+
 /** What the walk made of a document, and how many levels are below it. */
 interface Made<T> {
   readonly node: T;
@@ -73,22 +95,23 @@ interface Made<T> {
 
 /** Reads the tree of the image that is meant. @throws KeystoreError `image` if it is damaged or beyond a limit */
 export async function loadTree(source: ImageSource): Promise<Node> {
-  return await walk<Node>(source, "image", (document, children, descriptor) => ({ descriptor, document, children }));
+  const tree = await walk<Node>(source, "image", (parts) => parts);
+  const [first] = tree.left;
+  const none = tree.children.length === 0 && tree.left.every(({ state }) => state === "absent");
+  if (source.digest !== undefined || first === undefined || !none) return tree;
+  const message = `cannot read blobs/${first.descriptor.digest.replace(":", "/")}: ENOENT`;
+  throw imageError(message, "the image is not complete: fetch or build it again");
 }
 
 /**
  * The one walk: reads and verifies each document once, and makes something of it and of what was made of its children.
  *
- * @param scope `image`: what is meant, all of it readable and within the limits. `everything`: all that the root points
- * to, but for what cannot be read and is no index: an artifact of its own kind, or a platform that was not copied along
+ * @param scope `image`: what is meant, within the limits. An entry may be absent; what is there must be readable.
+ * `everything`: all that the root points to, but for what cannot be read and is no index
  */
-async function walk<T>(
-  source: ImageSource,
-  scope: "image" | "everything",
-  make: (document: Document, children: readonly Child<T>[], descriptor: Descriptor | undefined) => T,
-): Promise<T> {
+async function walk<T>(source: ImageSource, scope: "image" | "everything", make: (parts: Parts<T>) => T): Promise<T> {
   const counter = scope === "image" ? limitCounter() : undefined;
-  const known = new Map<string, Made<T> | undefined>(); // by digest and size; undefined: it cannot be read
+  const known = new Map<string, Made<T> | undefined>(); // by digest and size; undefined: it is absent or unreadable
 
   const visit = async (descriptor: Descriptor, depth: number): Promise<Made<T> | undefined> => {
     const key = `${descriptor.digest} ${descriptor.size}`;
@@ -96,12 +119,15 @@ async function walk<T>(
     if (counter !== undefined && depth + (before?.height ?? 0) > IMAGE_LIMITS.nesting) {
       throw damagedImage(`document ${descriptor.digest}`, "is nested too deep");
     }
-    if (before !== undefined || (known.has(key) && !isIndex(descriptor))) return before;
-    counter?.document(descriptor);
+    if (known.has(key)) return before;
+    counter?.document(descriptor.size);
     const document = await readDocument(source, descriptor).catch((error: unknown) => {
-      if (scope === "image" || isIndex(descriptor)) throw error;
+      if (scope === "image" || isIndexType(descriptor.mediaType)) throw error;
       return undefined;
     });
+    if (document === undefined && scope === "everything" && isIndexType(descriptor.mediaType)) {
+      throw damagedImage(`index ${descriptor.digest}`, "is not there");
+    }
     const made = document && (await makeOf(document, descriptor, depth));
     known.set(key, made);
     return made;
@@ -114,49 +140,91 @@ async function walk<T>(
     selected?: ReadonlySet<number>,
   ): Promise<Made<T>> => {
     const children: Child<T>[] = [];
+    const left: LeftEntry[] = [];
     let height = 0;
     if (document.kind === "manifest") counter?.layers(document.layers);
     else {
       for (const [place, entry] of document.manifests.entries()) {
         if (selected?.has(place) === false) continue;
+        if (scope === "image" && !isDocumentType(entry.mediaType)) {
+          counter?.document(isTooLarge(entry) ? 0 : entry.size);
+          left.push({ place, descriptor: entry, state: "other", disguised: await isDocument(source, entry) });
+          continue;
+        }
         const child = await visit(entry, depth + 1);
-        if (child === undefined) continue;
-        children.push({ place, descriptor: entry, node: child.node });
-        height = Math.max(height, child.height + 1);
+        if (child === undefined) left.push({ place, descriptor: entry, state: "absent", disguised: false });
+        else {
+          children.push({ place, descriptor: entry, node: child.node });
+          height = Math.max(height, child.height + 1);
+        }
       }
     }
-    return { node: make(document, children, descriptor), height };
+    return { node: make({ descriptor, document, children, left }), height };
   };
 
   const { document, selected } = await source.root();
   return (await makeOf(document, undefined, 0, scope === "image" ? new Set(selected) : undefined)).node;
 }
 
-async function readDocument(source: ImageSource, descriptor: Descriptor): Promise<Document> {
+/** The document that a descriptor points to, undefined if it is absent. */
+async function readDocument(source: ImageSource, descriptor: Descriptor): Promise<Document | undefined> {
   const what = `document ${descriptor.digest}`;
-  return parseDocument(await readVerified(source, descriptor, what), what);
+  const bytes = await readVerified(source, descriptor, what);
+  return bytes && parseDocument(bytes, what);
 }
 
-/** Reads and verifies what a descriptor points to. @throws KeystoreError `image`; the message names it as `what` */
-export async function readVerified(source: ImageSource, descriptor: Descriptor, what: string): Promise<Buffer> {
-  if (descriptor.size > IMAGE_LIMITS.documentBytes) throw damagedImage(what, "is larger than 4 MiB");
-  return verify(await source.read(descriptor), descriptor, what);
+function isTooLarge({ size }: Descriptor): boolean {
+  return size > IMAGE_LIMITS.documentBytes;
+}
+
+/** Whether a descriptor of another media type points to a manifest or an index. */
+async function isDocument(source: ImageSource, descriptor: Descriptor): Promise<boolean> {
+  if (isTooLarge(descriptor)) return false;
+  const bytes = await source.read({ ...descriptor, mediaType: OCI_MANIFEST }); // a registry has them apart from layers
+  try {
+    if (bytes !== undefined) parseDocument(verify(bytes, descriptor, ""), "");
+    return bytes !== undefined;
+  } catch (error) {
+    if (error instanceof KeystoreError) return false;
+    throw error;
+  }
 }
 
 /**
- * Every manifest of an image, platform by platform, as often as an index points to it: a few documents can point to
- * one another very often, so the limits hold for that count, too.
+ * Reads and verifies what a descriptor points to, undefined if it is absent.
+ *
+ * @throws KeystoreError `image`; the message names it as `what`
  */
-export function manifestEntries(root: Node): ManifestEntry[] {
-  const entries: ManifestEntry[] = [];
+export async function readVerified(
+  source: ImageSource,
+  descriptor: Descriptor,
+  what: string,
+): Promise<Buffer | undefined> {
+  if (isTooLarge(descriptor)) throw damagedImage(what, "is larger than 4 MiB");
+  const bytes = await source.read(descriptor);
+  return bytes && verify(bytes, descriptor, what);
+}
+
+/**
+ * Every manifest of an image and every entry that is left, in their order, as often as an index points to it: a few
+ * documents can point to one another very often, so the limits hold for that count, too.
+ */
+export function manifestEntries(root: Node): (ManifestEntry | LeftEntry)[] {
+  const entries: (ManifestEntry | LeftEntry)[] = [];
   const counter = limitCounter();
-  const add = (descriptor: Descriptor | undefined, { document, children }: Node): void => {
-    if (descriptor !== undefined) counter.document(descriptor);
+  const add = (descriptor: Descriptor | undefined, { document, children, left }: Node): void => {
+    if (descriptor !== undefined) counter.document(descriptor.size);
     if (document.kind === "manifest") {
       counter.layers(document.layers);
-      entries.push({ descriptor, document });
+      entries.push({ state: "present", descriptor, document });
     }
-    for (const child of children) add(child.descriptor, child.node);
+    for (const entry of [...children, ...left].toSorted((one, other) => one.place - other.place)) {
+      if ("node" in entry) add(entry.descriptor, entry.node);
+      else {
+        counter.document(0); // nothing of it is read
+        entries.push(entry);
+      }
+    }
   };
   add(undefined, root);
   return entries;
@@ -217,7 +285,7 @@ function indexEdits({ document, children }: Node, renamed: ReadonlyMap<string, N
  */
 export async function unreferenced(source: ImageSource, digests: readonly string[]): Promise<string[]> {
   const reached = new Set<string>();
-  await walk(source, "everything", (document) => {
+  await walk(source, "everything", ({ document }) => {
     const pointers = document.kind === "index" ? document.manifests : [document.config, ...document.layers];
     for (const pointer of pointers) if (pointer !== undefined) reached.add(pointer.digest);
   });

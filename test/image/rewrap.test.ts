@@ -327,7 +327,7 @@ test("--prune leaves a manifest that another tag points to", () => {
   const image = new HandMade();
   const manifest = image.blob(`{"layers":[${encryptedLayer(store, ["alice"])}]}`);
   const tagged = (tag: string): string =>
-    `{"mediaType":"m",${manifest},"annotations":{"org.opencontainers.image.ref.name":"${tag}"}}`;
+    `{"mediaType":"application/vnd.oci.image.manifest.v1+json",${manifest},"annotations":{"org.opencontainers.image.ref.name":"${tag}"}}`;
   const reference = image.index(`{"manifests":[${tagged("one")},${tagged("two")}]}`);
   cli("rewrap", `${reference}:one`, "--to", "bob", "--prune");
   assert.match(cli("inspect", `${reference}:one`, "--verify"), /bob \(RSA-OAEP-256\) - opens/);
@@ -349,7 +349,9 @@ test("reads a part in base64url, which one writer emits, and writes standard bas
     (_, name: string, value: string) =>
       `${name}${value.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")}"`,
   );
-  const reference = image.index(`{"manifests":[{"mediaType":"m",${image.blob(`{"layers":[${layer}]}`)}}]}`);
+  const reference = image.index(
+    `{"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json",${image.blob(`{"layers":[${layer}]}`)}}]}`,
+  );
   assert.match(cli("rewrap", reference, "--to", "bob"), /alice +bob/);
   assert.match(cli("inspect", reference, "--verify"), /bob \(RSA-OAEP-256\) - opens/);
 });

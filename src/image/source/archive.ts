@@ -48,7 +48,10 @@ export async function openArchive(path: string, tag: string | undefined): Promis
   if (index === undefined) throw damagedImage(file, "has no index.json: it is no OCI archive");
   return {
     root: async () => layoutRoot(readContent(archive, index), tag, file),
-    read: async ({ digest }) => readContent(archive, files.get(blobName(digest)) ?? missing(file, digest)),
+    read: async ({ digest }) => {
+      const entry = files.get(blobName(digest));
+      return entry && readContent(archive, entry);
+    },
     write: async (documents, newRoot) => {
       const added = new Map(documents.map(({ digest, bytes }) => [blobName(digest), bytes]));
       await rewriteArchive(archive, added.set(INDEX, Buffer.from(newRoot)), new Set());
@@ -61,10 +64,6 @@ export async function openArchive(path: string, tag: string | undefined): Promis
 
 function blobName(digest: string): string {
   return `blobs/${digest.replace(":", "/")}`;
-}
-
-function missing(file: string, digest: string): never {
-  throw damagedImage(file, `has no document ${digest}`);
 }
 
 function readArchive(file: string): Archive {

@@ -26,7 +26,7 @@ export function openLayout(folder: string, tag: string | undefined): ImageSource
     });
   return {
     root: async () => layoutRoot((seen = readFile(indexPath).bytes), tag, folder),
-    read: async ({ digest }) => readFile(blobPath(digest)).bytes,
+    read: async ({ digest }) => readSmallFile(blobPath(digest), IMAGE_LIMITS.documentBytes)?.bytes,
     write: async (documents, root) =>
       await change((index) => {
         for (const { digest, bytes } of documents) {

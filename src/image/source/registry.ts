@@ -2,24 +2,12 @@
 
 import { getCACertificates, setDefaultCACertificates } from "node:tls";
 import { imageError, printable, usageError } from "../../errors.ts";
-import {
-  changedMeanwhile,
-  damagedImage,
-  digestOf,
-  isDigest,
-  parseDocument,
-  type Descriptor,
-  type Document,
-} from "../documents.ts";
+import { changedMeanwhile, damagedImage, digestOf, isDigest, parseDocument, type Document } from "../documents.ts";
+import { DOCKER_INDEX, DOCKER_MANIFEST, isDocumentType, OCI_INDEX, OCI_MANIFEST } from "../media-types.ts";
 import { authorized, body, expectStatus, isThisMachine, type Send } from "./registry-http.ts";
 import type { ImageSource } from "./source.ts";
 
-const ACCEPT = [
-  "application/vnd.oci.image.index.v1+json",
-  "application/vnd.oci.image.manifest.v1+json",
-  "application/vnd.docker.distribution.manifest.list.v2+json",
-  "application/vnd.docker.distribution.manifest.v2+json",
-].join(", ");
+const ACCEPT = [OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST].join(", ");
 
 const PATH = /^[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$/;
 const HOST = /^[A-Za-z0-9.-]+(?::\d{1,5})?$/;
@@ -78,8 +66,12 @@ export async function openRegistry(text: string, tlsVerify: boolean): Promise<Im
       return { document, selected: document.kind === "index" ? [...document.manifests.keys()] : [] };
     },
     read: async (descriptor) => {
-      if (!isDocument(descriptor)) return await fetchBlob(send, base, descriptor, host);
-      return (await fetchManifest(send, base, descriptor.digest, host)).bytes;
+      const kind = isDocumentType(descriptor.mediaType) ? "manifests" : "blobs";
+      const response = await send(`${base}/${kind}/${descriptor.digest}`, { headers: { accept: ACCEPT } });
+      // 406: it is there in another media type only
+      if (response.status !== 404 && response.status !== 406) return await body(response, host);
+      await response.body?.cancel();
+      return undefined;
     },
     write: async (documents, newRoot) => {
       for (const { digest, mediaType, bytes } of documents) {
@@ -94,10 +86,6 @@ export async function openRegistry(text: string, tlsVerify: boolean): Promise<Im
       await putManifest(send, base, target, { mediaType, bytes }, host);
     },
   };
-}
-
-function isDocument({ mediaType }: Descriptor): boolean {
-  return ACCEPT.includes(mediaType) && mediaType !== "";
 }
 
 /** A manifest or an index, as it is sent. */
@@ -119,10 +107,6 @@ async function fetchManifest(
   }
   const bytes = await body(response, host);
   return { bytes, digest: digestOf(bytes), mediaType: response.headers.get("content-type") ?? "" };
-}
-
-async function fetchBlob(send: Send, base: string, { digest }: Descriptor, host: string): Promise<Buffer> {
-  return await body(await send(`${base}/blobs/${digest}`, {}), host);
 }
 
 async function putManifest(send: Send, base: string, reference: string, sent: Sent, host: string): Promise<void> {

@@ -21,8 +21,8 @@ export interface ImageSource {
   /** The digest of the document at the top, where it has one: a registry's tag. A layout's index.json has none. */
   readonly digest?: string | undefined;
   root(): Promise<Root>;
-  /** The bytes that a descriptor points to, not yet verified. */
-  read(descriptor: Descriptor): Promise<Buffer>;
+  /** The bytes that a descriptor points to, not yet verified; undefined if they are not there. */
+  read(descriptor: Descriptor): Promise<Buffer | undefined>;
   /**
    * Writes new documents in their order, and at last the new root, which makes them the image.
    *
