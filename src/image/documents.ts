@@ -65,18 +65,24 @@ export function parseDocument(bytes: Buffer, what: string): Document {
   const text = bytes.toString("utf8");
   const stated = member(document, "mediaType");
   const mediaType = typeof stated === "string" && stated !== "" ? stated : undefined;
-  const manifests = descriptors(document, "manifests", fail);
+  const layers = descriptors(document, "layers", fail);
+  const manifests = descriptors(document, "manifests", fail) ?? emptyList(document, "manifests", layers);
   if (manifests !== undefined) {
     // image-spec, manifest.md and image-index.md (CVE-2021-41190): ambiguous, clients disagree on which it is.
     const both = ["config", "layers"].some((name) => member(document, name) !== undefined);
     if (both) throw fail("is both an index and a manifest");
     return { kind: "index", text, mediaType, manifests };
   }
-  const layers = descriptors(document, "layers", fail);
-  if (layers === undefined) throw fail("is neither an index nor a manifest");
+  const some = layers ?? emptyList(document, "layers", undefined);
+  if (some === undefined) throw fail("is neither an index nor a manifest");
   const stating = member(document, "config");
   const config = stating === undefined ? undefined : parseDescriptor(stating, fail);
-  return { kind: "manifest", text, mediaType, config, layers };
+  return { kind: "manifest", text, mediaType, config, layers: some };
+}
+
+/** Go writes a list without elements as null. */
+function emptyList(document: JsonObject, name: string, other: unknown): Descriptor[] | undefined {
+  return member(document, name) === null && other === undefined ? [] : undefined;
 }
 
 function descriptors(document: JsonObject, name: string, fail: Fail): Descriptor[] | undefined {

@@ -3,6 +3,7 @@
 import { randomBytes } from "node:crypto";
 import {
   closeSync,
+  createReadStream,
   createWriteStream,
   fstatSync,
   openSync,
@@ -13,13 +14,14 @@ import {
   statSync,
   type Stats,
 } from "node:fs";
-import { open } from "node:fs/promises";
 import { dirname } from "node:path";
+import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { pack } from "tar-stream";
 import { imageError, KeystoreError } from "../../errors.ts";
 import { syncFolder } from "../../fs/write.ts";
 import { changedMeanwhile, damagedImage, IMAGE_LIMITS } from "../documents.ts";
+import { compressionOf, unpack, type Compression } from "./compression.ts";
 import type { ImageSource } from "./source.ts";
 import { layoutRoot } from "./layout.ts";
 import { keepOwner } from "./owner.ts";
@@ -33,24 +35,29 @@ interface Archive {
   readonly file: string;
   readonly stat: Stats;
   readonly entries: readonly TarEntry[];
+  /** If it is compressed: how, and the descriptor of the tar that was unpacked. */
+  readonly unpacked: { readonly compression: Compression; readonly fd: number } | undefined;
 }
 
 /** Opens the image `tag` of an archive, or all of its images. */
 export async function openArchive(path: string, tag: string | undefined): Promise<ImageSource> {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (stat === undefined) throw imageError(`there is no archive ${path}`, "check the path");
+  if (stat.isDirectory())
+    throw imageError(`${path} is not a regular file`, `for a layout in a folder, use oci:${path}`);
   if (!stat.isFile()) throw damagedImage(path, "is not a regular file");
   if (stat.size === 0) throw damagedImage(path, "is empty"); // files of /proc say so too, and some never end
   const file = realpathSync(path); // keep a symlink: replace its target
-  const archive = readArchive(file);
+  const archive = await readArchive(file);
   const files = new Map(archive.entries.filter(({ kind }) => kind === "file").map((entry) => [entry.name, entry]));
   const index = files.get(INDEX);
+  if (index === undefined && files.has("manifest.json")) throw dockerArchive(`oci-archive:${path}`, path);
   if (index === undefined) throw damagedImage(file, "has no index.json: it is no OCI archive");
   return {
-    root: async () => layoutRoot(readContent(archive, index), tag, file),
+    root: async () => layoutRoot(await readContent(archive, index), tag, file),
     read: async ({ digest }) => {
       const entry = files.get(blobName(digest));
-      return entry && readContent(archive, entry);
+      return entry && (await readContent(archive, entry));
     },
     write: async (documents, newRoot) => {
       const added = new Map(documents.map(({ digest, bytes }) => [blobName(digest), bytes]));
@@ -66,11 +73,25 @@ function blobName(digest: string): string {
   return `blobs/${digest.replace(":", "/")}`;
 }
 
-function readArchive(file: string): Archive {
-  return withFile(file, (fd) => {
+/** docker save's own format has no media types and no annotations, so no place for wrapped keys. */
+function dockerArchive(image: string, path: string): KeystoreError {
+  const message = `${image} is a docker archive, which cannot hold encrypted layers`;
+  return imageError(message, `convert it with skopeo copy docker-archive:${path} oci:DIR, and encrypt that`);
+}
+
+async function readArchive(file: string): Promise<Archive> {
+  const fail = (reason: string): Error => badTar(file, reason);
+  const fd = openSync(file, "r");
+  try {
     const stat = fstatSync(fd);
-    return { file, stat, entries: readTar(fd, (reason) => badTar(file, reason)) };
-  });
+    const compression = compressionOf(fd, file);
+    if (compression === undefined) return { file, stat, entries: readTar(fd, fail), unpacked: undefined };
+    const unpacked = { compression, fd: await unpack(fd, file, compression) };
+    refuseOther(file, statSync(file), stat);
+    return { file, stat, entries: readTar(unpacked.fd, fail), unpacked };
+  } finally {
+    closeSync(fd);
+  }
 }
 
 function badTar(file: string, reason: string): KeystoreError {
@@ -78,25 +99,27 @@ function badTar(file: string, reason: string): KeystoreError {
   return imageError(`${file} ${reason}`, `${rule}: fetch it again, or write it with skopeo copy`);
 }
 
-function withFile<T>(file: string, work: (fd: number) => T): T {
+/**
+ * Works with the tar.
+ *
+ * @throws KeystoreError `image` if the archive was replaced meanwhile
+ */
+async function withTar<T>({ file, stat, unpacked }: Archive, work: (fd: number) => T | Promise<T>): Promise<T> {
+  if (unpacked !== undefined) return await work(unpacked.fd);
   const fd = openSync(file, "r");
   try {
-    return work(fd);
+    refuseOther(file, fstatSync(fd), stat);
+    return await work(fd);
   } finally {
     closeSync(fd);
   }
 }
 
-/**
- * The bytes of a document.
- *
- * @throws KeystoreError `image` if it is larger than one may be, or the archive was replaced meanwhile
- */
-function readContent({ file, stat }: Archive, { name, content, size }: TarEntry): Buffer {
-  if (size > IMAGE_LIMITS.documentBytes) throw damagedImage(`${name} of ${file}`, "is larger than 4 MiB");
+/** The bytes of a document. @throws KeystoreError `image` if it is larger than one may be */
+async function readContent(archive: Archive, { name, content, size }: TarEntry): Promise<Buffer> {
+  if (size > IMAGE_LIMITS.documentBytes) throw damagedImage(`${name} of ${archive.file}`, "is larger than 4 MiB");
   const bytes = Buffer.alloc(size);
-  return withFile(file, (fd) => {
-    refuseOther(file, fstatSync(fd), stat);
+  return await withTar(archive, (fd) => {
     for (let at = 0, count = -1; at < size && count !== 0; at += count) {
       count = readSync(fd, bytes, at, size - at, content + at);
     }
@@ -116,36 +139,39 @@ type Entries = ReadonlyMap<string, Buffer>;
  * @throws KeystoreError `image` if the archive is no longer the one that was read
  */
 async function rewriteArchive(archive: Archive, added: Entries, pruned: ReadonlySet<string>): Promise<void> {
-  const { file, stat } = archive;
+  const { file, stat, unpacked } = archive;
   const temporary = `${file}.tmp-${randomBytes(8).toString("hex")}`;
   await withTemporary(temporary, async () => {
     const fd = openSync(temporary, "wx", 0o600);
     const output = createWriteStream(temporary, { fd, flush: true });
     keepOwner(fd, stat);
-    await pipeline(newArchive(archive, added, pruned), output);
+    await withTar(archive, async (tar) => {
+      const bytes = newArchive(tar, archive.entries, added, pruned);
+      if (unpacked === undefined) await pipeline(bytes, output);
+      else await pipeline(bytes, unpacked.compression.compress(), output); // as it was
+    });
     refuseOther(file, statSync(file), stat);
     renameSync(temporary, file);
     syncFolder(dirname(file));
   });
 }
 
-/** The archive's bytes with some entries replaced or left out. All else is copied as it is, with extension headers. */
-async function* newArchive(archive: Archive, added: Entries, pruned: ReadonlySet<string>): AsyncGenerator {
-  const { file, stat, entries } = archive;
-  const handle = await open(file);
-  try {
-    refuseOther(file, await handle.stat(), stat);
-    let start = 0; // global headers and what stands between entries stay, too
-    for (const entry of entries) {
-      if (!added.has(entry.name) && !pruned.has(entry.name)) continue;
-      if (entry.start > start) yield* handle.createReadStream({ start, end: entry.start - 1, autoClose: false });
-      start = entry.end;
-    }
-    const end = entries.at(-1)?.end ?? 0;
-    if (end > start) yield* handle.createReadStream({ start, end: end - 1, autoClose: false });
-  } finally {
-    await handle.close();
+/** The tar with some entries replaced or left out. All else is copied as it is, with extension headers. */
+async function* newArchive(
+  fd: number,
+  entries: readonly TarEntry[],
+  added: Entries,
+  pruned: ReadonlySet<string>,
+): AsyncGenerator {
+  const copy = (start: number, end: number): AsyncIterable<unknown> =>
+    end > start ? createReadStream("", { fd, start, end: end - 1, autoClose: false }) : Readable.from([]);
+  let start = 0; // global headers and what stands between entries stay, too
+  for (const entry of entries) {
+    if (!added.has(entry.name) && !pruned.has(entry.name)) continue;
+    yield* copy(start, entry.start);
+    start = entry.end;
   }
+  yield* copy(start, entries.at(-1)?.end ?? 0);
   const fresh = pack();
   for (const [name, bytes] of added) fresh.entry({ name, size: bytes.length, mode: 0o644 }, bytes);
   fresh.finalize(); // which writes the end of the archive

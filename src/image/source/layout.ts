@@ -1,8 +1,8 @@
 // An image in an OCI layout directory: oci:DIR[:TAG].
 
-import { closeSync, openSync, realpathSync, type Stats } from "node:fs";
+import { closeSync, openSync, realpathSync, statSync, type Stats } from "node:fs";
 import { join } from "node:path";
-import { imageError } from "../../errors.ts";
+import { imageError, printable, usageError } from "../../errors.ts";
 import { readSmallFile, type SmallFile } from "../../fs/read.ts";
 import { removeFile, writeFileSafely } from "../../fs/write.ts";
 import { withLock } from "../../fs/lock.ts";
@@ -15,6 +15,9 @@ const SHARED = 0o644; // of a file where there was none
 
 /** The image `tag` of a layout, or all of its images. */
 export function openLayout(folder: string, tag: string | undefined): ImageSource {
+  if (statSync(folder, { throwIfNoEntry: false })?.isFile() === true) {
+    throw usageError(`${folder} is a file`, `if it is an archive of an OCI layout, name it as oci-archive:${folder}`);
+  }
   const indexPath = join(folder, "index.json");
   const blobPath = (digest: string): string => join(folder, "blobs", digest.replace(":", "/"));
   let seen: Buffer = Buffer.alloc(0); // the index.json that the change starts from
@@ -46,7 +49,7 @@ export function openLayout(folder: string, tag: string | undefined): ImageSource
 /**
  * index.json as the root, with the entries that the tag selects.
  *
- * @throws KeystoreError `image` if there is no such tag
+ * @throws KeystoreError `image` if there is no such image
  */
 export function layoutRoot(bytes: Buffer, tag: string | undefined, where: string): Root {
   const document = parseDocument(bytes, `index.json of ${where}`);
@@ -54,15 +57,28 @@ export function layoutRoot(bytes: Buffer, tag: string | undefined, where: string
   const names = document.manifests.map(({ annotations }) => annotations.get(REF_NAME));
   const selected = [...names.entries()].flatMap(([place, name]) => (isMeant(place, name, tag) ? [place] : []));
   if (selected.length > 0) return { document, selected };
-  const tags = names.filter((name) => name !== undefined);
-  const hint = tags.length === 0 ? "it has no tags: name it without one" : `it has ${tags.slice(0, 5).join(", ")}`;
-  throw imageError(`no image ${tag ?? ""} in ${where}`, hint);
+  if (names.length === 0) throw imageError(`there is no image in ${where}`, "its index.json is empty: copy one there");
+  const places = names.length === 1 ? "its only image is @0" : `its images are @0 to @${names.length - 1}`;
+  const hint = tag?.startsWith("@") === true ? places : choices(names);
+  throw imageError(`no image ${printable(tag ?? "", 128)} in ${where}`, hint);
+}
+
+/** What can be named instead: the tags, and the places of the images that have none. */
+function choices(names: readonly (string | undefined)[]): string {
+  const tags = names.flatMap((name) => (name === undefined ? [] : [printable(name, 128)])).slice(0, 5);
+  const places = names.flatMap((name, place) => (name === undefined ? [`@${place}`] : [])).slice(0, 5);
+  if (places.length === 0) return `it has ${tags.join(", ")}`;
+  if (tags.length > 0) return `it has ${tags.join(", ")} and, without a tag, ${places.join(", ")}`;
+  if (names.length === 1) return "it has no tags: name it without one";
+  return `it has no tags: name an image by its place, from @0 to @${names.length - 1}`;
 }
 
 /** skopeo's rule: `@N` is the image at place N, counted from 0, whatever its name. */
 function isMeant(place: number, name: string | undefined, tag: string | undefined): boolean {
-  const [, number] = /^@(\d+)$/.exec(tag ?? "") ?? [];
-  return number === undefined ? tag === undefined || name === tag : place === Number(number);
+  if (tag?.startsWith("@") !== true) return tag === undefined || name === tag;
+  const [, number] = /^@\+?(\d+)$/.exec(tag) ?? [];
+  if (number === undefined) throw usageError(`${printable(tag, 64)} is no place of an image`, "use @N, from @0 on");
+  return place === Number(number);
 }
 
 function makeLike(path: string, index: Stats): void {

@@ -140,7 +140,7 @@ test("refuses an archive with a sparse file, which some tools would read as anot
   }
 });
 
-test("refuses an archive that is cut off or compressed, and leaves it alone", async () => {
+test("refuses an archive that is cut off, and leaves it alone", async () => {
   const whole = readFileSync(await archive(...IMAGE, { name: "layer", content: Buffer.alloc(10_000, 1) }));
   const file = join(temporaryFolder(), "image.tar");
   for (const bytes of [whole.subarray(0, 700), whole.subarray(0, 6000), whole.subarray(0, -5000)]) {
@@ -148,10 +148,8 @@ test("refuses an archive that is cut off or compressed, and leaves it alone", as
     assert.match(refused("rewrap", `oci-archive:${file}`, "--to", "bob"), /is no tar file|is cut off/);
     assert.ok(readFileSync(file).equals(bytes));
   }
-  assert.is(spawnSync("gzip", [file]).status, 0);
-  assert.match(refused("inspect", `oci-archive:${file}.gz`), /is no tar file/);
-  assert.match(refused("inspect", `oci-archive:${dirname(file)}`), /is no tar file|not a regular file/);
-  assert.equal(readdirSync(dirname(file)), ["image.tar.gz"]);
+  assert.match(refused("inspect", `oci-archive:${dirname(file)}`), /is not a regular file; .*oci:/);
+  assert.equal(readdirSync(dirname(file)), ["image.tar"]);
 });
 
 test("keeps the archive's mode whatever the umask, and a link to it", async () => {
