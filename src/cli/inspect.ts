@@ -2,11 +2,18 @@
 
 import { count, imageError, KeystoreError, printable } from "../errors.ts";
 import { shownKid } from "../image/annotations.ts";
-import { countLayers, inspectImage, type LayerReport, type ManifestReport } from "../image/inspect.ts";
+import {
+  countLayers,
+  foreignTypes,
+  inspectImage,
+  type ForeignType,
+  type LayerReport,
+  type ManifestReport,
+} from "../image/inspect.ts";
 import { namesByKid } from "../keystore/listing.ts";
 import { IMAGE, openImage } from "../image/source/open.ts";
 import { cliStore } from "./secrets.ts";
-import { print, printJson, type Cli } from "./shared.ts";
+import { print, printJson, tell, type Cli } from "./shared.ts";
 
 const MAX_LINE = 64 * 1024; // characters: most of them come from the image, which is not trusted
 
@@ -41,6 +48,7 @@ export function inspect(cli: Cli): void {
       });
       if (json) printJson({ image, manifests });
       else print([image, ...manifests.flatMap(manifestLines)].map((line) => printable(line, MAX_LINE)).join("\n"));
+      for (const type of foreignTypes(manifests)) tell(foreignLine(image, type));
       if (!requireEncrypted) return;
       const hidden = manifests.filter(({ absent, disguised }) => absent === true || disguised === true);
       if (hidden.length > 0) throw hiddenError(image, hidden);
@@ -55,6 +63,13 @@ export function inspect(cli: Cli): void {
       throw imageError(`${image} has no encrypted layer`, "check the image's name, or leave --require-encrypted out");
     },
   );
+}
+
+function foreignLine(image: string, { mediaType, layers, notDecryptedBy, fixable }: ForeignType): string {
+  const which = count(layers, "layer has", "layers have");
+  const fix = fixable ? `; ocicrypt-keystore rewrap ${printable(image, 512)} --fix-media-types gives OCI's` : "";
+  const clients = notDecryptedBy.join(", ");
+  return `warning: ${which} the media type ${printable(mediaType, 128)}, not decrypted by ${clients}${fix}`;
 }
 
 /** Nobody can tell from here what is in a manifest that is absent, or that only some clients take for one. */

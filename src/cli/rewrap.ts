@@ -50,6 +50,11 @@ export function rewrap(cli: Cli): void {
           requiresArg: true,
           describe: "A file with a private key to open with, besides the store's",
         })
+        .option("fix-media-types", {
+          type: "boolean",
+          default: false,
+          describe: "Give layers with docker's media types OCI's, which more clients decrypt; works alone, too",
+        })
         .option("prune", { type: "boolean", default: false, describe: "Delete the old manifests" })
         .option("dry-run", { type: "boolean", default: false, describe: "Print the table and write nothing" })
         .option("tls-verify", {
@@ -71,13 +76,14 @@ export function rewrap(cli: Cli): void {
       from,
       as,
       key,
+      fixMediaTypes,
       prune,
       dryRun,
       tlsVerify,
       ...secrets
     }) => {
-      if (to === undefined && add.length === 0 && remove.length === 0)
-        throw usageError("there is nothing to change", "give --to, --add or --remove");
+      const rewraps = to !== undefined || add.length > 0 || remove.length > 0;
+      if (!rewraps && !fixMediaTypes) throw usageError("there is nothing to change", "give --to, --add or --remove");
       const store = cliStore({ keystore, ...secrets });
       const request: RewrapRequest = {
         to: to && (await recipients(store, to)),
@@ -85,6 +91,7 @@ export function rewrap(cli: Cli): void {
         remove: new Set(split(remove).flatMap((one) => kidsOf(store, one))),
         from: from === undefined ? undefined : mustBeJweScheme(from),
         as: as === undefined ? undefined : mustBeJweScheme(as),
+        fixMediaTypes,
       };
       const opened = await openImage(image, tlsVerify);
       if (prune && opened.prune === undefined)
@@ -93,13 +100,15 @@ export function rewrap(cli: Cli): void {
           "leave --prune out, and delete the old manifests in the registry",
         );
       const keys = key === undefined ? store : await withKeyFile(store, key);
-      const plan = await planRewrap(opened, request, keys).catch(rethrowUnwritten);
+      const planned = planRewrap(opened, request, keys);
+      const plan = await (dryRun ? planned : planned.catch(rethrowUnwritten));
       for (const entry of plan.left) tell(leftLine(entry));
-      if (plan.changes.length === 0) return tell("nothing was written: no layer is encrypted");
+      for (const [before, after] of plan.retyped) tell(`${printable(before, 128)} becomes ${after}`);
       const unchanged = plan.renamed.size + plan.documents.length === 0;
       if (!dryRun && !unchanged) await opened.write(plan.documents, plan.root);
-      report(plan, namesByKid(store));
-      if (dryRun || unchanged) return tell(dryRun ? "nothing was written (--dry-run)" : "nothing to change");
+      if (plan.changes.length > 0) report(plan, namesByKid(store));
+      if (unchanged) return tell(nothingLine(plan, rewraps));
+      if (dryRun) return tell("this was a dry run: without --dry-run the image is changed");
       if (prune) await pruneOld(await openImage(image, tlsVerify), [...plan.renamed.keys()]);
       const kept = new Set(plan.changes.flatMap((change) => (change.kept ? [printable(change.scheme, 128)] : [])));
       if (kept.size > 0) {
@@ -110,6 +119,12 @@ export function rewrap(cli: Cli): void {
       return tell("signatures and referrers point to the old digests: sign the image again");
     },
   );
+}
+
+/** What is said if the image is what it should be. */
+function nothingLine({ changes }: RewrapPlan, rewraps: boolean): string {
+  if (!rewraps) return "nothing to change: no encrypted layer has a media type of docker's";
+  return changes.length === 0 ? "nothing to change: no layer is encrypted" : "nothing to change";
 }
 
 /** What is said of an entry that stays as it is. */

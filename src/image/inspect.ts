@@ -3,9 +3,9 @@
 import { isObject, member, type JsonObject } from "../json.ts";
 import type { PrivateKeys } from "../jwe/key.ts";
 import { isEncrypted, isJweScheme, keyAnnotations } from "./annotations.ts";
-import { damagedImage, IMAGE_LIMITS, isAttestation, isStatement, type Descriptor } from "./documents.ts";
+import { damagedImage, IMAGE_LIMITS, isAttestation, isStatement, type Descriptor, type Document } from "./documents.ts";
 import { parseLooseJson } from "./json.ts";
-import { isConfigType } from "./media-types.ts";
+import { isConfigType, notDecryptedBy, ociType } from "./media-types.ts";
 import { openAny, partRecipients, tellsRecipient } from "./parts.ts";
 import type { ImageSource } from "./source/source.ts";
 import { limitCounter, loadTree, manifestEntries, readVerified, type LeftEntry } from "./tree.ts";
@@ -36,7 +36,7 @@ export interface ManifestReport {
   readonly platform?: string;
   /** The index names it, and it is not in this image. */
   readonly absent?: true;
-  /** An entry of an index that is neither a manifest nor an index; then its media type is given. */
+  /** An entry of an index that is neither a manifest nor an index. */
   readonly other?: true;
   readonly mediaType?: string;
   /** Its content is a manifest or an index, and its media type says otherwise. */
@@ -73,6 +73,7 @@ export async function inspectImage(source: ImageSource, options: InspectOptions)
     reports.push({
       digest: descriptor?.digest ?? source.digest ?? "",
       ...platformIn(descriptor),
+      ...typeOf(document, descriptor),
       layers,
       ...(config === undefined ? {} : { readable: readableIn(await readConfig(source, config)) }),
     });
@@ -85,6 +86,11 @@ function reportLeft({ descriptor, state, disguised }: LeftEntry): ManifestReport
   if (state === "absent") return { digest, ...platformIn(descriptor), absent: true, layers: [] };
   const more = disguised ? { disguised } : {};
   return { digest, ...platformIn(descriptor), other: true, mediaType, ...more, layers: [] };
+}
+
+function typeOf(document: Document, descriptor: Descriptor | undefined): { mediaType?: string } {
+  const mediaType = document.mediaType ?? descriptor?.mediaType ?? "";
+  return mediaType === "" ? {} : { mediaType };
 }
 
 function platformIn(descriptor: Descriptor | undefined): { platform?: string } {
@@ -141,6 +147,31 @@ function readableIn(config: JsonObject): { env: string[]; labels: string[] } {
     env: Array.isArray(env) ? env.flatMap((pair) => (typeof pair === "string" ? (pair.split("=")[0] ?? "") : [])) : [],
     labels: isObject(labels) ? Object.keys(labels) : [],
   };
+}
+
+/** A media type of encrypted layers that some clients do not decrypt. */
+export interface ForeignType {
+  readonly mediaType: string;
+  /** How many layers. */
+  readonly layers: number;
+  readonly notDecryptedBy: readonly string[];
+  /** Whether `rewrap --fix-media-types` changes it. */
+  readonly fixable: boolean;
+}
+
+/** The media types of encrypted layers that some clients do not decrypt, with the manifests that they are in. */
+export function foreignTypes(reports: readonly ManifestReport[]): ForeignType[] {
+  const types = new Map<string, ForeignType>();
+  for (const { mediaType: manifestType = "", layers } of reports) {
+    for (const { mediaType, encrypted } of layers) {
+      const clients = encrypted ? notDecryptedBy(mediaType, manifestType) : [];
+      if (clients.length === 0) continue;
+      const key = `${mediaType} ${manifestType}`;
+      const fixable = ociType(mediaType) !== undefined || ociType(manifestType) !== undefined;
+      types.set(key, { mediaType, layers: (types.get(key)?.layers ?? 0) + 1, notDecryptedBy: clients, fixable });
+    }
+  }
+  return [...types.values()];
 }
 
 /** The layers that count if encryption is required; attestations do not. */

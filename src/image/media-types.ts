@@ -26,3 +26,45 @@ export function isDocumentType(mediaType: string): boolean {
 export function isConfigType(mediaType: string): boolean {
   return CONFIGS.includes(mediaType);
 }
+
+const ENCRYPTED = "+encrypted";
+const TAR = String.raw`v1\.tar(\+gzip|\+zstd)?\+encrypted$`;
+const PLAIN_LAYER = new RegExp(String.raw`^application/vnd\.oci\.image\.layer\.${TAR}`);
+const ANY_OCI_LAYER = new RegExp(String.raw`^application/vnd\.oci\.image\.layer\.(nondistributable\.)?${TAR}`);
+
+/** Which encrypted layers clients take, by their sources: others stay encrypted, or the image is refused. */
+const CLIENTS: readonly {
+  readonly name: string;
+  readonly decrypts: (layerType: string, manifestType: string) => boolean;
+}[] = [
+  // containers/image: any media type, but not in a docker manifest
+  { name: "skopeo, podman, buildah, CRI-O", decrypts: (_, manifestType) => manifestType !== DOCKER_MANIFEST },
+  // imgcrypt
+  { name: "containerd, nerdctl", decrypts: (layerType) => PLAIN_LAYER.test(layerType) },
+  // image-rs
+  { name: "the guests of Kata and Confidential Containers", decrypts: (layerType) => ANY_OCI_LAYER.test(layerType) },
+];
+
+/** The clients that do not decrypt a layer of this media type in a manifest of that one. */
+export function notDecryptedBy(layerType: string, manifestType: string): string[] {
+  return CLIENTS.filter(({ decrypts }) => !decrypts(layerType, manifestType)).map(({ name }) => name);
+}
+
+/** docker's media types, and OCI's for the same bytes. */
+const SAME_BYTES = new Map([
+  [DOCKER_INDEX, OCI_INDEX],
+  [DOCKER_MANIFEST, OCI_MANIFEST],
+  [`${DOCKER}container.image.v1+json`, `${OCI}config.v1+json`],
+  [`${DOCKER}image.rootfs.diff.tar`, `${OCI}layer.v1.tar`],
+  [`${DOCKER}image.rootfs.diff.tar.gzip`, `${OCI}layer.v1.tar+gzip`],
+  [`${DOCKER}image.rootfs.diff.tar.zstd`, `${OCI}layer.v1.tar+zstd`],
+  [`${DOCKER}image.rootfs.foreign.diff.tar`, `${OCI}layer.nondistributable.v1.tar`],
+  [`${DOCKER}image.rootfs.foreign.diff.tar.gzip`, `${OCI}layer.nondistributable.v1.tar+gzip`],
+]);
+
+/** OCI's media type for the same bytes, undefined if it is not one of docker's. */
+export function ociType(mediaType: string): string | undefined {
+  if (!mediaType.endsWith(ENCRYPTED)) return SAME_BYTES.get(mediaType);
+  const plain = SAME_BYTES.get(mediaType.slice(0, -ENCRYPTED.length));
+  return plain === undefined ? undefined : plain + ENCRYPTED;
+}

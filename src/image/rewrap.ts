@@ -5,8 +5,9 @@ import { familyOf } from "../jwe/alg/algorithms.ts";
 import type { PrivateKeys, Recipient } from "../jwe/key.ts";
 import { seal } from "../jwe/seal.ts";
 import { annotationName, annotationValue, isEncrypted, isJweScheme, keyAnnotations } from "./annotations.ts";
-import { digestOf, type Descriptor } from "./documents.ts";
+import { digestOf, type Descriptor, type Manifest } from "./documents.ts";
 import type { Edit } from "./edit.ts";
+import { ociType } from "./media-types.ts";
 import { namesAll, openAny, partRecipients, withoutRecipients, type PartRecipient } from "./parts.ts";
 import type { ImageSource, NewDocument } from "./source/source.ts";
 import { changeTree, loadTree, nodesOf, type LeftEntry, type Node } from "./tree.ts";
@@ -21,6 +22,8 @@ export interface RewrapRequest {
   readonly from: string | undefined;
   /** The scheme to write; default: each annotation keeps its scheme. */
   readonly as: string | undefined;
+  /** Gives what has docker's media types OCI's in their place. */
+  readonly fixMediaTypes: boolean;
 }
 
 /** Who could open a layer by one scheme before, and who can after. */
@@ -42,6 +45,8 @@ export interface RewrapPlan {
   readonly renamed: ReadonlyMap<string, string>;
   /** The entries that stay as they are: they are absent, or neither a manifest nor an index. */
   readonly left: readonly LeftEntry[];
+  /** Old media type → new one of manifests and encrypted layers. */
+  readonly retyped: ReadonlyMap<string, string>;
 }
 
 /**
@@ -56,12 +61,14 @@ export async function planRewrap(source: ImageSource, request: RewrapRequest, ke
   const unopened: string[] = [];
   const edits = new Map<Node, readonly Edit[]>();
   const left = new Map<string, LeftEntry>();
+  const retyped = new Map<string, string>();
   for (const node of nodesOf(tree)) {
     for (const entry of node.left) left.set(entry.descriptor.digest, entry);
     if (node.document.kind !== "manifest") continue;
-    const layerEdits: Edit[] = [];
+    const layerEdits = request.fixMediaTypes ? mediaTypeEdits(node, node.document, retyped) : [];
+    const rewraps = request.to !== undefined || request.add.length > 0 || request.remove.size > 0;
     for (const [place, layer] of node.document.layers.entries()) {
-      if (!isEncrypted(layer)) continue;
+      if (!rewraps || !isEncrypted(layer)) continue;
       const changed = await rewrapLayer(layer, request, keys);
       if (changed === undefined) {
         unopened.push(layer.digest);
@@ -80,7 +87,26 @@ export async function planRewrap(source: ImageSource, request: RewrapRequest, ke
   if (source.digest !== undefined && root !== tree.document.text) {
     digests.set(source.digest, digestOf(Buffer.from(root)));
   }
-  return { changes, documents: [...renamed.values()], root, renamed: digests, left: [...left.values()] };
+  return { changes, documents: [...renamed.values()], root, renamed: digests, left: [...left.values()], retyped };
+}
+
+/** The edits that make a manifest with encrypted layers one of OCI's. No client needs them for other manifests. */
+function mediaTypeEdits({ descriptor }: Node, manifest: Manifest, retyped: Map<string, string>): Edit[] {
+  const { config, layers } = manifest;
+  if (!layers.some(isEncrypted)) return [];
+  const edits: Edit[] = [];
+  const retype = (path: Edit["path"], mediaType = "", shown: boolean): void => {
+    const value = ociType(mediaType);
+    if (value === undefined) return;
+    edits.push({ path, value });
+    if (shown) retyped.set(mediaType, value);
+  };
+  retype(["mediaType"], manifest.mediaType ?? descriptor?.mediaType, true);
+  retype(["config", "mediaType"], config?.mediaType, false);
+  for (const [place, layer] of layers.entries()) {
+    retype(["layers", place, "mediaType"], layer.mediaType, isEncrypted(layer));
+  }
+  return edits;
 }
 
 function unopenedError(layers: readonly string[], from: string | undefined): KeystoreError {

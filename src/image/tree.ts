@@ -14,7 +14,7 @@ import {
   type Manifest,
 } from "./documents.ts";
 import { editJson, type Edit } from "./edit.ts";
-import { isDocumentType, isIndexType, OCI_MANIFEST } from "./media-types.ts";
+import { isDocumentType, isIndexType, OCI_MANIFEST, ociType } from "./media-types.ts";
 import type { ImageSource, NewDocument } from "./source/source.ts";
 
 /** A document of a tree. A document that several others point to is one node. */
@@ -251,23 +251,37 @@ export function changeTree(root: Node, edits: ReadonlyMap<Node, readonly Edit[]>
   let text = root.document.text;
   for (const node of nodesOf(root)) {
     const { descriptor, document } = node;
-    text = editJson(document.text, document.kind === "manifest" ? (edits.get(node) ?? []) : indexEdits(node, renamed));
+    const changes = document.kind === "manifest" ? (edits.get(node) ?? []) : indexEdits(node, renamed);
+    text = editJson(document.text, changes);
     if (descriptor === undefined || text === document.text) continue;
     const bytes = Buffer.from(text);
     const digest = digestOf(bytes, descriptor.digest.split(":")[0]);
-    renamed.set(descriptor.digest, { digest, mediaType: descriptor.mediaType, bytes });
+    renamed.set(descriptor.digest, { digest, mediaType: newType(changes) ?? descriptor.mediaType, bytes });
   }
   return { renamed, root: text }; // the root comes last
 }
 
-function indexEdits({ document, children }: Node, renamed: ReadonlyMap<string, NewDocument>): Edit[] {
+/** The media type that edits give a document, undefined if they leave it. */
+function newType(edits: readonly Edit[]): string | undefined {
+  const value = edits.find(({ path }) => path.length === 1 && path[0] === "mediaType")?.value;
+  return value === undefined ? undefined : String(value);
+}
+
+function indexEdits({ descriptor: own, document, children }: Node, renamed: ReadonlyMap<string, NewDocument>): Edit[] {
   const edits: Edit[] = [];
+  const type = document.mediaType ?? own?.mediaType ?? "";
+  const retyped = children.some(({ descriptor }) => {
+    const fresh = renamed.get(descriptor.digest);
+    return fresh !== undefined && fresh.mediaType !== descriptor.mediaType;
+  });
+  if (retyped && ociType(type) !== undefined) edits.push({ path: ["mediaType"], value: ociType(type) });
   for (const { place, descriptor } of children) {
     const fresh = renamed.get(descriptor.digest);
     if (fresh === undefined) continue;
     const path = ["manifests", place] as const;
     edits.push({ path: [...path, "digest"], value: fresh.digest });
     edits.push({ path: [...path, "size"], value: fresh.bytes.length });
+    if (fresh.mediaType !== descriptor.mediaType) edits.push({ path: [...path, "mediaType"], value: fresh.mediaType });
     edits.push({ path: [...path, "data"], value: undefined }); // a copy of the old document (image-spec, descriptor.md)
   }
   for (const [place, { annotations }] of (document.kind === "index" ? document.manifests : []).entries()) {

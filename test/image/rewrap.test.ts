@@ -312,6 +312,8 @@ test("prints the table and writes nothing with --dry-run; keeps old manifests un
     cli("rewrap", reference, "--to", "bob", "--dry-run"),
     /provider:keystore  alice +bob\n.*  alice, bob +bob/,
   );
+  const foreign = run(["rewrap", reference, "--to", "bob", "--dry-run", "--keystore", only("dave")]);
+  assert.not.match(assertFailure(foreign, 3), "nothing was written");
   assert.is(image.read(), before);
   cli("rewrap", reference, "--to", "bob");
   assert.ok(image.read(old));

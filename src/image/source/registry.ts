@@ -82,7 +82,7 @@ export async function openRegistry(text: string, tlsVerify: boolean): Promise<Im
       const now = isDigest(reference) ? top : await fetchManifest(send, base, reference, host);
       if (now.digest !== top.digest) throw changedMeanwhile(`docker://${text}`);
       const target = isDigest(reference) ? digestOf(bytes, reference.split(":")[0]) : reference;
-      const mediaType = parseTop().mediaType ?? top.mediaType;
+      const mediaType = parseDocument(bytes, `docker://${text}`).mediaType ?? top.mediaType;
       await putManifest(send, base, target, { mediaType, bytes }, host);
     },
   };

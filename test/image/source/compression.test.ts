@@ -39,7 +39,7 @@ const inspected = async (file: string): Promise<ManifestReport[]> =>
 async function rewrap(file: string): Promise<void> {
   const image = await openImage(`oci-archive:${file}`, true);
   const to = [await store.recipient("bob")];
-  const request = { to, add: [], remove: new Set<string>(), from: undefined, as: undefined };
+  const request = { to, add: [], remove: new Set<string>(), from: undefined, as: undefined, fixMediaTypes: false };
   const { documents, root, renamed } = await planRewrap(image, request, store);
   await image.write(documents, root);
   await (await openImage(`oci-archive:${file}`, true)).prune?.([...renamed.keys()]);
