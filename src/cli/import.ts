@@ -16,7 +16,7 @@ import { mustReadFile, printKid, tell, type Cli } from "./shared.ts";
 export function importKey(cli: Cli, command: readonly string[]): void {
   cli.command(
     "import NAME FILE",
-    "Import a key from a JWK, PEM or certificate; a public key makes a recipient",
+    "Import a key from a JWK, PEM, DER, OpenSSH or certificate file; a public key makes a recipient",
     (yargs) =>
       yargs
         .positional("NAME", { type: "string", demandOption: true, describe: "The key's name here" })
@@ -24,7 +24,12 @@ export function importKey(cli: Cli, command: readonly string[]): void {
         .option("pem-passphrase-file", {
           type: "string",
           requiresArg: true,
-          describe: "A file with the passphrase of encrypted PEM",
+          describe: "A file with the passphrase of an encrypted key",
+        })
+        .option("kid", {
+          type: "string",
+          requiresArg: true,
+          describe: "The key to take of several: its kid or thumbprint",
         })
         .option("force", {
           type: "boolean",
@@ -37,12 +42,14 @@ export function importKey(cli: Cli, command: readonly string[]): void {
           describe: "FILE is a public key; the command after -- does this operation with its private key",
         })
         .example("$0 import bob bob.pem", "A public key: to encrypt for bob")
+        .example("curl -s https://keycloak/certs | $0 import app - --kid KID", "One key of a JWK set")
+        .example("$0 import dan ~/.ssh/id_rsa.pub", "An OpenSSH key, RSA or ECDSA")
         .example('jose jwk gen -i \'{"alg":"ECDH-ES+A256KW"}\' | $0 import carol -', "A key pair")
         .example(
           "$0 import hsm hsm.pem --holder rsa-oaep-256 -- /usr/local/bin/ask-hsm {kid}",
           "A key that an HSM holds",
         ),
-    async ({ keystore, NAME, FILE, pemPassphraseFile, force, holder, ...secrets }) => {
+    async ({ keystore, NAME, FILE, pemPassphraseFile, kid: chosen, force, holder, ...secrets }) => {
       mustBeName(NAME);
       const passphrase = async (): Promise<Buffer> =>
         pemPassphraseFile === undefined
@@ -51,12 +58,18 @@ export function importKey(cli: Cli, command: readonly string[]): void {
               "give it with --pem-passphrase-file FILE",
             )
           : readPassphrase(pemPassphraseFile, "name it with --pem-passphrase-file FILE");
-      const jwk = await parseKey(readKeyFile(FILE), passphrase);
+      const notes: string[] = [];
+      const note = (line: string): void => void notes.push(line);
+      const jwk = await parseKey(readKeyFile(FILE), passphrase, { kid: chosen, note });
       const store = cliStore({ keystore, ...secrets });
-      if (holder === undefined) return printKid(await addKey(store, NAME, jwk, force), store);
-      const kid = await addHolder(store, NAME, jwk, holder, command, force);
-      if (isPrivate(jwk))
-        tell(`the private key in ${FILE === "" ? "standard input" : FILE} was not stored: its holder has it`);
+      const there = (): void => note(`already there: ${NAME} names this key, and nothing was changed`);
+      const kid =
+        holder === undefined
+          ? await addKey(store, NAME, jwk, force, there)
+          : await addHolder(store, NAME, jwk, holder, command, force, there);
+      if (holder !== undefined && isPrivate(jwk))
+        note(`the private key in ${FILE === "" ? "standard input" : FILE} was not stored: its holder has it`);
+      for (const line of notes) tell(line);
       return printKid(kid, store);
     },
   );

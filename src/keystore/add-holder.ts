@@ -30,6 +30,7 @@ import {
  * @param jwk its checked public key, for a256kw the symmetric key; private members are not stored
  * @param command an absolute path and arguments
  * @param force also if the name is taken, or the key has a holder
+ * @param there is called if all of it is there already: then nothing is changed
  * @returns the key's kid
  * @throws KeystoreError `usage` if the operation is not for that key or the command is unusable, `key` if the command
  * does not open what was wrapped for the key, `store` if the name or the key is taken
@@ -41,6 +42,7 @@ export async function addHolder(
   op: string,
   command: readonly string[],
   force: boolean,
+  there?: () => void,
 ): Promise<string> {
   const kid = kidOf(jwk);
   const [program, ...args] = command;
@@ -63,7 +65,12 @@ export async function addHolder(
   await tryNew({ kid, ops: added }, op, jwk).catch((error: unknown) => {
     throw error instanceof KeystoreError ? keyError(error.message, `nothing was imported; ${error.hint}`) : error;
   });
-  await addNamed(store, name, kid, force, () => {
+  const isThere = (former: string): string | undefined => {
+    if (former !== kid || store.locate(kid)?.form !== "holder" || store.publicKey(kid) === undefined) return undefined;
+    const known = readHolder(store.paths.privateKey(kid, "holder"), kid);
+    return isDeepStrictEqual(known?.ops.get(op), added.get(op)) ? kid : undefined;
+  };
+  const write = (): void => {
     const form = store.locate(kid)?.form;
     if (form === "jwk" || form === "jwe") {
       const hint = `run ocicrypt-keystore remove ${kid} --force, then import again`;
@@ -82,8 +89,9 @@ export async function addHolder(
         "add --force to give it this operation too, or import the public key alone for a second name",
       );
     const holder = { ...known, kid, ops: new Map([...(known?.ops ?? []), ...added]) };
-    write(store, jwk, holder);
-  });
+    writeHolder(store, jwk, holder);
+  };
+  if ((await addNamed(store, name, kid, force, { there: isThere, write })) !== undefined) there?.();
   return kid;
 }
 
@@ -131,7 +139,7 @@ export async function tryHolder(holder: Holder, op: string, jwk: Jwk): Promise<v
  * names it, so that clients wrap with it. The order of the writes makes sure that at no instant somebody wraps with an
  * algorithm that the holder cannot do.
  */
-function write(store: Store, jwk: Jwk, holder: Holder): void {
+function writeHolder(store: Store, jwk: Jwk, holder: Holder): void {
   const { kid, ops } = holder;
   const { paths } = store;
   makeFolder(paths.public, 0o755);

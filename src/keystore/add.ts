@@ -2,7 +2,7 @@
 
 import { KeystoreError, storeError } from "../errors.ts";
 import { makeFolder, removeFile, writeFileSafely } from "../fs/write.ts";
-import { isPrivate, isSameKey, kidOf, publicHalf, type Jwk, type PrivateJwk } from "../jwk/jwk.ts";
+import { isPrivate, isSameKey, isSymmetric, kidOf, publicHalf, type Jwk, type PrivateJwk } from "../jwk/jwk.ts";
 import { changeStore, writeDefault, writeName } from "./change.ts";
 import { mustRead, parseKeyFile, unlockKeyFile } from "./key-file.ts";
 import { isKid, isName, mustBeName } from "./paths.ts";
@@ -15,31 +15,53 @@ import type { Located, Store } from "./store.ts";
  *
  * @param jwk a checked key; a symmetric key has its kid
  * @param force if the name is taken, the key becomes its current key and the former ones are retired
+ * @param there is called if all of it is there already: then nothing is changed
  * @returns the key's kid
  * @throws KeystoreError `usage` if `name` cannot be a name, `store` if it is taken
  */
-export async function addKey(store: Store, name: string, jwk: Jwk, force = false): Promise<string> {
+export async function addKey(store: Store, name: string, jwk: Jwk, force = false, there?: () => void): Promise<string> {
   const kid = kidOf(jwk);
-  await addNamed(store, name, kid, force, async () => await writeKey(store, kid, jwk));
-  return kid;
+  const known = await addNamed(store, name, kid, force, {
+    there: async (former) => await whichIsThere(store, former, kid, jwk),
+    write: async () => await writeKey(store, kid, jwk),
+  });
+  if (known !== undefined) there?.();
+  return known ?? kid;
 }
 
-/** {@link addKey} for a key whose files `write` writes, while the store's lock is held. */
+/** The files of a key that is added. */
+export interface KeyFiles {
+  /**
+   * The kid of this key in the store, if all that would be written is there.
+   *
+   * @param former the current kid of the name
+   */
+  readonly there: (former: string) => string | undefined | Promise<string | undefined>;
+  readonly write: () => void | Promise<void>;
+}
+
+/**
+ * {@link addKey} for a key with its own files, while the store's lock is held.
+ *
+ * @returns the kid that the key has in the store, if the name had this key with all its files: then nothing was changed
+ */
 export async function addNamed(
   store: Store,
   name: string,
   kid: string,
   force: boolean,
-  write: () => void | Promise<void>,
-): Promise<void> {
+  { there, write }: KeyFiles,
+): Promise<string | undefined> {
   mustBeName(name);
   const { dir } = store;
-  await changeStore(store, async () => {
+  return await changeStore(store, async () => {
     if (name === kid || (isKid(name) && store.publicKey(name) !== undefined)) {
       throw storeError(`${name} is the kid of this key, or of another key in ${dir}`, "choose another name");
     }
     const formerDefault = store.defaultName();
     const former = store.kidsOf(name);
+    const known = former?.[0] === undefined || force ? undefined : await there(former[0]);
+    if (known !== undefined) return known;
     if (former?.[0] === kid && !force) {
       throw storeError(`${name} already names this key`, "add --force to add its private key or holder operation");
     }
@@ -61,7 +83,23 @@ export async function addNamed(
       if (first) removeFile(store.paths.default); // it would lead to no name
       throw error;
     }
+    return undefined;
   });
+}
+
+/** The kid that a key has in the store, if the store has all of it under a name whose current kid is `former`. */
+async function whichIsThere(store: Store, former: string, kid: string, jwk: Jwk): Promise<string | undefined> {
+  if (store.publicKey(former) === undefined) return undefined;
+  const located = store.locate(former);
+  if (isSymmetric(jwk) && isPrivate(jwk)) {
+    // Each import gives it a new kid, if it has none of its own: its secret tells which key it is.
+    const known = located === undefined || located.form === "holder" ? undefined : await read(store, former, located);
+    return known !== undefined && isPrivate(known) && isSymmetric(known) && isSameKey(jwk, known) ? former : undefined;
+  }
+  if (former !== kid) return undefined;
+  // A locked private key need not be opened: its kid tells which it is.
+  const isThere = !isPrivate(jwk) || located?.form === "jwe" || (await hasPrivateKey(store, kid, jwk));
+  return isThere ? kid : undefined;
 }
 
 /** Writes those of a key's two files that are missing. Existing files stay: they are immutable. */

@@ -133,6 +133,9 @@ testWith(
         const other = script(`exec ${holds(op, key).join(" ")}`);
         commands(dir).refuses(1, ["import", "hsm", key.publicFile, "--holder", op, "--", other]);
         assert.is(commands(dir)(...command).trim(), kid);
+        const again = commands(dir).run(command);
+        assert.equal([again.code, again.stdout.trim()], [0, kid]);
+        assert.match(again.stderr, "already there: hsm names this key");
         assert.is(unwrap(dir, wrap(dir, ["hsm"])), OPTSDATA);
       }
     }
@@ -211,10 +214,11 @@ testWith(
         ...command,
       ]);
       assert.is(code, 0, stderr);
-      assert.is(
-        stderr,
-        file === RSA.privateFile ? `the private key in ${file} was not stored: its holder has it\n` : "",
-      );
+      const notes = new Map([
+        [RSA.privateFile, `the private key in ${file} was not stored: its holder has it\n`],
+        [certificate, "the key is that of the certificate of CN=hsm\n"],
+      ]);
+      assert.is(stderr, notes.get(file) ?? "");
       assert.is(unwrap(dir, wrap(dir, ["hsm"])), OPTSDATA);
       assert.equal(Object.keys(readJson(publicOf(dir))).toSorted(), ["created", "e", "kid", "kty", "n"]);
     }

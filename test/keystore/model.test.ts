@@ -68,6 +68,8 @@ class Model {
   /** The state after adding, if it is allowed. */
   add(into: string, kid: string, secret: boolean, force: boolean): Outcome {
     const former = this.names.get(into);
+    const isThere = former?.[0] === kid && (!secret || this.keys.get(kid) === true);
+    if (isThere && !force && !this.keys.has(into)) return "done";
     if (this.keys.has(into) || (former !== undefined && !force) || this.names.has(kid)) return "store";
     this.keys.set(kid, secret || this.keys.get(kid) === true);
     this.names.set(into, [kid, ...(former ?? []).filter((one) => one !== kid)]);

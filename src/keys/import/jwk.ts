@@ -1,0 +1,134 @@
+// JSON Web Keys and sets of them (RFC 7517), as jose, step, WebCrypto, Keycloak and Azure write them; and what other
+// JSON is.
+
+import { isObject, member, parseJson, type JsonObject } from "../../json.ts";
+import { atRestKind } from "../../at-rest/at-rest.ts";
+import { KeystoreError } from "../../errors.ts";
+import { checkJwk } from "../../jwk/jwk.ts";
+import { candidate, type Candidate, type Found } from "./candidate.ts";
+import { convertible, refused, unusableKind } from "./refusal.ts";
+
+const JSON_DEPTH = 16;
+const MAY_BE_EMPTY = ["kid", "use", "alg"]; // written empty by programs that mean nothing by it
+const HSM = /^(RSA|EC|oct)-HSM$/; // Azure's names for keys that its HSMs hold
+
+/** The keys of a JWK or a JWK set. @throws KeystoreError `key` if it is other JSON */
+export function readJson(bytes: Buffer): readonly Candidate[] {
+  const value = parseJson(bytes, JSON_DEPTH, (reason) => refused(reason));
+  if (isObject(value) && member(value, "ciphertext") !== undefined) throw encrypted(bytes, jweHeader(value));
+  const keys = isObject(value) ? member(value, "keys") : value;
+  if (Array.isArray(keys) && !keys.some((key) => !isKey(key)))
+    return keys.map((key: JsonObject) => candidate(() => readJwk(key), kidIn(key)));
+  if (isKey(value)) return [candidate(() => readJwk(value), kidIn(value))];
+  throw otherJson(value);
+}
+
+function isKey(value: unknown): value is JsonObject {
+  return isObject(value) && typeof (member(value, "kty") ?? undefined) === "string";
+}
+
+function kidIn(jwk: JsonObject): string | undefined {
+  const kid = member(jwk, "kid");
+  return typeof kid === "string" && kid !== "" ? kid : undefined;
+}
+
+function readJwk(written: JsonObject): Found {
+  const jwk = withoutEmpty(written);
+  for (const name of ["kty", "crv"]) {
+    const kind = member(jwk, name);
+    const error = typeof kind === "string" ? unusableKind(kind) : undefined;
+    if (error !== undefined) throw error;
+  }
+  return { jwk: checkJwk(jwk, (reason) => refused(reason)) };
+}
+
+/** The members that say something. `null`, an empty list of operations and an empty kid say nothing. */
+function withoutEmpty(jwk: JsonObject): JsonObject {
+  const azure = Array.isArray(member(jwk, "keyOps")); // its CLI writes standard base64
+  const members = Object.entries(jwk).flatMap(([name, value]): (readonly [string, unknown])[] => {
+    const isEmpty = (name === "key_ops" && Array.isArray(value) && value.length === 0) || value === null;
+    if (isEmpty || (MAY_BE_EMPTY.includes(name) && value === "")) return [];
+    if (name === "kty" && typeof value === "string") return [[name, value.replace(HSM, "$1")]];
+    const text = azure && typeof value === "string" && name !== "kid";
+    return [[name, text ? value.replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "") : value]];
+  });
+  return Object.fromEntries<unknown>(members);
+}
+
+/** What JSON is that is not a key: a key inside, which jq takes out, or something else. */
+function otherJson(value: unknown): KeystoreError {
+  if (Array.isArray(isObject(value) ? member(value, "keys") : value))
+    return refused("is a JWK set with a member that is not a key");
+  if (isObject(value) && member(value, "keys") !== undefined && !isObject(member(value, "keys")))
+    return refused("is a JWK set whose keys are not a list");
+  const inside = keyInside(value, "", 6);
+  if (inside !== undefined) return convertible("is JSON with a key inside", `jq -r '${inside}'`);
+  return refused("is JSON, but not a JWK: it has no kty", "name a file with a JWK or PEM");
+}
+
+/** The jq filter of the first key in a JSON value: a JWK, PEM, or a public key in base64 as AWS's CLI prints it. */
+function keyInside(value: unknown, path: string, depth: number): string | undefined {
+  if (path !== "" && (isKey(value) || (typeof value === "string" && value.includes("-----BEGIN ")))) return path;
+  if (typeof value === "string" && /^MII[A-Za-z0-9+/]{60,}={0,2}$/.test(value)) return path;
+  if (depth === 0 || (!isObject(value) && !Array.isArray(value))) return undefined;
+  for (const [name, inner] of Object.entries(value).slice(0, 64)) {
+    if (!/^[\w.-]{1,64}$/.test(name)) continue;
+    const step = Array.isArray(value) ? `[${name}]` : /^[A-Za-z_]\w*$/.test(name) ? `.${name}` : `["${name}"]`;
+    const filter = keyInside(inner, path === "" && step.startsWith("[") ? `.${step}` : path + step, depth - 1);
+    if (filter !== undefined) return filter;
+  }
+  return undefined;
+}
+
+/** The keys of a JWE in compact form. It is always refused. */
+export function refuseCompact(text: string): KeystoreError {
+  const parts = text.trim().split(".");
+  if (parts.length === 3) return refused("is a JWT, a signed token", "name a file with a JWK or PEM");
+  return encrypted(Buffer.from(text.trim()), decodedHeader(parts[0]));
+}
+
+function decodedHeader(part: unknown): JsonObject {
+  try {
+    const header: unknown = JSON.parse(Buffer.from(typeof part === "string" ? part : "", "base64url").toString());
+    return isObject(header) ? header : {};
+  } catch {
+    return {};
+  }
+}
+
+/** What the headers of a JWE in JSON say together. */
+function jweHeader(jwe: JsonObject): JsonObject {
+  const recipients = member(jwe, "recipients");
+  const first: unknown = Array.isArray(recipients) ? recipients[0] : jwe;
+  const own = isObject(first) ? member(first, "header") : undefined;
+  return { ...(isObject(own) ? own : {}), ...decodedHeader(member(jwe, "protected")) };
+}
+
+const IMPORT = "| ocicrypt-keystore import NAME -";
+const UNLOCK = "run ocicrypt-keystore unlock on the store that it comes from, which also unlocks removed keys";
+
+/** The error for an encrypted key: who wrote it, and what decrypts it. */
+function encrypted(jwe: Buffer, header: JsonObject): KeystoreError {
+  if (isObject(member(header, "clevis"))) {
+    const clevis = `run clevis decrypt < FILE ${IMPORT}`;
+    return refused("is a JWE that clevis or a key store wrote", `${clevis}; if it is of a key store, ${UNLOCK}`);
+  }
+  if (isOurs(jwe)) return refused("is locked", UNLOCK);
+  const alg = member(header, "alg");
+  if (typeof alg === "string" && alg.startsWith("PBES2-")) {
+    return refused(
+      "is a JWE that a passphrase opens, as step writes it",
+      `run step crypto jwe decrypt < FILE ${IMPORT}`,
+    );
+  }
+  return refused("is a JWE, an encrypted file", `decrypt it first: jose jwe dec -i FILE -k KEY ${IMPORT}`);
+}
+
+function isOurs(jwe: Buffer): boolean {
+  try {
+    return jwe.includes('"recipients"') && atRestKind(jwe) !== "Tang server";
+  } catch (error) {
+    if (error instanceof KeystoreError) return false;
+    throw error;
+  }
+}
