@@ -57,7 +57,7 @@ const KINDS: readonly Row[] = [
     () => refused("is a private key of ssh.com", "run ssh-keygen -i -f FILE > NEW, then import NEW"),
   ],
   [
-    /^(untrusted comment:|RW[QRT][A-Za-z0-9+/]{53}$)/,
+    /^(untrusted comment:|RW[QRT][A-Za-z0-9+/]{53}\s*$)/,
     () => notForEncryption("is an Ed25519 key of minisign or signify, which signs and cannot encrypt"),
   ],
   [
