@@ -1,11 +1,20 @@
 // The file with clients' key providers (ocicrypt's docs/keyprovider.md), as the clients read it.
 
 import { existsSync, realpathSync } from "node:fs";
-import { isObject, member, type JsonObject } from "../json.ts";
 import { readSmallFile } from "../fs/read.ts";
 import { parseExecOptions, type ExecOptions } from "../exec/exec.ts";
 import { CONTAINERD_CONF } from "./containerd-config.ts";
-import { findProgram } from "./programs.ts";
+import {
+  booleanOr,
+  GoJsonError,
+  membersOf,
+  parseGoJson,
+  readStruct,
+  stringOr,
+  strings,
+  type GoValue,
+} from "./go-json.ts";
+import { isThisProgram, lookPath } from "./programs.ts";
 
 /** The environment variable that names the file. */
 export const SETTING = "OCICRYPT_KEYPROVIDER_CONFIG";
@@ -17,16 +26,24 @@ export interface Provider {
   readonly args: readonly string[];
   /** What its args mean to this program; undefined if this program cannot be started with them to answer requests. */
   readonly options: ExecOptions | undefined;
-  /** Whether its program is this program. */
+  /** Whether its program is this program, or a copy of it. */
   readonly own: boolean;
 }
 
-/** A provider that clients call: an entry of `key-providers` with a `grpc`. */
+/** The `grpc-tls` of an entry. */
+export interface Tls {
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: string;
+  readonly serverName: string;
+  readonly insecure: boolean;
+}
+
+/** A provider that clients call: an entry of `key-providers` with a `grpc` and no `cmd`. */
 export interface Server {
   readonly name: string;
   readonly address: string;
-  /** The entry's `grpc-tls`. */
-  readonly tls: JsonObject | undefined;
+  readonly tls: Tls | undefined;
 }
 
 /** The content of the file. It is empty if the file is missing, cannot be read or is damaged. */
@@ -35,15 +52,22 @@ export interface ConfigFile {
   readonly exists: boolean;
   /** What was thrown if it exists and cannot be read. */
   readonly error?: unknown;
-  /** Its JSON; undefined if it is not an object. */
-  readonly value: JsonObject | undefined;
-  /** The object `key-providers`. */
-  readonly entries: JsonObject | undefined;
+  /** Why clients refuse all of it: words that follow the file's path. */
+  readonly refused?: string;
+  /** Why clients that know `grpc-tls` refuse all of it. */
+  readonly refusedTls?: string;
+  /** The names of all entries. */
+  readonly names: readonly string[];
   /** The entries that clients can start. */
   readonly providers: readonly Provider[];
-  /** The entries that clients can call. They start it if an entry has both `cmd` and `grpc`. */
+  /** The entries that clients can call. */
   readonly servers: readonly Server[];
+  /** The entries that clients can neither start nor call, each with the reason. */
+  readonly unusable: ReadonlyMap<string, string>;
 }
+
+/** Largest file that is read; clients have no limit. */
+const MAX_CONFIG = 4 * 1024 * 1024;
 
 /** The file that clients read: the one that the variable names, else containerd's; undefined if there is neither. */
 export function findConfigFile(): string | undefined {
@@ -52,71 +76,113 @@ export function findConfigFile(): string | undefined {
 
 /** Reads a file with providers. It never throws: the result says what is wrong. */
 export function readConfigFile(path: string): ConfigFile {
-  const nothing = { path, value: undefined, entries: undefined, providers: [], servers: [] };
-  let text: string | undefined;
+  const nothing = { path, names: [], providers: [], servers: [], unusable: new Map() };
+  let bytes: Buffer | undefined;
   try {
-    text = readSmallFile(path)?.bytes.toString();
+    bytes = readSmallFile(path, MAX_CONFIG)?.bytes;
   } catch (error) {
     return { ...nothing, exists: true, error };
   }
-  if (text === undefined) return { ...nothing, exists: false };
-  const value = parse(text);
-  const found = value && member(value, "key-providers");
-  const entries = isObject(found) ? found : undefined;
-  const usable = Object.entries(entries ?? {}).flatMap(([name, entry]) => {
-    return isObject(entry) && obstacleOf(entry) === undefined ? [{ name, entry }] : [];
-  });
-  const providers = usable.flatMap(({ name, entry }) => providerOf(name, entry) ?? []);
-  const servers = usable.flatMap(({ name, entry }) => serverOf(name, entry) ?? []);
-  return { path, exists: true, value, entries, providers, servers };
-}
-
-function parse(text: string): JsonObject | undefined {
+  if (bytes === undefined) return { ...nothing, exists: false };
   try {
-    const value: unknown = JSON.parse(text);
-    return isObject(value) ? value : undefined;
-  } catch {
-    return undefined;
+    return { ...nothing, exists: true, ...sorted(readEntries(parseGoJson(bytes))) };
+  } catch (error) {
+    if (error instanceof GoJsonError) return { ...nothing, exists: true, refused: error.message };
+    throw error;
   }
 }
 
-function providerOf(name: string, entry: JsonObject): Provider | undefined {
-  const cmd = member(entry, "cmd");
-  if (!isObject(cmd)) return undefined;
-  const path = String(member(cmd, "path"));
-  const list = member(cmd, "args");
-  const args = Array.isArray(list) ? list.map(String) : [];
-  const own = realPath(programPath(path)) === realPath(process.execPath);
+/** An entry as clients decode it. */
+interface Entry {
+  cmd: { path: string; args: readonly string[] } | undefined;
+  grpc: string;
+  tls: Tls | undefined;
+  /** What keeps clients that know `grpc-tls` from decoding it. */
+  refusedTls: string | undefined;
+  /** Whether it has a `path` where `cmd` belongs. */
+  pathWithoutCmd: boolean;
+}
+
+function readEntries(file: GoValue): ReadonlyMap<string, Entry> {
+  let entries = new Map<string, Entry>();
+  readStruct(file, "is JSON", {
+    "key-providers": (value) => {
+      if (value.kind === "null") entries = new Map();
+      for (const { name, value: entry } of membersOf(value, "has key-providers"))
+        entries.set(name, readEntry(name, entry));
+    },
+  });
+  return entries;
+}
+
+function readEntry(name: string, value: GoValue): Entry {
+  const has = `has a provider ${name} with`;
+  const entry: Entry = { cmd: undefined, grpc: "", tls: undefined, refusedTls: undefined, pathWithoutCmd: false };
+  readStruct(value, `has a provider ${name}`, {
+    cmd: (cmd) => {
+      if (cmd.kind === "null") entry.cmd = undefined;
+      else entry.cmd ??= { path: "", args: [] };
+      const read = entry.cmd ?? { path: "", args: [] };
+      readStruct(cmd, `${has} a cmd`, {
+        path: (path) => (read.path = stringOr(read.path, path, `${has} a path`)),
+        args: (args) => (read.args = strings(read.args, args, `${has} args`)),
+      });
+    },
+    grpc: (grpc) => (entry.grpc = stringOr(entry.grpc, grpc, `${has} a grpc`)),
+    "grpc-tls": (tls) => {
+      try {
+        entry.tls = readTls(entry.tls, tls, has);
+      } catch (error) {
+        if (!(error instanceof GoJsonError)) throw error;
+        entry.refusedTls ??= error.message;
+      }
+    },
+    path: () => (entry.pathWithoutCmd = true),
+  });
+  return entry;
+}
+
+function readTls(before: Tls | undefined, value: GoValue, has: string): Tls | undefined {
+  if (value.kind === "null") return undefined;
+  let tls = before ?? { ca: "", cert: "", key: "", serverName: "", insecure: false };
+  const text = (field: keyof Tls, member: string) => (found: GoValue) => {
+    tls = { ...tls, [field]: stringOr(String(tls[field]), found, `${has} a ${member}`) };
+  };
+  readStruct(value, `${has} a grpc-tls`, {
+    "root-ca-file": text("ca", "root-ca-file"),
+    "cert-file": text("cert", "cert-file"),
+    "key-file": text("key", "key-file"),
+    "server-name": text("serverName", "server-name"),
+    "insecure-skip-verify": (found) => {
+      tls = { ...tls, insecure: booleanOr(tls.insecure, found, `${has} an insecure-skip-verify`) };
+    },
+  });
+  return tls;
+}
+
+/** The entries by how clients use them: they start an entry that has both `cmd` and `grpc`. */
+function sorted(
+  entries: ReadonlyMap<string, Entry>,
+): Pick<ConfigFile, "names" | "providers" | "servers" | "unusable" | "refusedTls"> {
+  const [providers, servers, unusable]: [Provider[], Server[], Map<string, string>] = [[], [], new Map()];
+  let refusedTls: string | undefined;
+  for (const [name, { cmd, grpc, tls, ...entry }] of entries) {
+    refusedTls ??= entry.refusedTls;
+    if (cmd !== undefined && cmd.path !== "") providers.push(providerOf(name, cmd));
+    else if (cmd !== undefined) unusable.set(name, "has a cmd without a path");
+    else if (grpc !== "") servers.push({ name, address: grpc, tls });
+    else if (entry.pathWithoutCmd) unusable.set(name, `has its "path" directly below its name, ${UNSUPPORTED}`);
+    else unusable.set(name, "has neither cmd nor grpc");
+  }
+  const names = [...entries.keys()];
+  return { names, providers, servers, unusable, ...(refusedTls !== undefined && { refusedTls }) };
+}
+
+const UNSUPPORTED = 'and clients say "Unsupported keyprovider invocation" unless "cmd" is around it';
+
+function providerOf(name: string, { path, args }: { path: string; args: readonly string[] }): Provider {
+  const own = isThisProgram(lookPath(path).path ?? path);
   return { name, path, args, own, options: args.length === 0 ? {} : parseExecOptions(args) };
-}
-
-function serverOf(name: string, entry: JsonObject): Server | undefined {
-  const [address, tls] = [member(entry, "grpc"), member(entry, "grpc-tls")];
-  if (member(entry, "cmd") !== undefined || typeof address !== "string") return undefined;
-  return { name, address, tls: isObject(tls) ? tls : undefined };
-}
-
-/** Why clients cannot use an entry; undefined if they can. */
-export function obstacleOf(entry: unknown): string | undefined {
-  if (!isObject(entry)) return "is not an object";
-  const cmd = member(entry, "cmd");
-  if (cmd === undefined && typeof member(entry, "grpc") === "string") return undefined;
-  if (cmd === undefined && member(entry, "path") !== undefined) {
-    return (
-      'has its "path" directly below its name: clients say "Unsupported keyprovider invocation" ' +
-      'unless "cmd" is around it'
-    );
-  }
-  if (cmd === undefined) return "has neither cmd nor grpc";
-  if (!isObject(cmd) || typeof member(cmd, "path") !== "string") return "has a cmd without a path";
-  const args = member(cmd, "args") ?? [];
-  if (Array.isArray(args) && args.every((arg) => typeof arg === "string")) return undefined;
-  return "has args that are not a list of strings";
-}
-
-/** The program that a `path` leads to: a bare name is looked for on PATH. */
-export function programPath(path: string): string {
-  return path.includes("/") ? path : (findProgram(path) ?? path);
 }
 
 /** A path without symlinks, or as it is if it leads nowhere. */

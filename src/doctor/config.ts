@@ -1,13 +1,15 @@
 // Checks of the file with clients' key providers.
 
-import { existsSync } from "node:fs";
 import { basename, isAbsolute } from "node:path";
 import { storeLocation } from "../keystore/location.ts";
-import { skip, type Check, type Outcome, type Report } from "./check.ts";
-import { obstacleOf, programPath, realPath, SETTING, type ConfigFile } from "./config-file.ts";
+import { attempt, skip, type Check, type Outcome, type Report } from "./check.ts";
+import { realPath, SETTING, type ConfigFile, type Server } from "./config-file.ts";
+import { tlsKnowledge } from "./clients.ts";
 import type { Context } from "./context.ts";
-import { isProgram } from "./programs.ts";
+import { lookPath } from "./programs.ts";
+import { wrapsForUs } from "./round-trip.ts";
 
+const REWRITE = "write it again with ocicrypt-keystore config";
 const PRINTED = "write it as ocicrypt-keystore config prints it";
 
 type ConfigCheck = (config: ConfigFile, report: Report, context: Context) => Outcome | Promise<Outcome>;
@@ -44,44 +46,58 @@ export function configFile({ path, exists, error }: ConfigFile, { fail }: Report
 }
 
 /** It is JSON. */
-export function configJson({ path, exists, error, value }: ConfigFile, { fail }: Report): Outcome {
+export function configJson({ path, exists, error, refused }: ConfigFile, { fail }: Report): Outcome {
   if (!exists || error !== undefined) return skip(`${path} is missing or cannot be read`);
-  if (value === undefined) fail(`${path} is not a JSON object`, "write it again with ocicrypt-keystore config");
+  if (refused?.startsWith("is ") === true) {
+    fail(`${path} ${refused}: clients know no provider`, REWRITE);
+  }
   return `${path} is JSON`;
 }
 
-/** Clients can use each entry, and one of them is this program or a server. */
-export function configProvider({ path, value, entries, providers, servers }: ConfigFile, report: Report): Outcome {
+/** Clients can use each entry, and one of them is this program, wraps for its keys, or is a server. */
+export function configProvider(config: ConfigFile, report: Report, context: Context): Outcome {
+  const { path, exists, error, refused, refusedTls, names, providers, servers, unusable } = config;
   const { warn, fail } = report;
-  if (value === undefined) return skip(`${path} cannot be read as a JSON object`);
-  if (entries === undefined) fail(`${path} has no key-providers`, "write it again with ocicrypt-keystore config");
-  for (const [name, entry] of Object.entries(entries ?? {})) {
-    const obstacle = obstacleOf(entry);
-    if (obstacle !== undefined) fail(`provider ${name} of ${path} ${obstacle}`, PRINTED);
+  if (!exists || error !== undefined || refused?.startsWith("is ") === true) {
+    return skip(`${path} cannot be read as a JSON object`);
+  }
+  if (refused !== undefined) {
+    fail(`${path} ${refused}: clients refuse the whole file, and know no provider`, PRINTED);
+    return "";
+  }
+  if (names.length === 0) fail(`${path} has no key-providers`, REWRITE);
+  if (refusedTls !== undefined && (tlsKnowledge().aware.length > 0 || tlsKnowledge().unaware.length === 0)) {
+    fail(`${path} ${refusedTls}: clients that know grpc-tls refuse the whole file`, PRINTED);
+  }
+  const usable = providers.length + servers.length;
+  for (const [name, obstacle] of unusable) {
+    (usable === 0 ? fail : warn)(`provider ${name} of ${path} ${obstacle}`, PRINTED);
   }
   const own = providers.filter((provider) => provider.own);
-  if (entries !== undefined && own.length === 0 && servers.length === 0) {
+  if (usable > 0 && own.length === 0 && servers.length === 0 && !wrapsForUs(providers, context)) {
     warn(`no provider of ${path} is this program, ${process.execPath}`, "add what ocicrypt-keystore config prints");
   }
   return [
     ...own.map(({ name }) => `provider ${name} is this program`),
     ...servers.map(({ name, address }) => `provider ${name} is the server at ${address}`),
+    ...(own.length + servers.length === 0 ? ["a provider wraps for keys of this key store"] : []),
   ].join(", ");
 }
 
 /** The program of each provider is there and can be executed. */
-export function configPath({ path: file, providers }: ConfigFile, { warn, fail }: Report): Outcome {
+export function configPath({ path: file, providers, servers }: ConfigFile, { warn, fail }: Report): Outcome {
   if (providers.length === 0) return skip(`${file} has no provider that is started`);
+  const others = servers.length > 0 || providers.some(({ path }) => lookPath(path).path !== undefined);
   for (const { name, path } of providers) {
     const hint = `set the "path" of provider ${name} to the program's absolute path`;
     if (!isAbsolute(path)) {
-      warn(`the program of provider ${name} is ${path}, which a client looks for on its own PATH`, hint);
+      const where = path.includes("/") ? "relative to its own working directory" : "on its own PATH";
+      warn(`the program of provider ${name} is ${path}, which a client looks for ${where}`, hint);
     }
-    const program = programPath(path);
-    if (!existsSync(program)) fail(`the program of provider ${name} is not there: ${path}`, hint);
-    else if (!isProgram(program)) {
-      fail(`the program of provider ${name} cannot be executed: ${path}`, `run chmod +x ${path}`);
-    }
+    const { obstacle } = lookPath(path);
+    if (obstacle === undefined) continue;
+    const note = others ? warn : fail; // clients that use another provider do not notice
+    note(`the program of provider ${name} ${obstacle.message}: ${path}`, obstacle.hint ?? hint);
   }
   return "every provider's program is there";
 }
@@ -119,9 +135,25 @@ export function configArgs({ path: file, providers }: ConfigFile, { warn, fail }
   return "the args are right, and name this key store";
 }
 
-/** Each server answers as clients call it. */
-export async function configGrpc({ path, servers }: ConfigFile, report: Report): Promise<Outcome> {
+/** Each server answers as clients call it: with its `grpc-tls` if a client here knows that, or none is here. */
+export async function configGrpc(
+  { path, servers }: ConfigFile,
+  { warn, fail }: Report,
+  context: Context,
+): Promise<Outcome> {
   if (servers.length === 0) return skip(`no provider of ${path} is a server`);
-  const { callServers } = await import("./grpc.ts"); // the library takes long to load
-  return await callServers(servers, report);
+  const { tryServer } = await import("./grpc.ts"); // the library takes long to load
+  const { aware, unaware } = tlsKnowledge();
+  const called: Server[] = [];
+  for (const server of servers) {
+    const { name, tls } = server;
+    if (tls?.insecure === true) {
+      warn(`provider ${name} takes any server's certificate`, 'take "insecure-skip-verify" out of its grpc-tls');
+    }
+    if (tls !== undefined && aware.length === 0 && unaware.length > 0) continue; // client.NAME calls it without TLS
+    called.push(server);
+    await attempt(fail, async () => await tryServer(server, context.store.names()[0]));
+  }
+  if (called.length === 0) return skip("no client here knows grpc-tls: see client.NAME");
+  return called.map(({ name, address }) => `${name} answers at ${address}`).join(", ");
 }

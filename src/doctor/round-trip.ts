@@ -1,62 +1,157 @@
-// The check that wraps and unwraps with the program itself, started as a client starts it.
+// The check that wraps and unwraps through the providers of the configuration, started as a client starts them.
 
-import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
-import { ioError, KeystoreError, printable } from "../errors.ts";
+import { KeystoreError } from "../errors.ts";
+import { partRecipients } from "../image/parts.ts";
 import { timeLimit } from "../keys/holder.ts";
 import { storeLocation } from "../keystore/location.ts";
 import { openStore, type Store } from "../keystore/store.ts";
 import { isSymmetric } from "../jwk/jwk.ts";
-import { skip, type Outcome, type Report } from "./check.ts";
-import type { Provider } from "./config-file.ts";
+import { attempt, skip, type Outcome, type Report } from "./check.ts";
+import { start, StartError, TIME_LIMIT } from "./command.ts";
+import { realPath, type ConfigFile, type Provider } from "./config-file.ts";
 import type { Context } from "./context.ts";
-import { resultIn, unwrapRequest, wrapRequest } from "./exchange.ts";
+import { NO_RECIPIENT, unwrapRequest, wrapRequest } from "./exchange.ts";
+import { lookPath } from "./programs.ts";
 
-const TIME_LIMIT = 10_000; // ms for one start, beside what a holder may take
+const SECRET = 32; // bytes that are wrapped
 
-/** A round trip through the client's provider and its store; through this store if no provider is this program. */
-export function roundTrip(context: Context, { warn, fail }: Report): Outcome {
-  const provider = context.provider ?? asConfigured(context);
-  const store = storeOf(context);
+/** A round trip through each provider that {@link triedProviders} names; through this program if no file is named. */
+export async function roundTrip(context: Context, report: Report): Promise<Outcome> {
+  const { config } = context;
+  if (config === undefined) return tryOwn(asConfigured(context), context, report);
+  const { path, providers, servers } = config;
+  if (providers.length === 0) {
+    return skip(
+      servers.length > 0 ? `${path} names servers: see config.grpc` : `${path} has no provider that is started`,
+    );
+  }
+  const tried = triedProviders(config);
+  if (tried.length === 0) return skip(`no provider of ${path} can be started: see config.path and config.args`);
+  const outcomes = [];
+  for (const provider of tried) {
+    const tryIt = async (): Promise<Outcome> =>
+      provider.own ? tryOwn(provider, context, report) : tryOther(provider, context, report);
+    outcomes.push((await attempt(report.fail, tryIt)) ?? "");
+  }
+  const skipped = outcomes.find((outcome) => typeof outcome !== "string");
+  return skipped ?? outcomes.filter((outcome) => typeof outcome === "string").join("; ");
+}
+
+/**
+ * The providers to try: those that are this program; if there is none and no server, whatever else the file names,
+ * since one of them may be a wrapper of this program.
+ */
+export function triedProviders({ providers, servers }: ConfigFile): Provider[] {
+  const own = providers.filter((provider) => provider.own);
+  const meant = own.length > 0 || servers.length > 0 ? own : providers;
+  return meant.filter(({ path, options, own: isOwn }) => {
+    return lookPath(path).path !== undefined && !(isOwn && options === undefined);
+  });
+}
+
+/** Tries this program as a provider, with a key of the store that its entry names. */
+function tryOwn(provider: Provider, context: Context, { warn, fail }: Report): Outcome {
+  const store = storeOf(provider, context);
   const { dir } = store;
-  const unusable = dir === context.store.dir ? context.failed("store") : !existsSync(dir);
-  if (unusable) return skip(`no key store to use at ${dir}`);
+  if (realPath(dir) === realPath(context.store.dir) && context.failed("store"))
+    return skip(`no key store to use at ${dir}`);
   const askHolders = !context.failed("store.holders"); // a token may count wrong PINs
   const names = [store.defaultName(), ...store.names()].filter((one) => one !== undefined);
   const name = names.find((one) => wrapsAndOpens(store, currentKid(store, one), askHolders));
   if (name === undefined && !askHolders) {
     return skip(`only commands hold the current keys of ${dir}, and not all of them work: see store.holders`);
   }
+  const optsdata = randomBytes(SECRET);
   if (name === undefined) {
+    const [recipient] = names;
+    const wrapping = recipient !== undefined || context.config !== undefined;
+    if (wrapping) start(provider, wrapRequest(provider.name, recipient ?? NO_RECIPIENT, optsdata), "keywrapresults");
+    const tried = wrapping ? `wrapped for ${recipient ?? "the default key"}; unwrapping was not tried` : "not tried";
     const hint = "make one with ocicrypt-keystore keygen NAME, if images are to be decrypted here";
-    warn(`not tried: no current key of ${dir} has its private key there`, hint);
+    warn(`${tried}: no current key of ${dir} has its private key there`, hint);
     return "";
   }
-  const limits = limitsFor(store, name);
-  const optsdata = randomBytes(32).toString("base64");
-  const wrapping = wrapRequest(provider.name, name, optsdata);
-  const annotation = request(provider, wrapping, "keywrapresults", "annotation", limits);
-  const opened = request(provider, unwrapRequest(annotation), "keyunwrapresults", "optsdata", limits);
-  if (opened !== optsdata) fail(`${name}: what was unwrapped is not what was wrapped`, "please report it");
+  const held = store.held(currentKid(store, name));
+  const timeout = held === undefined ? TIME_LIMIT : TIME_LIMIT + timeLimit(held.holder);
+  const annotation = start(provider, wrapRequest(provider.name, name, optsdata), "keywrapresults", timeout);
+  const opened = start(provider, unwrapRequest(annotation), "keyunwrapresults", timeout);
+  if (!opened.equals(optsdata)) fail(`${name}: what was unwrapped is not what was wrapped`, "please report it");
   return `wrapped for ${name} and unwrapped, by ${provider.path}`;
 }
 
-/** The store of the client's provider, else the one that doctor looks at. */
-function storeOf({ provider, store }: Context): Store {
-  return provider === undefined ? store : openStore(storeLocation(provider.options?.keystore), store.secrets);
+/** What came of a round trip through another program. */
+interface Trial {
+  readonly error?: KeystoreError;
+  /** Whether it wraps and cannot unwrap what it wrapped, since no usable key here opens it. */
+  readonly onlyWraps?: boolean;
+  /** Whether it wrapped for a key of the store that is checked. */
+  readonly ours: boolean;
+}
+
+const trials = new WeakMap<Provider, Trial>();
+
+/** Tries another program, which may be a wrapper of this one. */
+function tryOther(provider: Provider, context: Context, { warn, fail }: Report): Outcome {
+  const { path, name } = provider;
+  const { error, onlyWraps } = trialOf(provider, context);
+  if (error === undefined) return `provider ${name} wrapped and unwrapped, by ${path}`;
+  const wrong = `provider ${name}: ${error.message}`;
+  if (onlyWraps === true) warn(`${wrong}: it wraps, and does not unwrap here`, error.hint);
+  else fail(wrong, `${error.hint}, or name this program as ocicrypt-keystore config prints it`);
+  return "";
+}
+
+/** Whether one of the programs wraps for keys of the store that is checked, as a wrapper of this program does. */
+export function wrapsForUs(providers: readonly Provider[], context: Context): boolean {
+  return providers.some((provider) => lookPath(provider.path).path !== undefined && trialOf(provider, context).ours);
+}
+
+function trialOf(provider: Provider, context: Context): Trial {
+  const trial = trials.get(provider) ?? tryRoundTrip(provider, context.store);
+  trials.set(provider, trial);
+  return trial;
+}
+
+function tryRoundTrip(provider: Provider, store: Store): Trial {
+  const usable = store.names().find((name) => wrapsAndOpens(store, currentKid(store, name), false));
+  const recipients = [NO_RECIPIENT, usable].filter((one) => one !== undefined);
+  const optsdata = randomBytes(SECRET);
+  let ours = false;
+  let error: KeystoreError | undefined;
+  for (const recipient of recipients) {
+    let wrapped = false;
+    try {
+      const annotation = start(provider, wrapRequest(provider.name, recipient, optsdata), "keywrapresults");
+      wrapped = true;
+      ours = partRecipients(annotation).some(({ kid }) => kid !== undefined && store.publicKids().includes(kid));
+      const opened = start(provider, unwrapRequest(annotation), "keyunwrapresults");
+      if (opened.equals(optsdata)) return { ours };
+      throw new KeystoreError("io", `what ${provider.path} unwrapped is not what it wrapped`, "fix that program");
+    } catch (thrown) {
+      if (!(thrown instanceof KeystoreError)) throw thrown;
+      const onlyWraps = wrapped && usable === undefined && thrown instanceof StartError && thrown.status === 3;
+      if (onlyWraps) return { ours, error: thrown, onlyWraps };
+      error ??= thrown;
+    }
+  }
+  return { ours, ...(error && { error }) };
+}
+
+/** The store of a provider that is this program. */
+function storeOf({ options }: Provider, { store }: Context): Store {
+  return openStore(storeLocation(options?.keystore), store.secrets);
 }
 
 /** This program as `config` would name it. */
 function asConfigured({ store: { dir }, secretFiles: { passphraseFile, masterKeyFile } }: Context): Provider {
-  const options = {
-    keystore: dir,
-    provider: "keystore",
+  const options = { keystore: dir, provider: "keystore" };
+  const secrets = {
     ...(passphraseFile && { "passphrase-file": passphraseFile }),
     ...(masterKeyFile && { "master-key-file": masterKeyFile }),
   };
-  const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, value]);
-  return { name: "keystore", path: process.execPath, args, options: undefined, own: true };
+  const args = Object.entries({ ...options, ...secrets }).flatMap(([name, value]) => [`--${name}`, value]);
+  return { name: "keystore", path: process.execPath, args, options, own: true };
 }
 
 function currentKid(store: Store, name: string): string {
@@ -69,38 +164,4 @@ function wrapsAndOpens(store: Store, kid: string, askHolders: boolean): boolean 
   if (form !== "holder") return form !== undefined;
   const jwk = store.publicKey(kid);
   return askHolders && jwk !== undefined && !isSymmetric(jwk);
-}
-
-interface Limits {
-  readonly env: NodeJS.ProcessEnv;
-  /** ms */
-  readonly timeout: number;
-}
-
-/** Starts have the environment that containerd passes on; if the key has a holder, ours, which its command may need. */
-function limitsFor(store: Store, name: string): Limits {
-  const held = store.held(currentKid(store, name));
-  if (held !== undefined) return { env: process.env, timeout: TIME_LIMIT + timeLimit(held.holder) };
-  const variables = Object.entries(process.env);
-  const passed = variables.filter(([key]) => key.startsWith("OCICRYPT_") || key === "CREDENTIALS_DIRECTORY");
-  return { env: Object.fromEntries(passed), timeout: TIME_LIMIT };
-}
-
-/** Sends one request to the provider: a member of the result in its answer. */
-function request({ path, args }: Provider, input: string, result: string, name: string, limits: Limits): string {
-  const options = { ...limits, input, cwd: "/", killSignal: "SIGKILL", encoding: "utf8" } as const;
-  const { error, status, stdout, stderr } = spawnSync(path, args, options);
-  if (status !== 0) {
-    const said = /.+/.exec(stderr ?? "")?.[0]?.replace(/^ocicrypt-keystore: /, "");
-    const line = said ?? error?.message ?? `killed after ${limits.timeout / 1000} s`;
-    throw failure(`${path} failed (exit code ${status}): ${printable(line, 600)}`);
-  }
-  const wrong = (reason: string): KeystoreError => failure(`${path} gave an answer that ${reason}`);
-  const value = resultIn(Buffer.from(stdout), result, name, wrong);
-  if (typeof value !== "string") throw failure(`${path} gave an answer without ${result}.${name}`);
-  return value;
-}
-
-function failure(message: string): KeystoreError {
-  return ioError(message, "fix what it says; clients get the same answer");
 }

@@ -2,25 +2,28 @@
 
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { obstacleOf, readConfigFile } from "../../src/doctor/config-file.ts";
+import { readConfigFile } from "../../src/doctor/config-file.ts";
 import { configFile } from "../support/checks.ts";
 import { temporaryFolder } from "../support/folders.ts";
 
-test("tells what keeps clients from using an entry", () => {
-  for (const entry of [{ cmd: { path: "/x" } }, { cmd: { path: "/x", args: ["a"] } }, { grpc: "localhost:1" }]) {
-    assert.is(obstacleOf(entry), undefined);
-  }
+test("tells what keeps clients from using an entry, or the whole file", () => {
   for (const [entry, obstacle] of [
-    [[], /is not an object/],
     [{ path: "/x" }, /"path" directly below its name/],
     [{}, /neither cmd nor grpc/],
-    [{ grpc: 1 }, /neither cmd nor grpc/],
+    [{ cmd: null }, /neither cmd nor grpc/],
+    [{ grpc: "" }, /neither cmd nor grpc/],
     [{ cmd: {} }, /cmd without a path/],
-    [{ cmd: { path: 1 } }, /cmd without a path/],
+  ] as const) {
+    assert.match(readConfigFile(configFile({ ks: entry })).unusable.get("ks") ?? "", obstacle);
+  }
+  for (const [entry, refused] of [
+    [[], /has a provider ks that is not an object/],
+    [{ grpc: 1 }, /grpc that is not a string/],
+    [{ cmd: { path: 1 } }, /path that is not a string/],
     [{ cmd: { path: "/x", args: "a" } }, /args that are not a list of strings/],
     [{ cmd: { path: "/x", args: [1] } }, /args that are not a list of strings/],
   ] as const) {
-    assert.match(obstacleOf(entry) ?? "", obstacle);
+    assert.match(readConfigFile(configFile({ ks: entry })).refused ?? "", refused);
   }
 });
 
@@ -48,7 +51,10 @@ test("reads the providers that start a program, and the servers, each apart", ()
 test("says that a file is not there, or is no JSON, and throws nothing", () => {
   assert.is(readConfigFile("/none/ocicrypt.conf").exists, false);
   const damaged = readConfigFile(configFile("{"));
-  assert.equal([damaged.exists, damaged.error, damaged.value, damaged.providers], [true, undefined, undefined, []]);
+  assert.equal(
+    [damaged.exists, damaged.error, damaged.refused, damaged.providers],
+    [true, undefined, "is not JSON", []],
+  );
   assert.match(String(readConfigFile(temporaryFolder()).error), "not a regular file");
 });
 

@@ -12,11 +12,12 @@ import {
   examine,
   only,
   problems,
+  programs,
   skipped,
   type Check,
 } from "../support/checks.ts";
 import { temporaryFolder } from "../support/folders.ts";
-import { BINARY, run, succeed } from "../support/program.ts";
+import { BINARY, run, shellLine, succeed } from "../support/program.ts";
 import { makeStore } from "../support/stores.ts";
 
 const dir = makeStore("alice");
@@ -60,8 +61,8 @@ test("warns where no variable is set or no provider is this program, which is no
 
 const sample = { cmd: null, path: BINARY }; // the first sample of ocicrypt's docs has "path" directly below the name
 for (const [what, id, status, message, content] of [
-  ["a file without JSON", "config.json", "fail", /is not a JSON object/, "key-providers: {}"],
-  ["a file with a list", "config.json", "fail", /is not a JSON object/, "[]"],
+  ["a file without JSON", "config.json", "fail", /is not JSON: clients know no provider/, "key-providers: {}"],
+  ["a file with a list", "config.json", "fail", /is JSON that is not an object/, "[]"],
   ["a file without key-providers", "config.provider", "fail", /has no key-providers/, '{"providers":{}}'],
   [
     "a path that is not below cmd",
@@ -71,13 +72,19 @@ for (const [what, id, status, message, content] of [
     { ks: { path: BINARY, args } },
   ],
   ["an entry that is empty", "config.provider", "fail", /has neither cmd nor grpc/, { ks: {} }],
-  ["a cmd that is null", "config.provider", "fail", /has a cmd without a path/, { ks: sample }],
-  ["an entry that is no object", "config.provider", "fail", /is not an object/, { ks: BINARY }],
+  ["a cmd that is null", "config.provider", "fail", /has its "path" directly below/, { ks: sample }],
+  [
+    "an entry that is no object",
+    "config.provider",
+    "fail",
+    /that is not an object: clients refuse the whole file/,
+    { ks: BINARY },
+  ],
   [
     "args that are one string",
     "config.provider",
     "fail",
-    /has args that are not a list of strings/,
+    /with args that are not a list of strings/,
     { ks: { cmd: { path: BINARY, args: "--provider ks" } } },
   ],
   [
@@ -218,15 +225,27 @@ test("makes the round trip with another key where the default one is a recipient
   assertCheck(examine(recipients), "round-trip", "ok", /wrapped for bob/);
 });
 
-test("takes the same bytes elsewhere for another program, and does not start it", () => {
+test("knows a copy of itself under another name", () => {
   const own = join(folder, "copy");
   copyFileSync(BINARY, own);
   const checks = withFile(configFile({ ks: entry(args, own) }));
-  assertCheck(checks, "config.provider", "warn", /no provider of/);
-  assertCheck(checks, "round-trip", "ok", new RegExp(`by ${BINARY}`));
+  assertCheck(checks, "config.provider", "ok", /provider ks is this program/);
+  assertCheck(checks, "round-trip", "ok", new RegExp(`by ${own}`));
   rmSync(own);
   mkdirSync(own);
   assertCheck(withFile(configFile({ ks: entry(args, own) })), "config.path", "fail", /cannot be executed/);
+});
+
+test("goes through a wrapper, whose key store it may not know, and fails with a broken one", () => {
+  const wrapper = join(programs("wrapper", `#!/bin/sh\nexec ${shellLine([BINARY, ...args])}\n`), "wrapper");
+  const checks = withFile(configFile({ ks: entry([], wrapper) }));
+  assert.equal(problems(checks), []);
+  assertCheck(checks, "config.provider", "ok", /a provider wraps for keys of this key store/);
+  assertCheck(checks, "round-trip", "ok", new RegExp(`provider ks wrapped and unwrapped, by ${wrapper}`));
+  const elsewhere = examine(other, [], { OCICRYPT_KEYPROVIDER_CONFIG: configFile({ ks: entry([], wrapper) }) });
+  assert.equal(problems(elsewhere), ["warn config.provider"]);
+  const broken = withFile(configFile({ ks: entry([], "/bin/false") }));
+  assertCheck(broken, "round-trip", "fail", /provider ks: \/bin\/false failed \(exit code 1\)/);
 });
 
 test("starts none of its own commands that an entry names, and quotes no args", () => {
