@@ -2,7 +2,7 @@
 // Node with pkg, as a single executable application.
 
 import { execFileSync } from "node:child_process";
-import { mkdirSync, renameSync } from "node:fs";
+import { mkdirSync, readdirSync, renameSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { build, type BuildOptions, type Plugin } from "esbuild";
@@ -119,10 +119,18 @@ async function main(): Promise<void> {
         cli,
         "cli.cache": `${cli}.cache`,
         ...Object.fromEntries(packages),
+        ...Object.fromEntries(helpTopics()),
       },
     },
   });
   renameSync(fresh, binary);
+}
+
+/** The topics of `help`, by the names of their assets. */
+function helpTopics(): [asset: string, path: string][] {
+  const folder = join(ROOT, "src/help");
+  const files = readdirSync(folder).filter((name) => name.endsWith(".md"));
+  return files.map((name) => [`help/${name.replace(/\.md$/, "")}`, join(folder, name)]);
 }
 
 if (import.meta.main) await main();

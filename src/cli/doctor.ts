@@ -1,6 +1,6 @@
 // doctor: shows what keeps images from being encrypted and decrypted here, and how to fix it.
 
-import { usageError } from "../errors.ts";
+import { count, usageError } from "../errors.ts";
 import type { Finding } from "../doctor/check.ts";
 import { examine, fix } from "../doctor/doctor.ts";
 import { cliStore } from "./secrets.ts";
@@ -23,10 +23,11 @@ export function doctor(cli: Cli): void {
           default: false,
           describe: "With --fix: also remove the lock of a process that cannot be seen from here",
         })
-        .option("json", { type: "boolean", default: false, describe: "As JSON, for programs" })
-        .example("$0 doctor", "A line for each check; exit code 1 if one fails")
+        .option("verbose", { type: "boolean", default: false, describe: "Show every check, not only problems" })
+        .option("json", { type: "boolean", default: false, describe: "As JSON, for programs: every check" })
+        .example("$0 doctor", "The problems and a summary; exit code 1 if a check fails")
         .example("$0 doctor --fix", "Fix permissions, and remove what crashes left behind"),
-    async ({ keystore, fix: fixing, force, json, ...secrets }) => {
+    async ({ keystore, fix: fixing, force, verbose, json, ...secrets }) => {
       if (force && !fixing) {
         throw usageError("--force is only for --fix", "give both: ocicrypt-keystore doctor --fix --force");
       }
@@ -34,12 +35,28 @@ export function doctor(cli: Cli): void {
       if (fixing) for (const done of await fix(store, secrets, force)) tell(done);
       const findings = await examine(store, secrets);
       if (json) printJson({ checks: findings.map(({ fix: _, ...finding }) => finding) });
-      else print(findings.map(line).join("\n"));
+      else print([...shown(findings, verbose), summary(findings)].join("\n"));
       if (findings.some(({ status }) => status === "fail")) process.exitCode = 1;
     },
   );
 }
 
+function shown(findings: readonly Finding[], verbose: boolean): string[] {
+  return findings.filter(({ status }) => verbose || status === "warn" || status === "fail").map(line);
+}
+
 function line({ id, status, message, hint }: Finding): string {
   return `${status.padEnd(6)}${id}: ${message}${hint === undefined ? "" : `; ${hint}`}`;
+}
+
+function summary(findings: readonly Finding[]): string {
+  const number = (wanted: Finding["status"]): number => findings.filter(({ status }) => status === wanted).length;
+  const [failures, warnings, skipped] = [number("fail"), number("warn"), number("skip")];
+  const problems = [
+    ...(failures > 0 ? [count(failures, "failure", "failures")] : []),
+    ...(warnings > 0 ? [count(warnings, "warning", "warnings")] : []),
+  ];
+  const first = problems.length === 0 ? "no problems" : problems.join(", ");
+  const passed = count(number("ok"), "check passed", "checks passed");
+  return `${first}; ${passed}${skipped === 0 ? "" : `, ${skipped} had nothing to look at`} (--verbose shows all)`;
 }

@@ -10,6 +10,7 @@ import { config } from "./config.ts";
 import { defaultKey } from "./default.ts";
 import { doctor } from "./doctor.ts";
 import { exportKey } from "./export.ts";
+import { help } from "./help.ts";
 import { importKey } from "./import.ts";
 import { inspect } from "./inspect.ts";
 import { keygen } from "./keygen.ts";
@@ -38,6 +39,7 @@ const COMMANDS = [
   rewrap,
   serve,
   config,
+  help,
   completion,
 ];
 

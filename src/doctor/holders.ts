@@ -4,7 +4,7 @@ import { tryHolder } from "../keystore/add-holder.ts";
 import { usableCommand } from "../keys/holder.ts";
 import { isSymmetric } from "../jwk/jwk.ts";
 import { count } from "../errors.ts";
-import { attempt, type Outcome, type Report } from "./check.ts";
+import { attempt, skip, type Outcome, type Report } from "./check.ts";
 import type { Context } from "./context.ts";
 
 /**
@@ -32,7 +32,7 @@ export async function storeHolders({ store }: Context, { warn, fail }: Report): 
     if (isSymmetric(jwk)) untried += holder.ops.size;
     else tried += holder.ops.size;
   }
-  if (kids.length === 0) return "no key is held by a command";
+  if (kids.length === 0) return skip("no key is held by a command");
   const keys = count(kids.length, "key is held by a command", "keys are held by commands");
   const message = `${keys}, ${tried} operations of which were tried`;
   return untried === 0 ? message : `${message}; ${untried} of a256kw were not, since that needs the key itself`;

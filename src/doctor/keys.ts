@@ -10,7 +10,7 @@ import { openKeyFile, parsePrivateFile, unlockKeyFile } from "../keystore/key-fi
 import { inForm } from "../keystore/paths.ts";
 import { secretFile } from "../at-rest/secret-files.ts";
 import { count } from "../errors.ts";
-import { attempt, type Note, type Outcome, type Report } from "./check.ts";
+import { attempt, skip, type Note, type Outcome, type Report } from "./check.ts";
 import type { Context } from "./context.ts";
 
 const OPTIONS: ReadonlyMap<SecretKind, string> = new Map([
@@ -93,7 +93,7 @@ export async function storeLocked(context: Context, { warn, fail }: Report): Pro
       await attempt(fail, async () => await openKeyFile(path, kid, bytes, lock));
     }),
   );
-  if (locked.length === 0) return "no private key is locked";
+  if (locked.length === 0) return skip("no private key is locked");
   const keys = count(locked.length, "private key is", "private keys are");
   const urls = [...new Set(locked.flatMap(({ lock }) => lock.url ?? []))];
   if (urls.length === 0) return `${keys} locked with a ${kinds.join()}, which was given and opens them`;

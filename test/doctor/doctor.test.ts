@@ -63,23 +63,34 @@ test("lists every check under its id, each once, where all is well", () => {
   for (const check of checks) assert.ok(check.message !== "", JSON.stringify(check));
   assert.equal(
     skipped(checks).filter((id) => !/^(client|containerd)\./.test(id)),
-    ["config.grpc"],
+    ["store.locked", "store.holders", "config.grpc"],
   );
 });
 
-test("is a line a check for people, with the way out", () => {
+test("is a line a problem for people, with the way out, and a summary; --verbose shows every check", () => {
   const dir = makeStore("alice");
+  const shown = (...args: readonly string[]): string[] => {
+    const { code, stdout, stderr } = run(["doctor", "--keystore", dir, ...args], { env: { PATH: "" } });
+    assert.is(code, 0);
+    assert.is(stderr, "");
+    return stdout.trimEnd().split("\n");
+  };
   rmSync(join(dir, "default"));
-  const { code, stdout, stderr } = run(["doctor", "--keystore", dir], { env: { PATH: "" } });
-  assert.is(code, 0);
-  assert.is(stderr, "");
-  assert.is(stdout.trimEnd().split("\n").length, IDS.length);
-  assert.match(stdout, `ok    store: ${dir}\n`);
-  assert.match(stdout, "\nskip  config.file: no file is named\n");
+  const [line, ...others] = shown();
+  const problem =
+    "warn  store.default: no default key: a client must name one, provider:PROVIDER:NAME; set one with ocicrypt-keystore default NAME";
+  assert.is(line, problem);
   assert.match(
-    stdout,
-    "\nwarn  store.default: no default key: a client must name one, provider:PROVIDER:NAME; set one with ocicrypt-keystore default NAME\n",
+    others.pop() ?? "",
+    /^3 warnings; \d+ checks passed, \d+ had nothing to look at \(--verbose shows all\)$/,
   );
+  for (const other of others) assert.match(other, /^warn {2}(clients|config\.variable): /);
+  const all = shown("--verbose");
+  assert.is(all.length, IDS.length + 1);
+  assert.ok(all.includes(`ok    store: ${dir}`) && all.includes("skip  config.file: no file is named"));
+  assert.ok(all.includes(problem));
+  const { stdout } = run(["doctor", "--keystore", join(dir, "none")], { env: { PATH: "" } });
+  assert.match(stdout, /^fail {2}store: no key store at .*\n(warn .*\n)*1 failure, 2 warnings; /);
 });
 
 test("fails with the report on standard output where there is no store, and makes none", () => {
@@ -113,13 +124,13 @@ for (const [what, breakIt] of [
   });
 }
 
-test("looks at a store without keys, so nothing of it is skipped", () => {
+test("looks at a store without keys, and skips only what is about keys of a kind", () => {
   const dir = join(temporaryFolder(), "store");
   mkdirSync(dir);
   const checks = examine(dir);
   assert.equal(
     skipped(checks).filter((id) => id.startsWith("store")),
-    [],
+    ["store.locked", "store.holders"],
   );
   assertCheck(checks, "store.names", "ok", /^0 names/);
   assertCheck(checks, "store.default", "ok", /no keys yet/);
