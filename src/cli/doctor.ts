@@ -2,17 +2,19 @@
 
 import { count, usageError } from "../errors.ts";
 import type { Finding } from "../doctor/check.ts";
-import { examine, fix } from "../doctor/doctor.ts";
+import { diagnoseImage, examine, fix } from "../doctor/doctor.ts";
+import { IMAGE } from "../image/source/open.ts";
 import { cliStore } from "./secrets.ts";
 import { print, printJson, tell, type Cli } from "./shared.ts";
 
 /** Adds the command. */
 export function doctor(cli: Cli): void {
   cli.command(
-    "doctor",
-    "Check the key store, the configuration and the clients",
+    "doctor [IMAGE]",
+    "Check the key store, the configuration and the clients; or why an image does not open",
     (yargs) =>
       yargs
+        .positional("IMAGE", { type: "string", describe: `${IMAGE}: name the one reason why it does not open here` })
         .option("fix", {
           type: "boolean",
           default: false,
@@ -26,19 +28,34 @@ export function doctor(cli: Cli): void {
         .option("verbose", { type: "boolean", default: false, describe: "Show every check, not only problems" })
         .option("json", { type: "boolean", default: false, describe: "As JSON, for programs: every check" })
         .example("$0 doctor", "The problems and a summary; exit code 1 if a check fails")
+        .example("$0 doctor oci:encrypted", "Exit code 0 if it opens here, 3 if its key is not here, else 1")
         .example("$0 doctor --fix", "Fix permissions, and remove what crashes left behind"),
-    async ({ keystore, fix: fixing, force, verbose, json, ...secrets }) => {
+    async ({ keystore, IMAGE: image, fix: fixing, force, verbose, json, ...secrets }) => {
       if (force && !fixing) {
         throw usageError("--force is only for --fix", "give both: ocicrypt-keystore doctor --fix --force");
       }
+      if (fixing && image !== undefined) {
+        throw usageError("--fix is not for an image", "leave IMAGE or --fix out");
+      }
       const store = cliStore({ keystore, ...secrets });
+      if (image !== undefined) {
+        const { findings, exitCode } = await diagnoseImage(image, store, secrets);
+        if (json) printFindings(findings);
+        else print(findings.map(line).join("\n"));
+        process.exitCode = exitCode;
+        return;
+      }
       if (fixing) for (const done of await fix(store, secrets, force)) tell(done);
       const findings = await examine(store, secrets);
-      if (json) printJson({ checks: findings.map(({ fix: _, ...finding }) => finding) });
+      if (json) printFindings(findings);
       else print([...shown(findings, verbose), summary(findings)].join("\n"));
       if (findings.some(({ status }) => status === "fail")) process.exitCode = 1;
     },
   );
+}
+
+function printFindings(findings: readonly Finding[]): void {
+  printJson({ checks: findings.map(({ fix: _, ...finding }) => finding) });
 }
 
 function shown(findings: readonly Finding[], verbose: boolean): string[] {

@@ -29,6 +29,7 @@ import {
 } from "./containerd.ts";
 import { newContext, type Context } from "./context.ts";
 import { storeHolders } from "./holders.ts";
+import { examineImage, type ImageFindings } from "./image.ts";
 import { storeKeys, storeLocked, storeTwice, storeUnnamed } from "./keys.ts";
 import { roundTrip } from "./round-trip.ts";
 import {
@@ -78,6 +79,11 @@ const CHECKS: readonly Check[] = [
   { id: "containerd.pull", run: withContainerd(containerdPull) },
   { id: "round-trip", run: roundTrip },
 ];
+
+/** Looks at one image, and names the one reason why this machine cannot open it. */
+export async function diagnoseImage(image: string, store: Store, given: SecretFiles): Promise<ImageFindings> {
+  return await examineImage(image, { ...newContext(store, given), failed: () => false });
+}
 
 /** Looks at everything and changes nothing. */
 export async function examine(store: Store, given: SecretFiles): Promise<Finding[]> {
