@@ -3,7 +3,7 @@
 import { createCipheriv, createHash } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { gzipSync } from "node:zlib";
+import { gzipSync, zstdCompressSync } from "node:zlib";
 
 /** What to make. */
 export interface ImageOptions {
@@ -17,7 +17,9 @@ export interface ImageOptions {
    * `gzip` by default. skopeo compresses plain layers on their way, unless told
    * `--dest-oci-accept-uncompressed-layers`.
    */
-  readonly compression?: "gzip" | "none";
+  readonly compression?: keyof typeof COMPRESSIONS;
+  /** Of the content of its files: 0 by default. Images of different seeds share no layer. */
+  readonly seed?: number;
 }
 
 /** A layer as its manifest describes it. */
@@ -39,6 +41,12 @@ interface Manifest {
 }
 
 const OCI = "application/vnd.oci.image";
+/** What stands behind a layer's media type, and how its bytes are made. */
+const COMPRESSIONS = {
+  gzip: { suffix: "+gzip", compress: (tarball: Buffer): Buffer => gzipSync(tarball) },
+  zstd: { suffix: "+zstd", compress: (tarball: Buffer): Buffer => zstdCompressSync(tarball) },
+  none: { suffix: "", compress: (tarball: Buffer): Buffer => tarball },
+} as const;
 const REF_NAME = "org.opencontainers.image.ref.name";
 const CREATED = "1970-01-01T00:00:00Z"; // the same options make the same digests
 const ARCHITECTURES: Partial<Record<string, string>> = { x64: "amd64" };
@@ -46,10 +54,11 @@ const ARCHITECTURES: Partial<Record<string, string>> = { x64: "amd64" };
 /** Makes an image layout in `dir`, parents included, with one image for this machine's architecture. */
 export function makeImage(
   dir: string,
-  { tag = "latest", layers = 1, layerBytes = 4096, compression = "gzip" }: ImageOptions = {},
+  { tag = "latest", layers = 1, layerBytes = 4096, compression = "gzip", seed = 0 }: ImageOptions = {},
 ): void {
+  const { suffix, compress } = COMPRESSIONS[compression];
   mkdirSync(join(dir, "blobs/sha256"), { recursive: true });
-  const tars = Array.from({ length: layers }, (_, index) => tar(`layer-${index}.bin`, noise(index, layerBytes)));
+  const tars = Array.from({ length: layers }, (_, index) => tar(`layer-${index}.bin`, noise(seed + index, layerBytes)));
   const config = {
     created: CREATED,
     architecture: ARCHITECTURES[process.arch] ?? process.arch,
@@ -62,11 +71,7 @@ export function makeImage(
     schemaVersion: 2,
     mediaType: `${OCI}.manifest.v1+json`,
     config: addBlob(dir, `${OCI}.config.v1+json`, json(config)),
-    layers: tars.map((bytes) =>
-      compression === "gzip"
-        ? addBlob(dir, `${OCI}.layer.v1.tar+gzip`, gzipSync(bytes))
-        : addBlob(dir, `${OCI}.layer.v1.tar`, bytes),
-    ),
+    layers: tars.map((bytes) => addBlob(dir, `${OCI}.layer.v1.tar${suffix}`, compress(bytes))),
   };
   const entry = { ...addBlob(dir, manifest.mediaType, json(manifest)), annotations: { [REF_NAME]: tag } };
   writeFileSync(

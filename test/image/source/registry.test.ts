@@ -1,8 +1,7 @@
 // Images in a registry: Debian's docker-registry on loopback, with and without a password.
 
-import { spawn, spawnSync, type ChildProcess } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
+import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
@@ -12,6 +11,7 @@ import { temporaryFolder } from "../../support/folders.ts";
 import { makeImage } from "../../support/images.ts";
 import { testWith } from "../../support/parts.ts";
 import { assertFailure, run, type Result } from "../../support/program.ts";
+import { freePort, startRegistry } from "../../support/registry.ts";
 import { kidOf, makeStore } from "../../support/stores.ts";
 
 const registry =
@@ -24,45 +24,6 @@ const NONE = "docker-registry, htpasswd and a skopeo that knows provider:";
 const store = makeStore("alice", "bob:--type rsa --bits 2048");
 const plain = join(temporaryFolder(), "plain");
 makeImage(plain, { layers: 2 });
-
-const servers: ChildProcess[] = [];
-test.after(() => {
-  for (const server of servers) server.kill();
-});
-
-async function freePort(): Promise<number> {
-  return await new Promise((resolve) => {
-    const server = createServer().listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
-    });
-  });
-}
-
-/** Starts a registry of its own; its log tells what was asked of it. */
-async function startRegistry(password?: string): Promise<{ host: string; log: () => string }> {
-  const dir = temporaryFolder();
-  const port = await freePort();
-  mkdirSync(join(dir, "data"));
-  const auth = password === undefined ? "" : `auth:\n  htpasswd:\n    realm: test\n    path: ${dir}/htpasswd\n`;
-  if (password !== undefined)
-    writeFileSync(join(dir, "htpasswd"), spawnSync("htpasswd", ["-nbB", "user", password]).stdout);
-  writeFileSync(
-    join(dir, "config.yml"),
-    `version: 0.1\nlog:\n  accesslog:\n    disabled: false\nstorage:\n  filesystem:\n    rootdirectory: ${dir}/data\nhttp:\n  addr: 127.0.0.1:${port}\n${auth}`,
-  );
-  const server = spawn("docker-registry", ["serve", join(dir, "config.yml")], { stdio: ["ignore", "pipe", "pipe"] });
-  servers.push(server);
-  let log = "";
-  for (const stream of [server.stdout, server.stderr])
-    stream.setEncoding("utf8").on("data", (text: string) => (log += text));
-  for (let tries = 0; tries < 100; tries++) {
-    const answer = await fetch(`http://127.0.0.1:${port}/v2/`).catch(() => undefined);
-    if (answer !== undefined) return { host: `localhost:${port}`, log: () => log };
-    await sleep(50);
-  }
-  throw new Error(`docker-registry does not start: ${log}`);
-}
 
 const cli = (env: NodeJS.ProcessEnv, ...args: readonly string[]): Result =>
   run([...args, "--tls-verify=false", "--keystore", store], { env });
