@@ -6,7 +6,7 @@ import { isEncrypted, isJweScheme, keyAnnotations, type KeyAnnotation } from "..
 import type { Descriptor } from "../image/documents.ts";
 import { partRecipients } from "../image/parts.ts";
 import { openImage } from "../image/source/open.ts";
-import { loadTree, manifestEntries, type ManifestEntry } from "../image/tree.ts";
+import { loadTree, manifestEntries, type LeftEntry, type ManifestEntry } from "../image/tree.ts";
 import { open } from "../jwe/open.ts";
 import { runCheck, type Finding, type Outcome, type Report } from "./check.ts";
 import { start, StartError } from "./command.ts";
@@ -17,6 +17,8 @@ import { findProgram } from "./programs.ts";
 
 /** The exit code that a reason means: 3 if no usable key here opens the image. */
 type Exit = 0 | 1 | 3;
+
+type Entry = ManifestEntry | LeftEntry;
 
 /** Why a layer does not open. */
 interface Reason {
@@ -43,12 +45,21 @@ const ARCHITECTURES: Partial<Record<string, string>> = { x64: "amd64" };
  */
 export async function examineImage(image: string, context: Context): Promise<ImageFindings> {
   const entries = forThisMachine(manifestEntries(await loadTree(await openImage(image, true))));
+  const present = entries.filter((entry) => entry.state === "present");
   let exitCode: Exit = 1; // if an annotation is damaged
   const findings = await runCheck(
     {
       id: "image",
       run: async (_, report) => {
-        const layers = entries.flatMap(({ document }) => document.layers).filter(isEncrypted);
+        if (present.length === 0) {
+          const platforms = entries.flatMap(({ descriptor }) => descriptor?.platform ?? []).join(", ");
+          report.fail(
+            `${printable(image, 512)} lacks its manifest for ${printable(platforms, 128) || "any platform"}`,
+            "copy the image again, with this platform",
+          );
+          return "";
+        }
+        const layers = present.flatMap(({ document }) => document.layers).filter(isEncrypted);
         const [outcome, exit] = await examineLayers(printable(image, 512), layers, context, report);
         exitCode = exit;
         return outcome;
@@ -60,9 +71,9 @@ export async function examineImage(image: string, context: Context): Promise<Ima
 }
 
 /** A client takes what is for its platform. */
-function forThisMachine(entries: readonly ManifestEntry[]): readonly ManifestEntry[] {
+function forThisMachine(entries: readonly Entry[]): readonly Entry[] {
   const platform = `linux/${ARCHITECTURES[process.arch] ?? process.arch}`;
-  const fitting = entries.filter(({ descriptor }) => descriptor?.platform?.startsWith(platform) === true);
+  const fitting = entries.filter(({ descriptor }) => `${descriptor?.platform ?? ""}/`.startsWith(`${platform}/`));
   return fitting.length === 0 ? entries : fitting;
 }
 

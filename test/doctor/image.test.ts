@@ -149,6 +149,23 @@ test("tells other schemes and a layer without a wrapped key from a missing key",
   }
 });
 
+test("tells that the image lacks the manifest for this machine", async () => {
+  const image = new HandMade();
+  const type = "application/vnd.oci.image.manifest.v1+json";
+  const manifests = ["amd64", "arm64"].map((architecture, at) => ({
+    mediaType: type,
+    digest: `sha256:${String(at).repeat(64)}`,
+    size: 2,
+    platform: { os: "linux", architecture },
+  }));
+  const inner = image.blob(JSON.stringify({ schemaVersion: 2, manifests }));
+  const path = image.index(`{"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json",${inner}}]}`);
+  const found = await diagnose(path, conf());
+  const here = process.arch === "x64" ? "amd64" : process.arch;
+  assert.match(found.said, new RegExp(`^fail \\S+ lacks its manifest for linux/${here}; copy the image again`));
+  assert.is(found.exitCode, 1);
+});
+
 test("prints one line, or JSON, and exits with the reason's code", () => {
   const env = { PATH: "", OCICRYPT_KEYPROVIDER_CONFIG: conf() };
   const line = succeed(["doctor", `oci:${plain}`, "--keystore", store], { env });
