@@ -91,7 +91,7 @@ export async function addHolder(
     const holder = { ...known, kid, ops: new Map([...(known?.ops ?? []), ...added]) };
     writeHolder(store, jwk, holder);
   };
-  if ((await addNamed(store, name, kid, force, { there: isThere, write })) !== undefined) there?.();
+  if ((await addNamed(store, name, kid, force, { ours: true, there: isThere, write })) !== undefined) there?.();
   return kid;
 }
 

@@ -10,8 +10,8 @@ import { sealLikeTheOthers } from "./relock.ts";
 import type { Located, Store } from "./store.ts";
 
 /**
- * Adds a key under a name, and makes it the default key if there is no default. A key that is in the store already gets
- * the name, and its private part if that was missing.
+ * Adds a key under a name. A private key becomes the default key if there is none; a public key never does, since it
+ * may be somebody else's. A key that is in the store already gets the name, and its private part if that was missing.
  *
  * @param jwk a checked key; a symmetric key has its kid
  * @param force if the name is taken, the key becomes its current key and the former ones are retired
@@ -22,6 +22,7 @@ import type { Located, Store } from "./store.ts";
 export async function addKey(store: Store, name: string, jwk: Jwk, force = false, there?: () => void): Promise<string> {
   const kid = kidOf(jwk);
   const known = await addNamed(store, name, kid, force, {
+    ours: isPrivate(jwk),
     there: async (former) => await whichIsThere(store, former, kid, jwk),
     write: async () => await writeKey(store, kid, jwk),
   });
@@ -31,6 +32,8 @@ export async function addKey(store: Store, name: string, jwk: Jwk, force = false
 
 /** The files of a key that is added. */
 export interface KeyFiles {
+  /** Whether its private part is among them, or a holder for it: then it can become the default key. */
+  readonly ours: boolean;
   /**
    * The kid of this key in the store, if all that would be written is there.
    *
@@ -50,7 +53,7 @@ export async function addNamed(
   name: string,
   kid: string,
   force: boolean,
-  { there, write }: KeyFiles,
+  { ours, there, write }: KeyFiles,
 ): Promise<string | undefined> {
   mustBeName(name);
   const { dir } = store;
@@ -75,8 +78,10 @@ export async function addNamed(
     }
     await write();
     // The default first, if it is not set or a crash left one that leads nowhere.
-    const first = formerDefault === undefined || store.kidsOf(formerDefault) === undefined;
+    const noDefault = formerDefault === undefined || store.kidsOf(formerDefault) === undefined;
+    const first = ours && noDefault;
     if (first) writeDefault(store, name);
+    else if (noDefault && formerDefault === name) removeFile(store.paths.default);
     try {
       writeName(store, name, [kid, ...(former ?? []).filter((one) => one !== kid)]);
     } catch (error) {

@@ -73,7 +73,7 @@ class Model {
     if (this.keys.has(into) || (former !== undefined && !force) || this.names.has(kid)) return "store";
     this.keys.set(kid, secret || this.keys.get(kid) === true);
     this.names.set(into, [kid, ...(former ?? []).filter((one) => one !== kid)]);
-    this.default ??= into;
+    if (secret) this.default ??= into;
     if (!this.seen.includes(kid)) this.seen.push(kid);
     return "done";
   }
