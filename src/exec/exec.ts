@@ -5,6 +5,7 @@ import { storeLocation } from "../keystore/location.ts";
 import { openStore } from "../keystore/store.ts";
 import { answerRequest, wireForm } from "../protocol/answer.ts";
 import { parseRequest } from "../protocol/request.ts";
+import { entriesAlike } from "./entries.ts";
 import { readStandardInput, settle, standardInputIsTerminal, writeAnswer } from "./stdio.ts";
 
 /** What `args` of ocicrypt.conf may hold. */
@@ -43,7 +44,7 @@ export function parseExecOptions(args: readonly string[]): ExecOptions | undefin
 export async function exec(options: ExecOptions): Promise<void> {
   await settle(async () => {
     const store = openStore(storeLocation(options.keystore), secretFiles(options));
-    const hints = { provider: options.provider, startedAs: process.argv0 };
+    const hints = { provider: options.provider, startedAs: process.argv0, entriesAlike };
     const answer = await answerRequest(parseRequest(readStandardInput()), store, hints);
     writeAnswer(`${wireForm(answer, (bytes) => bytes.toString("base64"))}\n`); // Go decodes padded standard base64
     process.reallyExit(0);

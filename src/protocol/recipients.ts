@@ -27,6 +27,8 @@ export interface ProviderHints {
   readonly provider?: string | undefined;
   /** argv[0]: the path or name that the client started this program by. */
   readonly startedAs: string;
+  /** The names of the entries of ocicrypt.conf that start this program as `startedAs`, if they do not tell the name. */
+  readonly entriesAlike?: (startedAs: string) => readonly string[];
 }
 
 /**
@@ -51,7 +53,7 @@ export function requestedRecipients(
 }
 
 /** The entry of Parameters that is this provider's. @throws KeystoreError `request` if that is not clear */
-export function providerName(names: readonly string[], { provider, startedAs }: ProviderHints): string {
+export function providerName(names: readonly string[], { provider, startedAs, entriesAlike }: ProviderHints): string {
   if (provider !== undefined) {
     if (names.includes(provider)) return provider;
     const hint = "set --provider to the name that this entry has in ocicrypt.conf";
@@ -67,12 +69,23 @@ export function providerName(names: readonly string[], { provider, startedAs }: 
   const program = basename(startedAs);
   const match =
     candidates.find((name) => name === program) ?? candidates.find((name) => `ocicrypt-${name}` === program);
-  if (match !== undefined) return match;
-  const list = candidates.slice(0, 8).map(shown).join(", ");
+  const hint = 'set the name: "args": ["--provider", "NAME"] in ocicrypt.conf, or serve --provider NAME';
+  if (match === undefined) {
+    throw requestError(
+      `the request names several providers (${list(candidates)}), and none has this program's name`,
+      hint,
+    );
+  }
+  const alike = entriesAlike?.(startedAs).filter((name) => candidates.includes(name)) ?? [];
+  if (alike.every((name) => name === match)) return match;
   throw requestError(
-    `the request names several providers (${list}), and none has this program's name`,
-    'set the name: "args": ["--provider", "NAME"] in ocicrypt.conf, or serve --provider NAME',
+    `the request names several providers, and ocicrypt.conf starts this program without a name for ${list(alike)}`,
+    hint,
   );
+}
+
+function list(names: readonly string[]): string {
+  return names.slice(0, 8).map(shown).join(", ");
 }
 
 function shown(name: string): string {

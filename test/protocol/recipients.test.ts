@@ -3,8 +3,10 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { KeystoreError } from "../../src/errors.ts";
-import { requestedRecipients, type ProviderHints } from "../../src/protocol/recipients.ts";
-import { assertFailure, run, succeed } from "../support/program.ts";
+import { entriesAlike } from "../../src/exec/entries.ts";
+import { providerName, requestedRecipients, type ProviderHints } from "../../src/protocol/recipients.ts";
+import { secretFile } from "../support/folders.ts";
+import { assertFailure, BINARY, run, succeed, type Result } from "../support/program.ts";
 import { wrap, wrapRequest } from "../support/requests.ts";
 import { kidOf, makeStore } from "../support/stores.ts";
 
@@ -12,6 +14,20 @@ const map = (parameters: Readonly<Record<string, readonly (string | Buffer)[]>>)
   new Map(Object.entries(parameters).map(([name, values]) => [name, values.map((value) => Buffer.from(value))]));
 const started = (startedAs: string, provider?: string): ProviderHints => ({ startedAs, provider });
 const here = started("/usr/lib/ocicrypt-keystore");
+
+/** Runs with a file as the client's ocicrypt.conf. */
+function withConf<T>(path: string | undefined, body: () => T): T {
+  const name = "OCICRYPT_KEYPROVIDER_CONFIG";
+  const former = process.env[name];
+  if (path === undefined) delete process.env[name];
+  else process.env[name] = path;
+  try {
+    return body();
+  } finally {
+    if (former === undefined) delete process.env[name];
+    else process.env[name] = former;
+  }
+}
 
 function refused(parameters: Map<string, Buffer[]>, hints: ProviderHints): string {
   try {
@@ -82,6 +98,53 @@ test("takes among several the one that it was started by, with or without ocicry
   for (const path of ["/bin/zzz", "/ks/other", "/bin/ks2", "/bin/KS", "/bin/ocicrypt-", "/bin/ocicrypt-ocicrypt-ks", "/bin/pubkeys", ""]) {
     assert.is(refused(several, started(path)), 'the request names several providers ("aaa", "ks", "ocicrypt-zzz"), and none has this program\'s name; set the name: "args": ["--provider", "NAME"] in ocicrypt.conf, or serve --provider NAME');
   }
+});
+
+/** An ocicrypt.conf whose entries start programs with args. */
+function conf(entries: Readonly<Record<string, readonly [path: string, ...args: string[]]>>): string {
+  const providers = Object.entries(entries).map(([name, [path, ...args]]) => [name, { cmd: { path, args } }]);
+  return secretFile(JSON.stringify({ "key-providers": Object.fromEntries(providers) as unknown }));
+}
+
+test("refuses to guess among entries of ocicrypt.conf that start it alike, even if one has its name", () => {
+  const parameters = ["keystore", "second"];
+  const [binary, other] = ["/usr/lib/ocicrypt-keystore", "/usr/lib/other"];
+  const alike = /^the request names several providers, and ocicrypt.conf starts this program without a name for "keystore", "second"; set the name: "args": \["--provider", "NAME"\] in ocicrypt.conf/;
+  const wrong = /starts this program without a name for "second"; /;
+  for (const [entries, expected] of [
+    [{ keystore: [binary], second: [binary] }, alike],
+    [{ keystore: [binary, "--keystore", "/a"], second: [binary, "--keystore", "/b"] }, alike],
+    [{ keystore: [binary, "--provider", "keystore"], second: [binary] }, wrong],
+    [{ keystore: [other], second: [binary] }, wrong],
+    [{ second: [binary] }, wrong],
+    [{ keystore: [binary], second: [binary, "--provider", "second"] }, "keystore"],
+    [{ keystore: [binary], second: [binary, "--provider=second"] }, "keystore"],
+    [{ keystore: [binary], second: [other] }, "keystore"],
+    [{ keystore: [binary], third: [binary] }, "keystore"],
+    [{ keystore: [binary] }, "keystore"],
+    [{}, "keystore"],
+  ] as const) {
+    const file = conf(entries);
+    const hints = { ...started(binary), entriesAlike: (path: string) => withConf(file, () => entriesAlike(path)) };
+    const what = JSON.stringify(entries);
+    if (typeof expected === "string") assert.is(providerName(parameters, hints), expected, what);
+    else assert.match(refused(map({ keystore: ["1"], second: ["2"] }), hints), expected, what);
+  }
+  for (const text of ["", "no JSON", "[]", '{"key-providers":[]}', '{"key-providers":{"keystore":1,"second":{"cmd":null}}}']) {
+    assert.equal(withConf(secretFile(text), () => entriesAlike(binary)), [], text);
+  }
+  assert.equal(withConf("/nowhere", () => entriesAlike(binary)), []);
+  assert.equal(withConf(undefined, () => entriesAlike(binary)), []);
+});
+
+test("one binary under two names in ocicrypt.conf does not wrap for the first alone", () => {
+  const store = makeStore("alice", "bob");
+  const env = { OCICRYPT_KEYPROVIDER_CONFIG: conf({ keystore: [BINARY], second: [BINARY] }) };
+  const request = JSON.parse(wrapRequest(["alice"])) as { keywrapparams: { ec: { Parameters: Record<string, string[]> } } };
+  request.keywrapparams.ec.Parameters["second"] = [Buffer.from("bob").toString("base64")];
+  const wrapAs = (...args: readonly string[]): Result => run(["--keystore", store, ...args], { input: JSON.stringify(request), env });
+  assert.match(assertFailure(wrapAs(), 1), /without a name for "keystore", "second"; set the name: "args"/);
+  assert.is(wrapAs("--provider", "second").code, 0);
 });
 
 test("takes the whole name before the one without ocicrypt-", () => {
