@@ -69,7 +69,8 @@ async function assertOutcomes(
 }
 
 for (const version of VERSIONS) {
-  for (const { name, arrange, outcome } of CONFIGURATIONS) {
+  // Without containerd the test below says so, once and not for each row.
+  for (const { name, arrange, outcome } of parts === undefined ? [] : CONFIGURATIONS) {
     const outcomes = outcome[version];
     const words = COMPRESSIONS.map((one) => `${one} ${outcomes[one] === "pulls" ? "is pulled" : "fails"}`);
     testWith(parts, NEEDS, `containerd ${version}, ${name}: ${words.join(", ")}`, async (found) => {

@@ -91,7 +91,7 @@ export interface RunningContainerd {
 const SCRIPT = `set -e
 mount --bind "$1" /etc
 mount -t tmpfs tmpfs "$2/root"
-for folder in /run /opt; do [ ! -d $folder ] || mount -t tmpfs tmpfs $folder; done
+for folder in /run /opt /var/lib; do [ ! -d $folder ] || mount -t tmpfs tmpfs $folder; done
 exec env -i PATH="$3:/usr/sbin:/usr/bin:/sbin:/bin" "$4" --root "$2/root" --state "$2/state" --address "$2/socket"`;
 
 /** Starts one on a machine; its mounts are in a namespace of their own. @throws Error with its log if it does not start */

@@ -31,7 +31,7 @@ export function testWith<T>(
 /** What makes unshare(1) give a mount namespace: a user namespace of its own, or root's rights. Undefined where neither does. */
 export function mountNamespace(): readonly string[] | undefined {
   return [["-rm"], ["-m"]].find(
-    (args) => spawnSync("unshare", [...args, "mount", "--bind", "/tmp", "/etc"]).status === 0,
+    (args) => spawnSync("unshare", [...args, "mount", "--rbind", "/tmp", "/etc"]).status === 0,
   );
 }
 

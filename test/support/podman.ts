@@ -32,13 +32,17 @@ function namespace(): readonly string[] | undefined {
 
 // This system's programs do not run with those libraries (podman would start zstd), so PATH has Debian 13's alone.
 const SCRIPT = `set -e
-mount -t tmpfs tmpfs /run
+for folder in /run /var/lib; do mount -t tmpfs tmpfs $folder; done
 mount --bind "$1" "$2"
 export PATH="$3"
 eval "$4"`;
 
+const homes: string[] = [];
+// Layers have folders that their owner may not write to, and the homes are temporary folders: those are removed after this.
+process.prependListener("exit", () => homes.forEach((home) => spawnSync("chmod", ["-R", "u+w", home])));
+
 /** What has to be there for {@link findPodman}. */
-export const PODMAN_NEEDS = "mount namespaces, and podman and buildah: run test/support/podman.ts";
+export const PODMAN_NEEDS = "root, or mount namespaces, and podman and buildah: run test/support/podman.ts";
 
 /** A machine with podman and buildah: its images, and its settings in a home of its own. */
 export interface PodmanMachine {
@@ -52,6 +56,7 @@ export function findPodman(): ((host: string, conf: string) => PodmanMachine) | 
   if (args === undefined) return undefined;
   return (host, conf) => {
     const home = temporaryFolder();
+    homes.push(home);
     const file = (name: string, text: string): string => {
       mkdirSync(join(home, name, ".."), { recursive: true });
       writeFileSync(join(home, name), text);
