@@ -1,7 +1,9 @@
 // A client of key providers: ocicrypt's own Go code, config file and all, with nothing of skopeo or containerd around it.
 //
-//	client wrap PROVIDER RECIPIENT < optsdata > annotation
-//	client unwrap PROVIDER < annotation > optsdata
+//	client wrap PROVIDER [RECIPIENT…] < optsdata > annotation
+//	client unwrap PROVIDER [HINT…] < annotation > optsdata
+//
+// Without a recipient or hint the provider has no value in the parameters (null), as in ocicrypt's own tests.
 package main
 
 import (
@@ -17,9 +19,14 @@ import (
 
 func run(args []string) ([]byte, error) {
 	if len(args) < 2 {
-		return nil, errors.New("usage: client wrap PROVIDER RECIPIENT | client unwrap PROVIDER")
+		return nil, errors.New("usage: client wrap PROVIDER [RECIPIENT…] | client unwrap PROVIDER [HINT…]")
 	}
-	operation, provider, recipients := args[0], args[1], args[2:]
+	operation, provider := args[0], args[1]
+	var values [][]byte
+	for _, value := range args[2:] {
+		values = append(values, []byte(value))
+	}
+	parameters := map[string][][]byte{provider: values}
 	ic, err := keyproviderconfig.GetConfiguration()
 	if err != nil {
 		return nil, err
@@ -37,13 +44,9 @@ func run(args []string) ([]byte, error) {
 	}
 	wrapper := keyprovider.NewKeyWrapper(provider, attrs)
 	if operation == "unwrap" {
-		return wrapper.UnwrapKey(&config.DecryptConfig{}, input)
+		return wrapper.UnwrapKey(&config.DecryptConfig{Parameters: parameters}, input)
 	}
-	values := [][]byte{}
-	for _, recipient := range recipients {
-		values = append(values, []byte(recipient))
-	}
-	return wrapper.WrapKeys(&config.EncryptConfig{Parameters: map[string][][]byte{provider: values}}, input)
+	return wrapper.WrapKeys(&config.EncryptConfig{Parameters: parameters}, input)
 }
 
 func main() {
