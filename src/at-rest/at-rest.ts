@@ -3,14 +3,27 @@
 //
 //     secret.ts          with a passphrase or a master key
 //     tang.ts            for a Tang server, as clevis does: advertisement.ts reads its keys, http.ts calls it
+//     sss.ts             for several of clevis's pins, some of which must open: shares of a key
+//     tpm2.ts            for a TPM, as clevis does
 //     locked-file.ts     what all kinds have in common
 
 import { keyError } from "../errors.ts";
-import { parseLocked, type AtRest, type AtRestKind, type SecretSource, type AtRestType } from "./locked-file.ts";
+import {
+  clevisPin,
+  onlyClevisOpens,
+  parseLocked,
+  type AtRest,
+  type AtRestKind,
+  type SecretSource,
+  type AtRestType,
+} from "./locked-file.ts";
 import { byMasterKey, byPassphrase } from "./secret.ts";
+import { atRestByShares, shares } from "./sss.ts";
 import { byTang } from "./tang.ts";
+import { byTpm } from "./tpm2.ts";
 
-const TYPES: readonly AtRestType[] = [byPassphrase, byMasterKey, byTang];
+const PINS = new Set(["tang", "tpm2", "sss"]); // of clevis, which this program opens
+const TYPES: readonly AtRestType[] = [byPassphrase, byMasterKey, byTang, byTpm, shares(atRestOf)];
 
 /**
  * How to open a locked file.
@@ -22,14 +35,22 @@ export function atRestOf(file: Buffer, secrets: SecretSource): AtRest {
   return typeOf(file).atRestOf(file, secrets);
 }
 
+/** A lock that `threshold` of these locks open together. @param locks such as those for several Tang servers */
+export function atRestByParts(threshold: number, locks: readonly AtRest[]): AtRest {
+  return atRestByShares(threshold, locks, atRestOf);
+}
+
 /** The kind of lock of a file. @throws KeystoreError `key` if it is damaged, or locked in a way that we do not know */
 export function atRestKind(file: Buffer): AtRestKind {
-  return typeOf(file).kind;
+  return atRestOf(file, async () => await Promise.reject(new Error("nothing is opened"))).kind;
 }
 
 function typeOf(file: Buffer): AtRestType {
   const { header } = parseLocked(file);
   const type = TYPES.find(({ fits }) => fits(header));
   if (type !== undefined) return type;
-  throw keyError("it is locked in a way this program does not know", "restore it from a backup");
+  const pin = clevisPin(header)?.pin;
+  if (pin !== undefined && !PINS.has(pin)) throw onlyClevisOpens(`with clevis's pin ${pin}`);
+  const message = "it is locked in a way this program does not know";
+  throw keyError(message, "open it with the program that locked it, then import the key");
 }

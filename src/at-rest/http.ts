@@ -22,6 +22,11 @@ export function isServerUrl(text: string): boolean {
   return /^https?:\/\/(?!\/)[!"$->A-[\]-~]{1,1024}$/i.test(text) && URL.canParse(text);
 }
 
+/** A Tang server's URL as curl reads it for clevis: http, if it names no scheme. */
+export function withScheme(text: string): string {
+  return /^[a-z][a-z0-9+.-]*:[/\\]/i.test(text) ? text : `http://${text}`;
+}
+
 /** The error for a Tang server's failure: a key that is locked for it stays locked (exit code 3). */
 export function serverError(server: string, what: string, hint: string): KeystoreError {
   return unusableError(`the Tang server ${printable(server, 256)} ${what}`, hint);
@@ -31,10 +36,11 @@ export function serverError(server: string, what: string, hint: string): Keystor
  * Gets `path` from a Tang server, or posts a JWK to it.
  *
  * @param server its URL, checked by {@link isServerUrl}
+ * @param signal ends the call if its answer is no longer needed
  * @returns the answer's bytes
  * @throws KeystoreError `key` (exit code 3) if it does not answer with HTTP 200 and at most 64 KiB within 10 s
  */
-export async function askTang(server: string, path: string, jwk?: object): Promise<Buffer> {
+export async function askTang(server: string, path: string, jwk?: object, signal?: AbortSignal): Promise<Buffer> {
   const known = silent.get(server);
   if (known !== undefined && Date.now() < known.until) throw known.error;
   const url = new URL(server.replace(/\/+$/, "") + path);
@@ -45,12 +51,17 @@ export async function askTang(server: string, path: string, jwk?: object): Promi
   // Any answer must settle this promise. So all events are handled: without a listener, Node drops an upgrade silently.
   return await new Promise((resolve, reject) => {
     const started = Date.now();
+    const stop = (): void => end(() => reject(noAnswer(server, "it was no longer needed")));
+    let ended = false;
     const end = (settle: () => void): void => {
+      ended = true;
       clearTimeout(limit);
+      signal?.removeEventListener("abort", stop);
       settle();
       outgoing.destroy();
     };
     const give = (error: KeystoreError): void => {
+      if (ended) return; // the connection closes after every answer
       if (Date.now() - started > SLOW) silent.set(server, { error, until: Date.now() + TIME_LIMIT });
       end(() => reject(error));
     };
@@ -83,6 +94,8 @@ export async function askTang(server: string, path: string, jwk?: object): Promi
     outgoing.on("upgrade", switched);
     outgoing.on("connect", switched);
     outgoing.on("close", () => setImmediate(failed)); // an error of the answer follows at once and comes first
+    signal?.addEventListener("abort", stop);
+    if (signal?.aborted === true) return stop();
     outgoing.end(jwk && JSON.stringify(jwk));
   });
 }

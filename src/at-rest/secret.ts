@@ -58,7 +58,6 @@ export const byMasterKey = bySecret(fromMasterKey);
 
 function bySecret(from: KeyFromSecret): AtRestType {
   return {
-    kind: from.kind,
     fits: (header) => member(header, "alg") === from.alg,
     atRestOf: (_file, secrets) => atRestWith(from, secrets),
   };

@@ -10,8 +10,15 @@ import { concatKdf } from "../jwe/alg/key-wrap.ts";
 import { CURVES, isEcPublic, point, pointJwk, type EcJwk, type EcPublicJwk } from "../jwk/ec.ts";
 import { bytesOf, checkJwk, thumbprint } from "../jwk/jwk.ts";
 import { exchangeKey, exchangeKeyOf, signingKeys, verifyAdvertisement } from "./advertisement.ts";
-import { askTang, isServerUrl, NOT_TANG, serverError } from "./http.ts";
-import { damagedLockedKey, parseLocked, type AtRest, type AtRestType } from "./locked-file.ts";
+import { askTang, isServerUrl, NOT_TANG, serverError, withScheme } from "./http.ts";
+import {
+  clevisPin,
+  damagedLockedKey,
+  onlyClevisOpens,
+  parseLocked,
+  type AtRest,
+  type AtRestType,
+} from "./locked-file.ts";
 
 const ALG = "ECDH-ES"; // RFC 7518, section 4.6, without a key wrap
 const ENC = "A256GCM";
@@ -25,22 +32,25 @@ export interface TangServer {
   readonly adv: JsonObject;
   /** The key of the set that keys are locked for. */
   readonly exchange: EcPublicJwk;
+  /** What the server is asked for: the thumbprint of that key, in old files of clevis the SHA-1 one. */
+  readonly kid: string;
 }
 
 /**
  * Asks a server for its keys, and tries whether it opens what is locked for them.
  *
  * @param trust gets the thumbprints of its signing keys, each of which signed; throws if none of them is trusted
- * @throws KeystoreError `usage` if `url` is not a Tang server's URL, `key` (exit code 3) if the server fails
+ * @param given its URL, as clevis takes it: http:// may be missing
+ * @throws KeystoreError `usage` if that is not a Tang server's URL, `key` (exit code 3) if the server fails
  */
 export async function meetServer(
-  url: string,
+  given: string,
   trust: (thumbprints: readonly string[]) => Promise<void>,
 ): Promise<TangServer> {
-  const shown = url.replace(/^([a-z]+:\/\/)?.*@/is, "$1…@"); // a password must not get into a log
+  const url = withScheme(given);
   if (!isServerUrl(url)) {
     const hint = "use http://HOST[:PORT] or https://HOST[:PORT]";
-    throw usageError(`"${printable(shown, 256)}" is not a Tang server's URL`, hint);
+    throw usageError(`"${withoutPassword(given)}" is not a Tang server's URL`, hint);
   }
   const answer = await askTang(url, "/adv");
   const fail: Fail = (reason) => {
@@ -49,25 +59,26 @@ export async function meetServer(
   };
   const adv = verifyAdvertisement(answer, fail);
   await trust(thumbprints(adv));
-  const server = { url, adv, exchange: exchangeKey(adv, fail) };
+  const exchange = exchangeKey(adv, fail);
+  const server = { url, adv, exchange, kid: thumbprint(exchange) };
   await openWithTang(sealForTang(randomBytes(32), server)); // if this failed, keys locked for it would be lost
   return server;
 }
 
+function withoutPassword(url: string): string {
+  return printable(url.replace(/^([a-z]+:\/\/)?.*@/is, "$1…@"), 256); // it must not get into a log
+}
+
 /** Keys that are locked for a Tang server: each file names its server. */
 export const byTang: AtRestType = {
-  kind: "Tang server",
-  fits: (header) => {
-    const clevis = member(header, "clevis");
-    return member(header, "alg") === ALG && isObject(clevis) && member(clevis, "pin") === "tang";
-  },
+  fits: (header) => member(header, "alg") === ALG && clevisPin(header)?.pin === "tang",
   atRestOf: (file) => atRestByTang(tangServer(file)),
 };
 
 /** A lock for a server. */
 export function atRestByTang(server: TangServer): AtRest {
   return {
-    kind: byTang.kind,
+    kind: "Tang server",
     url: server.url,
     seal: async (jwk) => sealForTang(jwk, server),
     open: openWithTang,
@@ -82,17 +93,17 @@ function isSameServer(one: TangServer, other: TangServer): boolean {
 }
 
 function thumbprints(adv: JsonObject): string[] {
-  return signingKeys(adv, damagedLockedKey).map(thumbprint);
+  return signingKeys(adv, damagedLockedKey).map((key) => thumbprint(key));
 }
 
 /**
  * Seals a private key's JSON as a compact JWE (RFC 7516, section 7.1). Its content key is agreed on with the server's
  * exchange key (RFC 7518, section 4.6).
  */
-function sealForTang(jwk: Buffer, { url, adv, exchange }: TangServer): Buffer {
+function sealForTang(jwk: Buffer, { url, adv, exchange, kid }: TangServer): Buffer {
   const ephemeral = createECDH(CURVES[exchange.crv].openssl);
   const epk = pointJwk(exchange.crv, ephemeral.generateKeys());
-  const header = { alg: ALG, clevis: { pin: "tang", tang: { adv, url } }, enc: ENC, epk, kid: thumbprint(exchange) };
+  const header = { alg: ALG, clevis: { pin: "tang", tang: { adv, url } }, enc: ENC, epk, kid };
   const written = Buffer.from(JSON.stringify(header)).toString("base64url");
   const iv = randomBytes(ENCRYPTIONS[ENC].iv);
   const key = contentKey(ephemeral.computeSecret(point(exchange)));
@@ -105,20 +116,23 @@ function sealForTang(jwk: Buffer, { url, adv, exchange }: TangServer): Buffer {
 /** The server that a locked key names. @throws KeystoreError `key` if the file is damaged */
 export function tangServer(jwe: Buffer): TangServer {
   const { header } = parseLocked(jwe);
-  const clevis = member(header, "clevis");
-  const tang = isObject(clevis) ? member(clevis, "tang") : undefined;
-  const [url, adv] = isObject(tang) ? [member(tang, "url"), member(tang, "adv")] : [];
-  if (typeof url !== "string" || !isServerUrl(url)) throw damagedLockedKey("has no Tang server's url");
+  const { config = {} } = clevisPin(header) ?? {};
+  const [given, adv, kid] = [member(config, "url"), member(config, "adv"), member(header, "kid")];
+  if (typeof given !== "string") throw damagedLockedKey("has no Tang server's url");
   if (!isObject(adv)) throw damagedLockedKey("has no adv");
-  return { url, adv, exchange: exchangeKeyOf(adv, member(header, "kid"), damagedLockedKey) };
+  if (typeof kid !== "string") throw damagedLockedKey("has no kid");
+  const url = withScheme(given);
+  if (!/^https?:/i.test(url)) throw damagedLockedKey("has no Tang server's url");
+  if (!isServerUrl(url)) throw onlyClevisOpens(`for the Tang server "${withoutPassword(given)}"`);
+  return { url, adv, exchange: exchangeKeyOf(adv, kid, damagedLockedKey), kid };
 }
 
 /**
  * Opens a key that is locked for a Tang server: the JWK's JSON.
  *
- * @throws KeystoreError `key` if the file is damagedLockedKey, with exit code 3 if the server does not help
+ * @throws KeystoreError `key` if the file is damaged, with exit code 3 if the server does not help
  */
-async function openWithTang(jwe: Buffer): Promise<Buffer> {
+async function openWithTang(jwe: Buffer, signal?: AbortSignal): Promise<Buffer> {
   const { jwe: parsed, header, encryptedKey } = parseLocked(jwe);
   const server = tangServer(jwe);
   const epk = checkJwk(member(header, "epk"), (reason) => damagedLockedKey(`has an epk that ${reason}`));
@@ -127,7 +141,7 @@ async function openWithTang(jwe: Buffer): Promise<Buffer> {
   if (!isEcPublic(epk) || epk.crv !== server.exchange.crv) {
     throw damagedLockedKey(`has an epk that is not a public key on ${server.exchange.crv}`);
   }
-  const key = contentKey(await recover(server, epk));
+  const key = contentKey(await recover(server, epk, signal));
   try {
     return await decryptContent(parsed, key);
   } catch {
@@ -146,7 +160,7 @@ function contentKey(z: Buffer): Buffer {
  * x = epk + e·G with a random e, and it answers y = s·x. Then s·epk = y - e·(s·G), where s·G is its public
  * exchange key.
  */
-async function recover({ url, exchange }: TangServer, epk: EcJwk): Promise<Buffer> {
+async function recover({ url, exchange, kid }: TangServer, epk: EcJwk, signal?: AbortSignal): Promise<Buffer> {
   // In the binary this module is a separate asset, which is evaluated only here.
   const { p256, p384, p521 } = await import("@noble/curves/nist.js");
   const { Point } = { "P-256": p256, "P-384": p384, "P-521": p521 }[epk.crv];
@@ -154,7 +168,7 @@ async function recover({ url, exchange }: TangServer, epk: EcJwk): Promise<Buffe
   const ephemeral = createECDH(CURVES[epk.crv].openssl);
   const blinded = Point.fromBytes(ephemeral.generateKeys()).add(pointOf(epk));
   const x = { alg: "ECMR", ...pointJwk(epk.crv, blinded.toBytes(false)) };
-  const answer = await askTang(url, `/rec/${thumbprint(exchange)}`, x);
+  const answer = await askTang(url, `/rec/${kid}`, x, signal);
   const fail: Fail = (reason) => serverError(url, `gives an answer that ${reason}`, NOT_TANG);
   const jwk = checkJwk(parseJson(answer, ANSWER_DEPTH, fail), fail);
   if (!isEcPublic(jwk) || jwk.crv !== epk.crv) throw fail(`is not a public key on ${epk.crv}`);

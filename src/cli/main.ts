@@ -43,7 +43,7 @@ const COMMANDS = [
   completion,
 ];
 
-const LISTS = new Set(["_", "to", "add", "remove"]); // options that may be given more than once
+const LISTS = new Set(["_", "to", "add", "remove", "tang", "thumbprint"]); // options that may be given more than once
 
 // Options have no parts (--keystore.a) and no opposite (--no-keystore), and text that looks like a number stays text.
 const PARSER = {

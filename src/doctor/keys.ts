@@ -2,14 +2,13 @@
 
 import { existsSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
-import { atRestOf } from "../at-rest/at-rest.ts";
 import type { AtRest, AtRestKind, SecretKind } from "../at-rest/locked-file.ts";
 import { readSmallFile } from "../fs/read.ts";
 import { removeFile } from "../fs/write.ts";
-import { openKeyFile, parsePrivateFile, unlockKeyFile } from "../keystore/key-file.ts";
+import { atRestOfFile, openKeyFile, parsePrivateFile, unlockKeyFile } from "../keystore/key-file.ts";
 import { inForm } from "../keystore/paths.ts";
 import { secretFile } from "../at-rest/secret-files.ts";
-import { count } from "../errors.ts";
+import { asKeystoreError, count } from "../errors.ts";
 import { attempt, skip, type Note, type Outcome, type Report } from "./check.ts";
 import type { Context } from "./context.ts";
 
@@ -110,11 +109,13 @@ interface LockedKey {
 function lockedKeys({ store }: Context, fail: Note): LockedKey[] {
   return store.keyFiles("jwe").flatMap(({ path, kid }) => {
     const bytes = contents(path);
-    const lock = quietly(() => atRestOf(bytes, store.secrets));
-    if (lock !== undefined) return [{ kid, path, bytes, lock }];
-    const message = `locked key ${path} is damaged: it is not a JWE that this program wrote`;
-    fail(message, "restore it from a backup, or move it away");
-    return [];
+    try {
+      return [{ kid, path, bytes, lock: atRestOfFile(path, bytes, store.secrets) }];
+    } catch (error) {
+      const { message, hint } = asKeystoreError(error);
+      fail(message, hint);
+      return [];
+    }
   });
 }
 

@@ -37,13 +37,14 @@ const FORBIDDEN_HEADERS = ["zip", "crit", "b64"];
 /**
  * Parses a compact, flattened or general JWE.
  *
+ * @param headerBytes the most that a header may have, decoded
  * @throws KeystoreError with code `annotation`, exit code 1, if it is malformed or forbidden
  */
-export function parseJwe(annotation: Buffer): ParsedJwe {
+export function parseJwe(annotation: Buffer, headerBytes: number = ANNOTATION_LIMITS.headerBytes): ParsedJwe {
   if (annotation.length > ANNOTATION_LIMITS.bytes) throw refused("is larger than 256 KiB");
   const jwe = annotation[0] === 0x7b /* { */ ? parseObject(annotation) : parseCompact(annotation);
 
-  const protectedHeader = parseProtected(optionalText(jwe, "protected"));
+  const protectedHeader = parseProtected(optionalText(jwe, "protected"), headerBytes);
   const unprotected = headerMember(jwe, "unprotected");
   const written = recipientObjects(jwe);
   const recipients = written.map((recipient) => ({
@@ -85,11 +86,11 @@ function parseCompact(annotation: Buffer): JsonObject {
   return { protected: protectedHeader, encrypted_key, iv, ciphertext, tag };
 }
 
-function parseProtected(text: string | undefined): JsonObject | undefined {
+function parseProtected(text: string | undefined, headerBytes: number): JsonObject | undefined {
   if (text === undefined) return undefined;
   const bytes = decodeBase64url(text);
   if (bytes === undefined) throw refused("has a protected header that is not canonical base64url");
-  if (bytes.length > ANNOTATION_LIMITS.headerBytes) throw refused("has a header larger than 16 KiB");
+  if (bytes.length > headerBytes) throw refused(`has a header larger than ${headerBytes / 1024} KiB`);
   const header = parseJson(bytes, ANNOTATION_LIMITS.depth, (reason) =>
     refused(`has a protected header that ${reason}`),
   );

@@ -153,9 +153,9 @@ export function publicJwk(jwk: Jwk): PublicJwk {
   };
 }
 
-/** The RFC 7638 SHA-256 thumbprint of an asymmetric key, as base64url: its kid. */
-export function thumbprint(jwk: AsymmetricJwk): string {
-  return hash("sha256", JSON.stringify(typeOf(jwk).thumbprintMembers?.(jwk)), "base64url");
+/** The RFC 7638 thumbprint of an asymmetric key, as base64url. The SHA-256 one is its kid. */
+export function thumbprint(jwk: AsymmetricJwk, algorithm = "sha256"): string {
+  return hash(algorithm, JSON.stringify(typeOf(jwk).thumbprintMembers?.(jwk)), "base64url");
 }
 
 /** The kid of a key in a store: its thumbprint, or the kid that a symmetric key carries. */

@@ -52,6 +52,15 @@ for (const [name, behave] of broken) {
   });
 }
 
+test("asks a server again that answered, however slowly", async () => {
+  const tang = await LyingTang.started();
+  tang.adv = (_request, response, right) => void setTimeout(() => response.end(right), 1_200);
+  await askTang(tang.url, "/adv");
+  await new Promise((closed) => setTimeout(closed, 50));
+  tang.adv = undefined;
+  await askTang(tang.url, "/adv");
+});
+
 test("does not undo a compression that nobody asked for", async () => {
   const tang = await LyingTang.started();
   tang.adv = tang.rec = lieOf((socket, body) => BROKEN[UNREAD]?.(socket, body));

@@ -341,7 +341,6 @@ for (const [name, args, exitCode, line] of [
 }
 
 for (const url of [
-  "127.0.0.1:80",
   "file:///etc/passwd",
   "ftp://host/",
   "http://",
