@@ -1,9 +1,8 @@
 // The file with clients' key providers (ocicrypt's docs/keyprovider.md), as the clients read it.
 
-import { existsSync, realpathSync } from "node:fs";
+import { realpathSync } from "node:fs";
 import { readSmallFile } from "../fs/read.ts";
 import { parseExecOptions, type ExecOptions } from "../exec/exec.ts";
-import { CONTAINERD_CONF } from "./containerd-config.ts";
 import {
   booleanOr,
   GoJsonError,
@@ -68,11 +67,6 @@ export interface ConfigFile {
 
 /** Largest file that is read; clients have no limit. */
 const MAX_CONFIG = 4 * 1024 * 1024;
-
-/** The file that clients read: the one that the variable names, else containerd's; undefined if there is neither. */
-export function findConfigFile(): string | undefined {
-  return process.env[SETTING] || (existsSync(CONTAINERD_CONF) ? CONTAINERD_CONF : undefined);
-}
 
 /** Reads a file with providers. It never throws: the result says what is wrong. */
 export function readConfigFile(path: string): ConfigFile {

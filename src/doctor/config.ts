@@ -32,7 +32,7 @@ export function configVariable({ config }: Context, { warn }: Report): Outcome {
     const hint = `run ocicrypt-keystore config > FILE and export ${SETTING}=FILE`;
     warn(`${SETTING} is not set: clients know no provider`, hint);
   }
-  return named === "" ? `${SETTING} is not set; containerd takes ${config?.path}` : `${SETTING} is ${named}`;
+  return named === "" ? `${SETTING} is not set; this node's service takes ${config?.path}` : `${SETTING} is ${named}`;
 }
 
 /** The file is there and can be read. */

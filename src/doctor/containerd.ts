@@ -1,79 +1,193 @@
-// Checks of what keeps containerd from decrypting, by the text of its configuration.
+// Checks of what keeps containerd from decrypting: its configuration, and what that names.
 
-import { existsSync, lstatSync, readdirSync } from "node:fs";
-import { attempt, skip, type Check, type Outcome, type Report } from "./check.ts";
-import { readConfigFile } from "./config-file.ts";
-import { CONTAINERD_CONF, CONTAINERD_CONFIG, CONTAINERD_KEYS } from "./containerd-config.ts";
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { isObject, member, type JsonObject } from "../json.ts";
+import { skip, type Check, type Note, type Outcome, type Report } from "./check.ts";
+import { SETTING } from "./config-file.ts";
+import { CONTAINERD_CONF, type Containerd, type StreamProcessor } from "./containerd-config.ts";
+import type { Context } from "./context.ts";
+import { keysFolder, usableProviders } from "./node-provider.ts";
 import { findProgram, isProgram } from "./programs.ts";
+import { tableIn } from "./toml.ts";
+import { unitEnvironment } from "./units.ts";
 
-const SERVICE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"; // systemd.exec(5)
-const DEFAULT_KEY_MODEL = "node"; // of CRI
 const HINT = "see ocicrypt-keystore config --client containerd";
+const LAYER = "application/vnd.oci.image.layer.v1.tar";
+/** imgcrypt hands the keys to stream processors of these ids only. */
+const DECODERS = ["io.containerd.ocicrypt.decoder.v1.tar", "io.containerd.ocicrypt.decoder.v1.tar.gzip"];
 
-/** A check of the configuration's text. It is skipped if containerd is not installed. */
-export function withContainerd(run: (text: string, report: Report) => Outcome | Promise<Outcome>): Check["run"] {
-  return async ({ containerd }, report) => {
-    return containerd === undefined ? skip("no containerd here") : await run(containerd, report);
+const NO_CRI = "disabled_plugins turns CRI off";
+
+type ContainerdCheck = (containerd: Containerd, warn: Note, context: Context) => Outcome | Promise<Outcome>;
+
+/** A check of each containerd here. It is skipped if there is none. */
+export function withContainerd(run: ContainerdCheck): Check["run"] {
+  return async (context, { warn }: Report) => {
+    const outcomes = [];
+    for (const containerd of context.containerds) outcomes.push(await run(containerd, warn, context));
+    if (outcomes.length === 0) return skip("no containerd here");
+    const said = outcomes.filter((outcome) => typeof outcome === "string");
+    return said.length === 0 ? (outcomes[0] ?? "") : said.join("; ");
   };
 }
 
-/** containerd can start its decoder. */
-export function containerdDecoder(text: string, { warn }: Report): Outcome {
-  const path = /^\s*path\s*=\s*["'](\/[^"']*ctd-decoder)["']/m.exec(text)?.[1];
-  const program = path === undefined ? findProgram("ctd-decoder", SERVICE_PATH) : [path].find(isProgram);
-  if (program !== undefined) return program;
-  const hint = `install imgcrypt's ctd-decoder into a folder of ${SERVICE_PATH}`;
-  warn(`${path ?? "ctd-decoder"} is not there for containerd to start`, hint);
-  return "";
+/** containerd starts with its configuration, and reads all files that are meant for it. */
+export function containerdConfig(containerd: Containerd, warn: Note, { root }: Context): Outcome {
+  const { file, refused, unread, distribution } = containerd;
+  if (refused !== undefined) {
+    const merge = /redefin|already|existing|duplicate/i.test(refused) ? "merge the two tables" : "correct the file";
+    warn(`${refused}: containerd does not start`, merge);
+  }
+  for (const path of unread) {
+    const hint = `add imports = ["${dirname(path)}/*.toml"] to ${file}, above its first table`;
+    warn(
+      `${path} is not read: ${existsSync(root + file) ? `${file} does not import it` : `there is no ${file}`}`,
+      hint,
+    );
+  }
+  if (distribution !== undefined) checkTemplate(containerd, distribution, warn, root);
+  return existsSync(root + file) ? `${file} is read` : skip(`there is no ${file}`);
 }
 
-/** The decoder accepts its folder of keys. */
-export async function containerdKeys(_text: string, { warn }: Report): Promise<Outcome> {
-  const stat = lstatSync(CONTAINERD_KEYS, { throwIfNoEntry: false });
-  if (stat === undefined) {
-    const message = `${CONTAINERD_KEYS} is not there: ctd-decoder fails without it, even with no key file to read`;
-    warn(message, `run mkdir -p ${CONTAINERD_KEYS}`);
+/** k3s and RKE2 write the file again at each start: what is not in the template is lost. */
+function checkTemplate({ file }: Containerd, distribution: string, warn: Note, root: string): void {
+  const folder = dirname(file);
+  const templates = ["config-v3.toml.tmpl", "config.toml.tmpl"].map((name) => join(folder, name));
+  const present = templates.filter((path) => existsSync(root + path));
+  const about = (path: string): boolean => /ocicrypt|use_local_image_pull/.test(textOf(root + path));
+  if (about(file) && !present.some(about)) {
+    const lost = `${file} has settings that no template has: ${distribution} makes it again at each start`;
+    warn(lost, `write them into ${templates[0]} (before k3s 1.32: ${templates[1]}), below {{ template "base" . }}`);
   }
-  const list = { recursive: true, withFileTypes: true } as const;
-  const files = stat?.isDirectory() === true ? await attempt(warn, () => readdirSync(CONTAINERD_KEYS, list)) : [];
-  if (stat?.isSymbolicLink() === true || files?.some((file) => file.isSymbolicLink()) === true) {
-    const message = `${CONTAINERD_KEYS} is or holds a symlink, which ctd-decoder refuses`;
-    warn(message, "put a real folder with real files there");
+  const [template] = present.filter(about);
+  if (template !== undefined && !about(file)) {
+    warn(
+      `${file} was not made from ${template}`,
+      `restart ${distribution}; containerd 2 reads config-v3.toml.tmpl only`,
+    );
   }
-  return `${CONTAINERD_KEYS} is there`;
 }
 
-/** The decoder's file of providers names this program. */
-export function containerdProvider(text: string, { warn }: Report): Outcome {
-  const path = /OCICRYPT_KEYPROVIDER_CONFIG=([^"']+)/.exec(text)?.[1] ?? CONTAINERD_CONF;
-  if (!existsSync(path)) warn(`there is no ${path}: containerd's decoder knows no provider`, HINT);
-  else if (!readConfigFile(path).providers.some(({ own }) => own)) warn(`no provider of ${path} is this program`, HINT);
-  return `${path} names this program`;
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return ""; // it is missing, or this user may not read it
+  }
 }
 
-/** Encrypted zstd layers get to the decoder too. */
-export function containerdZstd(text: string, { warn }: Report): Outcome {
-  if (!text.includes("tar+zstd+encrypted")) {
-    warn("encrypted zstd layers have no stream processor: images with such layers are not decrypted", HINT);
+/** containerd can start its decoders. */
+export function containerdDecoder({ processors, path }: Containerd, warn: Note, { root }: Context): Outcome {
+  const found = new Set<string>();
+  for (const name of new Set(decoders(processors).map((one) => one.path))) {
+    const program = name.startsWith("/") ? [root + name].find(isProgram) : findProgram(name, path);
+    if (program !== undefined) found.add(program);
+    else {
+      const hint = name.startsWith("/")
+        ? `install it there, or name it by path = "ctd-decoder"`
+        : `into a folder of ${path}`;
+      warn(`${name || "a decoder"} is not there for containerd to start`, `install imgcrypt's ctd-decoder: ${hint}`);
+    }
   }
-  return "encrypted zstd layers have a stream processor";
+  return [...found].join(", ");
+}
+
+/** The decoders accept their folder of keys. */
+export async function containerdKeys({ processors }: Containerd, warn: Note, { root }: Context): Promise<Outcome> {
+  const folders = new Set(decoders(processors).flatMap((one) => keysPath(one) ?? []));
+  for (const folder of folders) {
+    if (await keysFolder(root, folder, "ctd-decoder", warn)) continue;
+    const message = `${folder} is not there: ctd-decoder fails without it, even with no key file to read`;
+    warn(message, `run mkdir -p ${folder}`);
+  }
+  return folders.size === 0 ? skip("no decoder has a folder of keys") : `${[...folders].join(", ")} is there`;
+}
+
+/** The decoders' files of providers name providers that work. */
+export async function containerdProvider(containerd: Containerd, warn: Note, context: Context): Promise<Outcome> {
+  const { root } = context;
+  const unit = unitEnvironment(root, containerd.distribution ?? "containerd").get(SETTING);
+  const files = new Set<string>();
+  for (const { id, env } of decoders(containerd.processors)) {
+    const assigned = env.findLast((one) => one.startsWith(`${SETTING}=`))?.slice(SETTING.length + 1);
+    const file = assigned ?? unit;
+    if (file !== undefined && file !== "") files.add(file);
+    else
+      warn(
+        `${id} has no ${SETTING} in its env: its decoder knows no provider`,
+        `add env = ["${SETTING}=${CONTAINERD_CONF}"]`,
+      );
+  }
+  const said = [];
+  for (const file of files) said.push(await usableProviders(root, file, "containerd's decoder", HINT, warn, context));
+  return said.join(", ");
+}
+
+/** Encrypted layers of one compression get to a decoder that gets their keys. */
+export function containerdLayers(suffix: "gzip" | "zstd"): ContainerdCheck {
+  return ({ processors }, warn) => {
+    const accepting = processors.filter(({ accepts }) => accepts.includes(`${LAYER}+${suffix}+encrypted`));
+    const [odd] = accepting.filter(({ id }) => !DECODERS.includes(id));
+    if (accepting.length === 0) {
+      const message = `encrypted ${suffix} layers have no stream processor: images with such layers are not decrypted`;
+      warn(message, `add their media type to the accepts of ${DECODERS[1]}; ${HINT}`);
+    } else if (odd !== undefined) {
+      const message = `encrypted ${suffix} layers go to the stream processor ${odd.id}, which gets no keys`;
+      warn(message, `add their media type to the accepts of ${DECODERS[1]} instead; ${HINT}`);
+    }
+    return `encrypted ${suffix} layers have a stream processor`;
+  };
 }
 
 /** CRI is set to decrypt. */
-export function containerdKeyModel(text: string, { warn }: Report): Outcome {
-  const model = /^\s*key_model\s*=\s*["'](.*?)["']/m.exec(text)?.[1] ?? DEFAULT_KEY_MODEL;
-  if (model !== "node") warn(`key_model is "${model}": CRI does not decrypt`, `set key_model = "node"; ${HINT}`);
+export function containerdKeyModel({ images, cri }: Containerd, warn: Note): Outcome {
+  if (!cri) return skip(NO_CRI);
+  const model = member(tableIn(images, "image_decryption"), "key_model") ?? "node";
+  if (model !== "node")
+    warn(`key_model is ${JSON.stringify(model)}: CRI does not decrypt`, `set key_model = "node"; ${HINT}`);
   return 'key_model is "node"';
 }
 
 /** CRI pulls in the way that decrypts. */
-export function containerdPull(text: string, { warn }: Report): Outcome {
-  const version = /^\s*version\s*=\s*(\d+)/m.exec(text)?.[1];
-  if (version === undefined) return skip(`no version in ${CONTAINERD_CONFIG}`);
-  if (version !== "3") return `not needed by version ${version} of ${CONTAINERD_CONFIG}`;
-  if (!/^\s*use_local_image_pull\s*=\s*true/m.test(text)) {
-    const message = "containerd 2.1 and later pull by the transfer service, which does not decrypt";
-    warn(message, `set use_local_image_pull = true; ${HINT}`);
-  }
-  return "use_local_image_pull is set";
+export function containerdPull(containerd: Containerd, warn: Note): Outcome {
+  const { generation, images, file, cri } = containerd;
+  if (!cri) return skip(NO_CRI);
+  if (generation === "1.x" || generation === "2.0") return skip(`containerd ${generation} needs no setting for that`);
+  if (member(images, "use_local_image_pull") === true) return "use_local_image_pull is set";
+  const other = localPullBy(images);
+  if (other !== undefined) return `${other} makes containerd pull by itself`;
+  const which = generation === "unknown" ? "containerd 2.1 and later pull" : "containerd pulls";
+  const where = `[plugins.'io.containerd.cri.v1.images'] of ${file}`;
+  warn(
+    `${which} by the transfer service, which does not decrypt`,
+    `set use_local_image_pull = true in ${where}; ${HINT}`,
+  );
+  return "";
+}
+
+/** A setting that makes containerd 2.1 and later pull as if `use_local_image_pull` were set. */
+function localPullBy(images: JsonObject): string | undefined {
+  const registry = tableIn(images, "registry");
+  const lists = ["mirrors", "configs", "auths"].find((name) => {
+    const list = member(registry, name);
+    return isObject(list) && Object.keys(list).length > 0;
+  });
+  if (lists !== undefined) return `registry.${lists}`;
+  const downloads = member(images, "max_concurrent_downloads");
+  if (downloads !== undefined && downloads !== 3) return "max_concurrent_downloads";
+  if (member(images, "disable_snapshot_annotations") === false) return "disable_snapshot_annotations";
+  return ["discard_unpacked_layers", "image_pull_with_sync_fs"].find((name) => member(images, name) === true);
+}
+
+/** The stream processors that are to decrypt. */
+function decoders(processors: readonly StreamProcessor[]): StreamProcessor[] {
+  return processors.filter(({ accepts }) => accepts.some((type) => type.endsWith("+encrypted")));
+}
+
+function keysPath({ args }: StreamProcessor): string | undefined {
+  const option = "--decryption-keys-path";
+  const joined = args.find((arg) => arg.startsWith(`${option}=`))?.slice(option.length + 1);
+  const at = args.indexOf(option);
+  return joined ?? (at === -1 ? undefined : args[at + 1]);
 }

@@ -1,9 +1,11 @@
 // What several checks need, worked out once.
 
+import { existsSync } from "node:fs";
 import { secretFiles, type SecretFiles } from "../at-rest/secret-files.ts";
 import { openStore, type Store } from "../keystore/store.ts";
-import { findConfigFile, readConfigFile, type ConfigFile, type Provider } from "./config-file.ts";
-import { readContainerdConfig } from "./containerd-config.ts";
+import { readConfigFile, SETTING, type ConfigFile, type Provider } from "./config-file.ts";
+import { CONTAINERD_CONF, readContainerds, type Containerd } from "./containerd-config.ts";
+import { crioConfigFile } from "./crio.ts";
 
 /** What every check is given. */
 export interface Context {
@@ -14,15 +16,30 @@ export interface Context {
   readonly config: ConfigFile | undefined;
   /** The provider of that file that starts this program to answer requests. */
   readonly provider: Provider | undefined;
-  /** The text of containerd's configuration; undefined if containerd is not installed. */
-  readonly containerd: string | undefined;
+  /** Where the configurations of containerd and CRI-O are: empty for this machine's own. */
+  readonly root: string;
+  /** The containerds of this machine. */
+  readonly containerds: readonly Containerd[];
   /** Whether a check failed that ran before this one. */
   readonly failed: (id: string) => boolean;
 }
 
-/** The context of checks that have not run yet. @param given the files that the command line names */
-export function newContext({ dir }: Store, given: SecretFiles): Omit<Context, "failed"> {
-  const path = findConfigFile();
+/** The file that clients read: the one that the variable names, else containerd's, else CRI-O's. */
+function findConfigFile(root: string): string | undefined {
+  const named = process.env[SETTING];
+  if (named !== undefined && named !== "") return named;
+  const crio = crioConfigFile(root);
+  return existsSync(root + CONTAINERD_CONF) ? root + CONTAINERD_CONF : crio && root + crio;
+}
+
+/**
+ * The context of checks that have not run yet.
+ *
+ * @param given the files that the command line names
+ * @param root where the configurations of containerd and CRI-O are
+ */
+export function newContext({ dir }: Store, given: SecretFiles, root = ""): Omit<Context, "failed"> {
+  const path = findConfigFile(root);
   const config = path === undefined ? undefined : readConfigFile(path);
   const provider = config?.providers.find(({ own, options }) => own && options !== undefined);
   const files = {
@@ -30,5 +47,5 @@ export function newContext({ dir }: Store, given: SecretFiles): Omit<Context, "f
     masterKeyFile: given.masterKeyFile ?? provider?.options?.masterKeyFile,
   };
   const store = openStore(dir, secretFiles(files));
-  return { store, secretFiles: files, config, provider, containerd: readContainerdConfig() };
+  return { store, secretFiles: files, config, provider, root, containerds: readContainerds(root) };
 }

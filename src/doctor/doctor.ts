@@ -19,15 +19,17 @@ import {
   withConfig,
 } from "./config.ts";
 import {
+  containerdConfig,
   containerdDecoder,
   containerdKeyModel,
   containerdKeys,
+  containerdLayers,
   containerdProvider,
   containerdPull,
-  containerdZstd,
   withContainerd,
 } from "./containerd.ts";
 import { newContext, type Context } from "./context.ts";
+import { crioConfig, crioKeys, crioProvider, withCrio } from "./crio.ts";
 import { storeHolders } from "./holders.ts";
 import { examineImage, type ImageFindings } from "./image.ts";
 import { storeKeys, storeLocked, storeTwice, storeUnnamed } from "./keys.ts";
@@ -71,12 +73,17 @@ const CHECKS: readonly Check[] = [
   { id: "config.grpc", run: withConfig(configGrpc) },
   { id: "clients", run: anyClient },
   ...CLIENTS.map((name) => ({ id: `client.${name}`, run: knowsProvider(name) })),
+  { id: "containerd.config", run: withContainerd(containerdConfig) },
   { id: "containerd.decoder", run: withContainerd(containerdDecoder) },
   { id: "containerd.keys", run: withContainerd(containerdKeys) },
   { id: "containerd.provider", run: withContainerd(containerdProvider) },
-  { id: "containerd.zstd", run: withContainerd(containerdZstd) },
+  { id: "containerd.gzip", run: withContainerd(containerdLayers("gzip")) },
+  { id: "containerd.zstd", run: withContainerd(containerdLayers("zstd")) },
   { id: "containerd.key-model", run: withContainerd(containerdKeyModel) },
   { id: "containerd.pull", run: withContainerd(containerdPull) },
+  { id: "crio.config", run: withCrio(crioConfig) },
+  { id: "crio.provider", run: withCrio(crioProvider) },
+  { id: "crio.keys", run: withCrio(crioKeys) },
   { id: "round-trip", run: roundTrip },
 ];
 
@@ -85,9 +92,13 @@ export async function diagnoseImage(image: string, store: Store, given: SecretFi
   return await examineImage(image, { ...newContext(store, given), failed: () => false });
 }
 
-/** Looks at everything and changes nothing. */
-export async function examine(store: Store, given: SecretFiles): Promise<Finding[]> {
-  return await runChecks(CHECKS, newContext(store, given));
+/**
+ * Looks at everything and changes nothing.
+ *
+ * @param root where the configurations of containerd and CRI-O are
+ */
+export async function examine(store: Store, given: SecretFiles, root = ""): Promise<Finding[]> {
+  return await runChecks(CHECKS, newContext(store, given, root));
 }
 
 async function runChecks(checks: readonly Check[], known: Omit<Context, "failed">): Promise<Finding[]> {

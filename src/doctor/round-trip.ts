@@ -7,7 +7,7 @@ import { timeLimit } from "../keys/holder.ts";
 import { storeLocation } from "../keystore/location.ts";
 import { openStore, type Store } from "../keystore/store.ts";
 import { isSymmetric } from "../jwk/jwk.ts";
-import { attempt, skip, type Outcome, type Report } from "./check.ts";
+import { attempt, skip, type Note, type Outcome, type Report } from "./check.ts";
 import { start, StartError, TIME_LIMIT } from "./command.ts";
 import { realPath, type ConfigFile, type Provider } from "./config-file.ts";
 import type { Context } from "./context.ts";
@@ -48,6 +48,18 @@ export function triedProviders({ providers, servers }: ConfigFile): Provider[] {
   return meant.filter(({ path, options, own: isOwn }) => {
     return lookPath(path).path !== undefined && !(isOwn && options === undefined);
   });
+}
+
+/** A round trip through each provider and server of a file. Whatever fails is a warning. */
+export async function tryAll(config: ConfigFile, context: Context, warn: Note): Promise<void> {
+  const report = { warn, fail: warn };
+  for (const provider of triedProviders(config)) {
+    await attempt(warn, () => (provider.own ? tryOwn : tryOther)(provider, context, report));
+  }
+  if (config.servers.length === 0) return;
+  const { tryServer } = await import("./grpc.ts");
+  for (const server of config.servers)
+    await attempt(warn, async () => await tryServer(server, context.store.names()[0]));
 }
 
 /** Tries this program as a provider, with a key of the store that its entry names. */

@@ -1,11 +1,26 @@
-// doctor and what containerd needs below /etc, which a mount namespace replaces here.
+// doctor and containerd: folders of configurations, of which real pulls tell whether they decrypt (crictl with containerd
+// 2.4, 2.1, 1.7 and 1.6). In the last test the binary looks at /etc itself, which a mount namespace replaces.
 
 import { spawnSync } from "node:child_process";
-import { copyFileSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { assertCheck, checksIn, problems, programs, type Check } from "../support/checks.ts";
+import { secretFiles } from "../../src/at-rest/secret-files.ts";
+import { runCheck, type Finding } from "../../src/doctor/check.ts";
+import {
+  containerdConfig,
+  containerdDecoder,
+  containerdKeyModel,
+  containerdKeys,
+  containerdLayers,
+  containerdProvider,
+  containerdPull,
+  withContainerd,
+} from "../../src/doctor/containerd.ts";
+import { newContext } from "../../src/doctor/context.ts";
+import { openStore } from "../../src/keystore/store.ts";
+import { assertCheck, checksIn, entry, problems } from "../support/checks.ts";
 import { temporaryFolder } from "../support/folders.ts";
 import { mountNamespace, testWith } from "../support/parts.ts";
 import { BINARY, succeed } from "../support/program.ts";
@@ -13,152 +28,405 @@ import { makeStore } from "../support/stores.ts";
 
 const dir = makeStore("alice");
 
-const unshare = mountNamespace();
+const CHECKS = {
+  config: containerdConfig,
+  decoder: containerdDecoder,
+  keys: containerdKeys,
+  provider: containerdProvider,
+  gzip: containerdLayers("gzip"),
+  zstd: containerdLayers("zstd"),
+  "key-model": containerdKeyModel,
+  pull: containerdPull,
+};
 
-const CONF = "ocicrypt/ocicrypt_keyprovider.conf";
+const ETC = "etc/containerd";
+const CONF = `${ETC}/ocicrypt/ocicrypt_keyprovider.conf`;
+const CONFIG = `${ETC}/config.toml`;
+const DROP_IN = `${ETC}/conf.d/ocicrypt.toml`;
+const PROGRAM = "usr/bin/containerd";
 const PRINTED = /^version = 2[^]*?(?=\n# 4)/m.exec(succeed(["config", "--client", "containerd"]))?.[0] ?? "";
-const KEY_MODEL = `[plugins.'io.containerd.cri.v1.images'.image_decryption]\n  key_model = "node"\n`;
-const TOML = `${PRINTED.replace("version = 2", "version = 3")}\n${KEY_MODEL}`;
+const PROVIDERS = JSON.stringify({
+  "key-providers": { keystore: entry(["--keystore", dir, "--provider", "keystore"]) },
+});
+const [STANZA = ""] = /^\[stream_processors[^]*/m.exec(PRINTED) ?? [];
+const LOCAL = "[plugins.'io.containerd.cri.v1.images']\n  use_local_image_pull = true\n";
+const NEWEST = "io.containerd.grpc.v1.cri io.containerd.cri.v1.images use_local_image_pull";
+const OLDEST = "io.containerd.grpc.v1.cri";
+const ZSTD = '"application/vnd.oci.image.layer.v1.tar+zstd+encrypted"';
 
-/** What doctor says where `arrange` changed a folder that is /etc/containerd, in order at first, and one that is on a service's PATH. */
-function containerd(args: readonly string[], arrange: (etc: string, bin: string) => void): Check[] {
-  const [root, bin] = [temporaryFolder(), programs("ctd-decoder", "")];
-  const etc = join(root, "containerd");
-  mkdirSync(join(etc, "ocicrypt/keys"), { recursive: true });
-  writeFileSync(join(etc, CONF), succeed(["config", "--keystore", dir]));
-  writeFileSync(join(etc, "config.toml"), TOML);
-  arrange(etc, bin);
-  const script = 'mount --bind "$1" /usr/local/sbin && mount --bind "$2" /etc && shift 2 && exec env -i "$@"';
-  const { status, stdout, stderr } = spawnSync(
-    "unshare",
-    [...args, "sh", "-c", script, "sh", bin, root, BINARY, "doctor", "--json", "--keystore", dir],
-    { encoding: "utf8" },
-  );
-  return checksIn({ code: status, stdout, stderr });
+type Files = Record<string, string | undefined>;
+
+/** A root with containerd in order, where some files differ: without content, they are missing. */
+function root(files: Files): string {
+  const made = temporaryFolder();
+  mkdirSync(join(made, ETC, "ocicrypt/keys"), { recursive: true });
+  const usual = { [CONF]: PROVIDERS, [CONFIG]: PRINTED, [PROGRAM]: NEWEST, "usr/bin/ctd-decoder": "" };
+  for (const [path, content] of Object.entries<string | undefined>({ ...usual, ...files })) {
+    if (content === undefined) continue;
+    mkdirSync(dirname(join(made, path)), { recursive: true });
+    writeFileSync(join(made, path), content, { mode: 0o755 });
+  }
+  return made;
 }
 
-testWith(
-  unshare,
-  "root, or mount namespaces",
-  "finds nothing to say of a containerd set up as config --client says",
-  (args) => {
-    const checks = containerd(args, () => undefined);
-    assert.equal(problems(checks), []);
-    assertCheck(
-      checks,
-      "config.variable",
-      "ok",
-      /is not set; containerd takes \/etc\/containerd\/ocicrypt\/ocicrypt_keyprovider.conf/,
-    );
-    assertCheck(checks, "containerd.provider", "ok", /names this program/);
-    assertCheck(checks, "containerd.decoder", "ok", /^\/usr\/local\/sbin\/ctd-decoder; /);
-  },
-);
+/** What the checks find: ID with its message and hint. */
+async function findings(folder: string): Promise<Finding[]> {
+  const context = { ...newContext(openStore(dir, secretFiles({})), {}, folder), failed: () => false };
+  const found = [];
+  for (const [id, run] of Object.entries(CHECKS)) {
+    found.push(...(await runCheck({ id, run: withContainerd(run) }, context)));
+  }
+  return found;
+}
 
-const toml = (from: string | RegExp, to: string) => (etc: string) =>
-  writeFileSync(join(etc, "config.toml"), TOML.replace(from, to));
-for (const [what, id, message, arrange] of [
+async function warnings(folder: string): Promise<string[]> {
+  const found = await findings(folder);
+  return found.flatMap(({ id, status, message, hint }) => (status === "warn" ? `${id}: ${message}; ${hint}` : []));
+}
+
+const v3 = PRINTED.replace("version = 2", "version = 3");
+const rancher = "var/lib/rancher/k3s/agent/etc/containerd";
+
+// Pulls decrypt with these.
+for (const [what, files] of [
+  ["what config --client containerd prints", {}],
+  ["the same before 2.1", { [PROGRAM]: OLDEST }],
+  ["version 3", { [CONFIG]: v3 }],
+  ["a file without a version", { [CONFIG]: PRINTED.replace("version = 2\n", "") }],
+  [
+    "the old table for the key model",
+    { [CONFIG]: `${PRINTED}\n[plugins."io.containerd.grpc.v1.cri".image_decryption]\nkey_model = "node"` },
+  ],
+  [
+    "an inline table",
+    { [CONFIG]: `version = 3\nplugins = {"io.containerd.cri.v1.images" = {use_local_image_pull = true}}\n${STANZA}` },
+  ],
+  [
+    "a drop-in that is imported",
+    { [CONFIG]: `version = 3\nimports = ["/etc/containerd/conf.d/*.toml"]\n`, [DROP_IN]: v3 },
+  ],
+  [
+    "a drop-in that is imported by a relative path",
+    { [CONFIG]: `version = 3\nimports = ["conf.d/ocicrypt.toml"]\n`, [DROP_IN]: v3 },
+  ],
+  [
+    "a drop-in for the setting alone",
+    {
+      [CONFIG]: `version = 2\nimports = ["/etc/containerd/conf.d/*.toml"]\n${STANZA}`,
+      [DROP_IN]: `version = 2\n${LOCAL}`,
+    },
+  ],
+  ["a drop-in that has nothing to do with it and is not read", { [`${ETC}/conf.d/other.toml`]: "version = 2\n" }],
+  [
+    "a registry mirror, which makes it pull by itself",
+    { [CONFIG]: `version = 2\n[plugins."io.containerd.grpc.v1.cri".registry.mirrors.x]\nendpoint = []\n${STANZA}` },
+  ],
+  [
+    "max_concurrent_downloads, which does so too",
+    { [CONFIG]: `version = 3\n[plugins."io.containerd.cri.v1.images"]\nmax_concurrent_downloads = 5\n${STANZA}` },
+  ],
+  ["a server", { [CONF]: '{"key-providers":{"keystore":{"grpc":"unix:///none/socket"}}}' }],
+  ["no configuration before 2.1, but for zstd", { [CONFIG]: `version = 2\n${STANZA}`, [PROGRAM]: OLDEST }],
+  ["a stanza with an absolute path", { [CONFIG]: PRINTED.replace('"ctd-decoder"', '"/opt/decode"'), "opt/decode": "" }],
+  ["CRI off, as Docker's package has it", { [CONFIG]: `version = 2\ndisabled_plugins = ["cri"]\n${STANZA}` }],
+  [
+    "the variable in the unit",
+    {
+      [CONFIG]: PRINTED.replace(/ {2}env = .*/, "  env = []"),
+      "etc/systemd/system/containerd.service.d/x.conf": `[Service]\nEnvironment=OCICRYPT_KEYPROVIDER_CONFIG=/${CONF}\n`,
+    },
+  ],
+  [
+    "k3s with a template",
+    {
+      [CONFIG]: undefined,
+      [PROGRAM]: undefined,
+      [`${rancher}/config.toml`]: v3,
+      [`${rancher}/config-v3.toml.tmpl`]: `{{ template "base" . }}\n${LOCAL}${STANZA}`,
+      "var/lib/rancher/k3s/data/current/bin/containerd": NEWEST,
+    },
+  ],
+] as const) {
+  test(`has nothing to say of ${what}`, async () => {
+    const folder = root(files);
+    if (what.startsWith("k3s")) rmSync(join(folder, ETC, "config.toml"), { force: true });
+    const only = (found: string): boolean =>
+      !(what === "the variable in the unit" && /decoder\.v1\.tar /.test(found)) &&
+      !(what.startsWith("k3s") && !found.includes("rancher"));
+    assert.equal((await warnings(folder)).filter(only), []);
+  });
+}
+
+// Pulls do not decrypt with these, or containerd does not start.
+for (const [what, id, message, files] of [
+  [
+    "no config.toml",
+    "pull",
+    /transfer service, which does not decrypt.*set use_local_image_pull/,
+    { [CONFIG]: undefined },
+  ],
+  ["no config.toml, for zstd", "zstd", /zstd layers have no stream processor/, { [CONFIG]: undefined }],
+  ["a file without version and setting", "pull", /transfer service/, { [CONFIG]: STANZA }],
+  ["version 2 without the setting", "pull", /transfer service/, { [CONFIG]: `version = 2\n${STANZA}` }],
+  ["version 3 without the setting", "pull", /transfer service/, { [CONFIG]: `version = 3\n${STANZA}` }],
+  ["version 4 without the setting", "pull", /transfer service/, { [CONFIG]: `version = 4\n${STANZA}` }],
+  ["the setting with false", "pull", /transfer service/, { [CONFIG]: PRINTED.replace("= true", "= false") }],
+  ["the setting as a string", "pull", /transfer service/, { [CONFIG]: PRINTED.replace("= true", '= "true"') }],
+  ["the setting in a comment", "pull", /transfer service/, { [CONFIG]: PRINTED.replace("use_local", "# use_local") }],
+  [
+    "the setting in the old table",
+    "pull",
+    /transfer service/,
+    { [CONFIG]: PRINTED.replace("io.containerd.cri.v1.images", "io.containerd.grpc.v1.cri") },
+  ],
+  [
+    "the setting in the table of the runtime",
+    "pull",
+    /transfer service/,
+    { [CONFIG]: v3.replace("cri.v1.images", "cri.v1.runtime") },
+  ],
+  [
+    "the setting above all tables",
+    "pull",
+    /transfer service/,
+    { [CONFIG]: `version = 3\nuse_local_image_pull = true\n${STANZA}` },
+  ],
+  [
+    "the setting missing, of a containerd that is not here",
+    "pull",
+    /containerd 2\.1 and later/,
+    { [CONFIG]: `version = 2\n${STANZA}`, [PROGRAM]: undefined },
+  ],
+  [
+    "a drop-in without imports",
+    "config",
+    /conf\.d\/ocicrypt\.toml is not read: \S+config\.toml does not import it; add imports/,
+    { [CONFIG]: "version = 3\n", [DROP_IN]: v3 },
+  ],
+  [
+    "a drop-in without config.toml",
+    "config",
+    /is not read: there is no \S+config\.toml/,
+    { [CONFIG]: undefined, [DROP_IN]: v3 },
+  ],
+  [
+    "a drop-in of a higher version",
+    "config",
+    /version 3, which is higher than the version 2/,
+    { [CONFIG]: `version = 2\nimports = ["/etc/containerd/conf.d/*.toml"]\n`, [DROP_IN]: v3 },
+  ],
+  [
+    "an import that is not there",
+    "config",
+    /is imported, and not there: containerd does not start/,
+    { [CONFIG]: PRINTED.replace("version = 2", 'version = 2\nimports = ["/etc/none.toml"]') },
+  ],
+  [
+    "a drop-in that is not TOML",
+    "config",
+    /ocicrypt\.toml is not valid TOML/,
+    { [CONFIG]: `imports = ["/etc/containerd/conf.d/*.toml"]\n${PRINTED}`, [DROP_IN]: "x = \n" },
+  ],
+  [
+    "a table that is there twice",
+    "config",
+    /is not valid TOML.*does not start; (merge|correct)/,
+    { [CONFIG]: `${PRINTED}\n${STANZA}` },
+  ],
+  [
+    "imports below a table",
+    "config",
+    /is not read/,
+    { [CONFIG]: `version = 3\n[debug]\nimports = ["/etc/containerd/conf.d/*.toml"]\n`, [DROP_IN]: v3 },
+  ],
+  ["version 3 before 2.0", "config", /containerd 1\.x knows 2 as the highest/, { [CONFIG]: v3, [PROGRAM]: OLDEST }],
+  [
+    "a stanza of its own for zstd",
+    "zstd",
+    /go to the stream processor \S+tar\.zstd, which gets no keys/,
+    {
+      [CONFIG]: `${PRINTED.replace(`, ${ZSTD}`, "")}\n${STANZA.replace("tar.gzip", "tar.zstd").replace(/accepts = .*/, `accepts = [${ZSTD}]`)}`,
+    },
+  ],
+  [
+    "a stanza that accepts zstd no more",
+    "zstd",
+    /have no stream processor/,
+    { [CONFIG]: PRINTED.replace(`, ${ZSTD}`, "") },
+  ],
+  [
+    "a gzip stanza that accepts zstd only",
+    "gzip",
+    /gzip layers have no stream processor/,
+    { [CONFIG]: PRINTED.replace(/accepts = .*/, `accepts = [${ZSTD}]`) },
+  ],
+  [
+    "an id that imgcrypt does not know",
+    "gzip",
+    /stream processor my\.decoder, which gets no keys/,
+    { [CONFIG]: `${PRINTED}\n${STANZA.replace(/"io[^"]*"\]/, '"my.decoder"]')}` },
+  ],
   [
     "no ctd-decoder",
     "decoder",
     /ctd-decoder is not there for containerd to start.*install/,
-    (_: string, bin: string) => rmSync(join(bin, "ctd-decoder")),
+    { "usr/bin/ctd-decoder": undefined },
   ],
   [
-    "a ctd-decoder that the configuration looks for elsewhere",
+    "a ctd-decoder elsewhere",
     "decoder",
     /\/opt\/ctd-decoder is not there/,
-    toml('"ctd-decoder"', '"/opt/ctd-decoder"'),
+    { [CONFIG]: PRINTED.replace('"ctd-decoder"', '"/opt/ctd-decoder"') },
   ],
   [
-    "no folder of keys",
+    "another folder of keys",
     "keys",
-    /ocicrypt\/keys is not there.*mkdir -p/,
-    (etc: string) => rmSync(join(etc, "ocicrypt/keys"), { recursive: true }),
+    /\/etc\/none is not there.*mkdir -p/,
+    { [CONFIG]: PRINTED.replace("/etc/containerd/ocicrypt/keys", "/etc/none") },
   ],
+  ["no provider file", "provider", /there is no \S+: containerd's decoder knows no provider/, { [CONF]: undefined }],
+  ["a provider file that names none", "provider", /names no provider/, { [CONF]: "{}" }],
   [
-    "a folder of keys that holds a symlink",
-    "keys",
-    /is or holds a symlink/,
-    (etc: string) => symlinkSync("x", join(etc, "ocicrypt/keys/a")),
-  ],
-  [
-    "a folder of keys that is a symlink",
-    "keys",
-    /is or holds a symlink/,
-    (etc: string) => (
-      rmSync(join(etc, "ocicrypt/keys"), { recursive: true }),
-      symlinkSync(".", join(etc, "ocicrypt/keys"))
-    ),
-  ],
-  [
-    "no provider file",
+    "a provider file that is not JSON",
     "provider",
-    /there is no \S+: containerd's decoder knows no provider/,
-    (etc: string) => rmSync(join(etc, CONF)),
+    /is not JSON: containerd's decoder knows no provider/,
+    { [CONF]: "key-providers:" },
   ],
   [
-    "a provider file without this program",
+    "a provider file that clients refuse",
     "provider",
-    /no provider of \S+ is this program/,
-    (etc: string) => writeFileSync(join(etc, CONF), "{}"),
+    /args that are not a list/,
+    { [CONF]: '{"key-providers":{"k":{"cmd":{"path":"/x","args":"y"}}}}' },
   ],
   [
-    "a provider file that the configuration names elsewhere",
+    "an entry without cmd",
     "provider",
-    /there is no \/etc\/x.conf/,
-    toml(/(_CONFIG=)[^"]*/, "$1/etc/x.conf"),
+    /has no entry with a cmd or grpc/,
+    { [CONF]: `{"key-providers":{"k":{"path":"${BINARY}"}}}` },
   ],
   [
-    "no stream processor for zstd",
-    "zstd",
-    /encrypted zstd layers have no stream processor.*--client containerd/,
-    toml(/accepts/, "#"),
+    "a provider file elsewhere",
+    "provider",
+    /there is no \/etc\/x\.conf/,
+    { [CONFIG]: PRINTED.replace(/(_CONFIG=)[^"]*/, "$1/etc/x.conf") },
   ],
   [
-    "no configuration at all, so none for zstd",
-    "zstd",
-    /no stream processor/,
-    (etc: string) => writeFileSync(join(etc, "config.toml"), ""),
+    "no env",
+    "provider",
+    /tar\.gzip has no OCICRYPT_KEYPROVIDER_CONFIG/,
+    { [CONFIG]: PRINTED.replace(/ {2}env = .*/, "") },
   ],
   [
     "another key model",
     "key-model",
     /key_model is "": CRI does not decrypt; set key_model = "node"/,
-    toml('"node"', '""'),
+    { [CONFIG]: `${PRINTED}\n[plugins."io.containerd.cri.v1.images".image_decryption]\nkey_model = ""` },
   ],
-  ["the transfer service", "pull", /set use_local_image_pull = true/, toml("= true", "= false")],
-  ["a setting that is commented out", "pull", /set use_local_image_pull = true/, toml("use_local", "# use_local")],
+  [
+    "another key model in the old table",
+    "key-model",
+    /key_model is ""/,
+    { [CONFIG]: `${PRINTED}\n[plugins."io.containerd.grpc.v1.cri".image_decryption]\nkey_model = ""` },
+  ],
+  [
+    "another key model before 2.0",
+    "key-model",
+    /key_model is ""/,
+    {
+      [CONFIG]: `${PRINTED}\n[plugins."io.containerd.grpc.v1.cri".image_decryption]\nkey_model = ""`,
+      [PROGRAM]: OLDEST,
+    },
+  ],
+  [
+    "k3s without the setting",
+    "pull",
+    /rancher/,
+    {
+      [`${rancher}/config.toml`]: `version = 3\n${STANZA}`,
+      [`${rancher}/config-v3.toml.tmpl`]: STANZA,
+      "var/lib/rancher/k3s/data/current/bin/containerd": NEWEST,
+    },
+  ],
+  [
+    "k3s with settings that no template has",
+    "config",
+    /makes it again at each start; write them into \S+config-v3\.toml\.tmpl/,
+    { [`${rancher}/config.toml`]: v3 },
+  ],
+  [
+    "k3s with a template that was not read",
+    "config",
+    /was not made from \S+; restart k3s/,
+    { [`${rancher}/config.toml`]: "version = 3\n", [`${rancher}/config-v3.toml.tmpl`]: v3 },
+  ],
 ] as const) {
-  testWith(unshare, "root, or mount namespaces", `warns of ${what}`, (args) => {
-    assertCheck(containerd(args, arrange), `containerd.${id}`, "warn", message);
+  test(`warns of ${what}`, async () => {
+    const found = await warnings(root(files));
+    assert.ok(
+      found.some((line) => line.startsWith(`${id}: `) && message.test(line)),
+      found.join("\n"),
+    );
   });
 }
 
-testWith(
-  unshare,
-  "root, or mount namespaces",
-  "does not ask version 2 for use_local_image_pull, reads conf.d, and looks at nothing without containerd",
-  (args) => {
-    assertCheck(
-      containerd(args, toml(/version = 3/, "version = 2")),
-      "containerd.pull",
-      "ok",
-      /not needed by version 2/,
-    );
-    const split = containerd(args, (etc) => {
-      mkdirSync(join(etc, "conf.d"));
-      copyFileSync(join(etc, "config.toml"), join(etc, "conf.d/a.toml"));
-      writeFileSync(join(etc, "config.toml"), "version = 3\n");
-    });
-    assert.equal(problems(split), []);
-    const none = containerd(args, (etc) => rmSync(etc, { recursive: true }));
-    const ids = none.map(({ id }) => id).filter((id) => id.startsWith("containerd."));
-    assert.is(ids.length, 6);
-    for (const id of ids) assertCheck(none, id, "skip", /no containerd here/);
-    const unversioned = containerd(args, toml("version = 3", ""));
-    assertCheck(unversioned, "containerd.pull", "skip", /no version in \/etc\/containerd\/config\.toml/);
-  },
-);
+test("warns of a folder of keys that is missing, is a symlink or holds one", async () => {
+  const keys = (folder: string): string => join(folder, ETC, "ocicrypt/keys");
+  for (const [arrange, message] of [
+    [(path: string) => rmSync(path, { recursive: true }), /ocicrypt\/keys is not there: ctd-decoder fails without it/],
+    [(path: string) => symlinkSync("x", join(path, "a")), /is or holds a symlink, which ctd-decoder refuses/],
+    [(path: string) => (rmSync(path, { recursive: true }), symlinkSync(".", path)), /is or holds a symlink/],
+  ] as const) {
+    const folder = root({});
+    arrange(keys(folder));
+    const [line, ...more] = await warnings(folder);
+    assert.match(line ?? "", message);
+    assert.equal(more, []);
+  }
+});
+
+test("tries the providers of the file that only containerd reads", async () => {
+  process.env["OCICRYPT_KEYPROVIDER_CONFIG"] = "/none.conf";
+  try {
+    assert.equal(await warnings(root({})), []);
+    for (const [providers, message] of [
+      [
+        { keystore: { grpc: "unix:///none/socket" } },
+        /provider: provider keystore at unix:\/\/\/none\/socket: no server answers/,
+      ],
+      [{ keystore: entry([], "/none/x") }, /provider: the program of provider keystore of \S+ is not there/],
+      [{ keystore: entry([], "/bin/true") }, /provider: provider keystore: \/bin\/true gave an answer that is empty/],
+      [{ keystore: entry(["--keystore", "/none"]) }, /provider: \S+ failed \(exit code 1\): no key store at \/none/],
+    ] as const) {
+      const found = await warnings(root({ [CONF]: JSON.stringify({ "key-providers": providers }) }));
+      assert.match(found.join("\n"), message);
+    }
+  } finally {
+    delete process.env["OCICRYPT_KEYPROVIDER_CONFIG"];
+  }
+});
+
+test("skips all where there is no containerd", async () => {
+  const found = await findings(temporaryFolder());
+  for (const { id, status, message } of found) assert.is(`${id} ${status} ${message}`, `${id} skip no containerd here`);
+});
+
+testWith(mountNamespace(), "root, or mount namespaces", "looks at this machine's /etc", (args) => {
+  const folder = root({ "etc/containerd/config.toml": PRINTED });
+  const script = 'mount --bind "$1" /usr/local/sbin && mount --bind "$2" /etc && shift 2 && exec env -i "$@"';
+  const paths = [join(folder, "usr/bin"), join(folder, "etc")];
+  const command = ["sh", "-c", script, "sh", ...paths, BINARY, "doctor", "--json", "--keystore", dir];
+  const { status, stdout, stderr } = spawnSync("unshare", [...args, ...command], { encoding: "utf8" });
+  const checks = checksIn({ code: status, stdout, stderr });
+  assert.equal(problems(checks), []);
+  assertCheck(
+    checks,
+    "config.variable",
+    "ok",
+    /is not set; this node's service takes \/etc\/containerd\/ocicrypt\/\S+conf/,
+  );
+  assertCheck(checks, "containerd.provider", "ok", /names this program as keystore/);
+  assertCheck(checks, "containerd.decoder", "ok", /^\/usr\/local\/sbin\/ctd-decoder; /);
+  assertCheck(checks, "containerd.pull", "ok", /use_local_image_pull is set/);
+});
 
 test.run();
