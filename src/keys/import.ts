@@ -7,7 +7,8 @@ import { choose, type Candidate } from "./import/candidate.ts";
 import { readJson, refuseCompact } from "./import/jwk.ts";
 import { readPublicLines } from "./import/openssh.ts";
 import { otherKind } from "./import/other.ts";
-import { derBlock, pemBlocks, readPem, type Passphrase } from "./import/pem.ts";
+import type { Passphrase } from "./import/passphrase.ts";
+import { derBlock, pemBlocks, readPem } from "./import/pem.ts";
 import { fromBase64, plainText } from "./import/text.ts";
 
 const OCT_KID = /^[A-Za-z0-9_-]{22}$/; // 128 bits, as the kids that generateJwk makes

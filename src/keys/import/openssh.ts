@@ -1,8 +1,10 @@
 // OpenSSH's keys: public lines (RFC 4253, section 6.6; RFC 5656, section 3.1) and private files (PROTOCOL.key).
 
+import { createDecipheriv } from "node:crypto";
 import { CURVES, pointJwk, type Curve } from "../../jwk/ec.ts";
 import { checkJwk } from "../../jwk/jwk.ts";
 import { candidate, type Candidate, type Found } from "./candidate.ts";
+import { passphrasesIn, wrongPassphrase, type Passphrase } from "./passphrase.ts";
 import { notForEncryption, refused, unusableKind } from "./refusal.ts";
 
 const MAGIC = "openssh-key-v1\0";
@@ -38,24 +40,65 @@ export function readPublicLines(text: string): readonly Candidate[] {
 }
 
 /** The key of a private file. @throws KeystoreError `key` if it is damaged, or a key that cannot be used here */
-export async function readOpenssh(bytes: Buffer, passphrase: () => Promise<Buffer>): Promise<Found> {
+export async function readOpenssh(bytes: Buffer, passphrase: Passphrase): Promise<Found> {
   const file = new Wire(bytes);
   if (file.take(MAGIC.length).toString("latin1") !== MAGIC) throw damaged();
-  const [cipher, , , count] = [file.text(), file.text(), file.string(), file.number()];
+  const [cipher, kdf, options, count] = [file.text(), file.text(), file.string(), file.number()];
   if (count !== 1) throw damaged();
   const open = new Wire(file.string());
   publicMembers(open.text(), open); // refuses a type that cannot be used here, before a passphrase is asked for
-  if (cipher !== "none") {
-    void passphrase;
-    throw refused(
-      "is an encrypted OpenSSH key",
-      "run ssh-keygen -p -m PEM -f COPY on a copy of the file, then import COPY with --pem-passphrase-file FILE",
-    );
+  const sealed = file.string();
+  if (cipher === "none") return privateKey(sealed) ?? refuse(damaged());
+  for (const one of passphrasesIn(await passphrase())) {
+    const found = privateKey(await decrypt(sealed, cipher, kdf, new Wire(options), one));
+    if (found !== undefined) return found;
   }
-  const secret = new Wire(file.string());
-  if (secret.number() !== secret.number()) throw damaged();
-  const jwk = privateMembers(secret.text(), secret);
-  return { jwk: checkJwk(jwk, (reason) => refused(reason)) };
+  throw wrongPassphrase();
+}
+
+function refuse(error: Error): never {
+  throw error;
+}
+
+/** The private part of a file; undefined if its two check numbers differ, as they do after a wrong passphrase. */
+function privateKey(bytes: Buffer): Found | undefined {
+  const secret = new Wire(bytes);
+  if (secret.number() !== secret.number()) return undefined;
+  return { jwk: checkJwk(privateMembers(secret.text(), secret), (reason) => refused(reason)) };
+}
+
+/** What is read of all that OpenSSH can encrypt with: bytes of the key and the IV. The names are those of node:crypto. */
+const CIPHERS: Readonly<Record<string, readonly [name: string, key: number, iv: number]>> = {
+  "aes256-ctr": ["aes-256-ctr", 32, 16], // ssh-keygen's own choice
+  "aes192-ctr": ["aes-192-ctr", 24, 16],
+  "aes128-ctr": ["aes-128-ctr", 16, 16],
+  "aes256-cbc": ["aes-256-cbc", 32, 16], // that of older ones
+  "aes192-cbc": ["aes-192-cbc", 24, 16],
+  "aes128-cbc": ["aes-128-cbc", 16, 16],
+};
+const MAX_ROUNDS = 1000; // about 50 ms each; ssh-keygen has 16 or 24
+
+/** The plaintext; after a wrong passphrase it is random. @throws KeystoreError `key` if it is encrypted in another way */
+async function decrypt(
+  sealed: Buffer,
+  cipher: string,
+  kdf: string,
+  options: Wire,
+  passphrase: Buffer,
+): Promise<Buffer> {
+  const [salt, rounds] = [options.string(), options.number()];
+  const known = Object.hasOwn(CIPHERS, cipher) ? CIPHERS[cipher] : undefined;
+  if (known === undefined || kdf !== "bcrypt" || rounds > MAX_ROUNDS) {
+    const command = "run ssh-keygen -p -Z aes256-ctr -a 24 -f COPY on a copy of the file, then import COPY";
+    throw refused("is an OpenSSH key that is encrypted in an unusual way", command);
+  }
+  const [name, keyBytes, ivBytes] = known;
+  const { default: bcrypt } = await import("bcrypt-pbkdf");
+  const key = Buffer.alloc(keyBytes + ivBytes);
+  const failed = bcrypt.pbkdf(passphrase, passphrase.length, salt, salt.length, key, key.length, rounds);
+  if (failed !== 0 || sealed.length % 16 !== 0) throw damaged();
+  const decipher = createDecipheriv(name, key.subarray(0, keyBytes), key.subarray(keyBytes)).setAutoPadding(false);
+  return Buffer.concat([decipher.update(sealed), decipher.final()]);
 }
 
 function curveOf(type: string): Curve | undefined {

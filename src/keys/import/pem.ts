@@ -7,10 +7,8 @@ import { candidate, type Candidate } from "./candidate.ts";
 import { readCertificates } from "./certificate.ts";
 import { isOpenssh, readOpenssh } from "./openssh.ts";
 import { pemOfAnotherKind } from "./other.ts";
+import { passphrasesIn, wrongPassphrase, type Passphrase } from "./passphrase.ts";
 import { refused, unusableCurve, unusableKind } from "./refusal.ts";
-
-/** Gives the passphrase of an encrypted key. It is asked for at most once. */
-export type Passphrase = () => Promise<Buffer>;
 
 /** One block of PEM. */
 export interface Block {
@@ -145,17 +143,12 @@ async function keyObject(block: Block, secret: boolean, passphrase: Passphrase):
       throw refused("is damaged PEM or DER, or a key of a type that OpenSSL does not know");
     }
   }
-  return await openEncrypted(await passphrase(), (one) => createPrivateKey({ key, format: "pem", passphrase: one }));
+  return openEncrypted(await passphrase(), (one) => createPrivateKey({ key, format: "pem", passphrase: one }));
 }
 
-/**
- * Opens an encrypted key. A passphrase file that was written on Windows ends in a carriage return, which is tried
- * without it.
- *
- * @param open throws if the passphrase does not open the key
- */
-async function openEncrypted(passphrase: Buffer, open: (passphrase: Buffer) => KeyObject): Promise<KeyObject> {
-  for (const one of passphrase.at(-1) === 0x0d ? [passphrase, passphrase.subarray(0, -1)] : [passphrase]) {
+/** @param open throws if the passphrase does not open the key */
+function openEncrypted(passphrase: Buffer, open: (passphrase: Buffer) => KeyObject): KeyObject {
+  for (const one of passphrasesIn(passphrase)) {
     try {
       return open(one);
     } catch (error) {
@@ -166,10 +159,7 @@ async function openEncrypted(passphrase: Buffer, open: (passphrase: Buffer) => K
       );
     }
   }
-  throw refused(
-    "is encrypted, and this passphrase does not open it",
-    "give the right one with --pem-passphrase-file FILE",
-  );
+  throw wrongPassphrase();
 }
 
 function exported(key: KeyObject): unknown {
