@@ -11,7 +11,8 @@ import { parseJwe } from "../src/jwe/gate.ts";
 import type { PrivateKeys } from "../src/jwe/key.ts";
 import { open } from "../src/jwe/open.ts";
 import { seal } from "../src/jwe/seal.ts";
-import type { EcPrivateJwk } from "../src/jwk/ec.ts";
+import { point, type EcPrivateJwk } from "../src/jwk/ec.ts";
+import type { RsaPrivateJwk } from "../src/jwk/rsa.ts";
 import { checkJwk, generateJwk, publicJwk, toPrivateKey, type PrivateJwk } from "../src/jwk/jwk.ts";
 import { memoryKey } from "../src/keys/memory.ts";
 import { parseKey } from "../src/keys/import.ts";
@@ -52,12 +53,26 @@ async function cheapPassphrase(): Promise<Buffer> {
   );
 }
 
+/** A key of P-256 as a line of authorized_keys. */
+function sshLine(jwk: EcPrivateJwk): string {
+  const string = (bytes: Buffer): Buffer => {
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(bytes.length);
+    return Buffer.concat([length, bytes]);
+  };
+  const type = "ecdsa-sha2-nistp256";
+  const blob = [string(Buffer.from(type)), string(Buffer.from("nistp256")), string(point(jwk))];
+  return `no-pty ${type} ${Buffer.concat(blob).toString("base64")} me@example.org\n`;
+}
+
 /** Valid inputs of everything that parses. */
 const VALID: readonly Buffer[] = [
   ...KEYS.map((jwk) => Buffer.from(JSON.stringify(jwk))),
   Buffer.from(JSON.stringify({ keys: [publicJwk(RSA_KEY)] })),
   pem(PAIR),
   Buffer.from(String(toPrivateKey(PAIR as EcPrivateJwk).export({ type: "sec1", format: "pem" }))),
+  toPrivateKey(RSA_KEY as RsaPrivateJwk).export({ type: "pkcs8", format: "der" }),
+  Buffer.from(sshLine(PAIR as EcPrivateJwk)),
   await seal(Buffer.from(OPTSDATA), recipients),
   await seal(Buffer.from(OPTSDATA), recipients.slice(0, 1)),
   Buffer.from("eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2R0NNIn0..AAAAAAAAAAAAAAAA.AAAA.AAAAAAAAAAAAAAAAAAAAAA"),

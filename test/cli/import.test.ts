@@ -10,6 +10,7 @@ import { errorLine } from "../../src/errors.ts";
 import { parseKey } from "../../src/keys/import.ts";
 import { generateJwk, type KeyKind } from "../../src/jwk/jwk.ts";
 import { secretFile, temporaryFolder, tree } from "../support/folders.ts";
+import { CHOOSE, DAMAGED, FORBIDDEN, MAKE } from "../support/key-imports.ts";
 import { tool, use, testWith } from "../support/parts.ts";
 import { assertFailure } from "../support/program.ts";
 import { unwrap, wrap, OPTSDATA } from "../support/requests.ts";
@@ -26,12 +27,8 @@ import {
   makeStore,
 } from "../support/stores.ts";
 
-const DAMAGED = "it is damaged: export it again from where it was made";
-const MAKE = "make a key that encrypts with ocicrypt-keystore keygen, or use an RSA key or an EC key on P-256";
-const FORBIDDEN = "name a key that is for encryption, or remove that member if this key may encrypt";
 const MAKE_RSA = "ocicrypt-keystore keygen NAME --type rsa makes one that fits";
 const MAKE_OCT = "ocicrypt-keystore keygen NAME --type oct makes one of 256 bits";
-const CHOOSE = "choose one with --kid KID";
 const newStore = (): string => join(temporaryFolder(), "store");
 const newJwk = (kind: KeyKind): Members => ({ ...generateJwk(kind) });
 const base64url = (value: bigint): string =>
@@ -79,6 +76,8 @@ const PEM_KIND = "is damaged PEM or DER, or a key of a type that OpenSSL does no
 const NO_FORMAT = "is in no format that is known here";
 const NAME_ONE = "name a file with a JWK, PEM, DER, an OpenSSH key or a certificate";
 
+const MEMBERS = "give each member as RFC 7518 has it, in base64url without padding";
+
 /** What to do, by the reason; without a row, the key is damaged. */
 const HINTS: Readonly<Record<string, string>> = {
   [SECP256K1]: MAKE,
@@ -88,6 +87,9 @@ const HINTS: Readonly<Record<string, string>> = {
   [ALG_SIZE]: FORBIDDEN,
   [SIZE]: MAKE_OCT,
   [NO_FORMAT]: NAME_ONE,
+  "has no x in canonical base64url": MEMBERS,
+  "has no y in canonical base64url": MEMBERS,
+  "has no d in canonical base64url": MEMBERS,
 };
 
 const BAD: readonly (readonly [name: string, content: Members | string, reason: string, hint?: string])[] = [

@@ -10,11 +10,13 @@ import { parseKey } from "../../src/keys/import.ts";
 import { secretFile, temporaryFolder } from "./folders.ts";
 import { testWith, tool, use } from "./parts.ts";
 
-export const MAKE = "make a key that encrypts with ocicrypt-keystore keygen, or use an RSA key or an EC key on P-256";
+export const MAKE =
+  "ocicrypt-keystore keygen NAME makes a key that encrypts; RSA keys and EC keys on P-256 can be imported";
 export const DAMAGED = "it is damaged: export it again from where it was made";
 export const CHOOSE = "choose one with --kid KID";
 export const NAME_ONE = "name a file with a key or a certificate";
-export const FORBIDDEN = "name a key that is for encryption, or remove that member if this key may encrypt";
+export const FORBIDDEN =
+  "give a key for encryption; if this one may encrypt too, run jq 'del(.. | objects | (.use, .alg, .key_ops))' FILE | ocicrypt-keystore import NAME -";
 
 /** A file, and the passphrase or the kid that the user gives with it. */
 export interface KeyFile {

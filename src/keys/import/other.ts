@@ -23,6 +23,7 @@ const LABELS: readonly Row[] = [
     () => convertible("is a certificate request", "openssl req -noout -pubkey -inform DER -in"),
   ],
   [/^DER PKCS7$/, () => convertible("is PKCS#7", "openssl pkcs7 -print_certs -inform DER -in")],
+  [/^DER PKCS12 BY RC2$/, () => convertible("is PKCS#12", "openssl pkcs12 -legacy -nocerts -noenc -in")],
   [/^(DER )?PKCS12$/, () => convertible("is PKCS#12", "openssl pkcs12 -nocerts -noenc -in")],
   [/^PGP /, openpgp],
   [
@@ -77,6 +78,7 @@ const KINDS: readonly Row[] = [
     /^(<\?xml|<RSAKeyValue|<ECDSAKeyValue|<ECKeyValue)/,
     () => refused("is XML", "export it as PEM: .NET has ExportPkcs8PrivateKeyPem and ExportSubjectPublicKeyInfoPem"),
   ],
+  [/^0[\x81-\x83]/, () => refused("is DER that is cut, or has something after its end")],
   [/^<(!doctype|html)/i, () => refused("is a web page", "download the key itself")],
   [
     /^(apiVersion|kind): /m,

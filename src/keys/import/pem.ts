@@ -63,6 +63,8 @@ const SHAPES: readonly (readonly [label: string, members: RegExp, inner?: RegExp
   ["DER PKCS7", /^06 a0$/], // RFC 5652, section 3
 ];
 
+const RC2 = Buffer.from("060a2a864886f70d010c0106", "hex"); // pbeWithSHAAnd40BitRC2-CBC (RFC 7292, appendix C)
+
 /** DER as a block of PEM. */
 export function derBlock(bytes: Buffer): Block | undefined {
   const [outer, ...rest] = members(bytes);
@@ -70,7 +72,8 @@ export function derBlock(bytes: Buffer): Block | undefined {
   const inside = members(outer.content);
   const first = tags(inside[0]?.tag === 0x30 ? members(inside[0].content) : []);
   const shape = SHAPES.find(([, all, inner]) => all.test(tags(inside)) && (inner?.test(first) ?? true));
-  return shape && { label: shape[0], headers: [], base64: bytes.toString("base64") };
+  const label = shape?.[0] === "DER PKCS12" && bytes.includes(RC2) ? "DER PKCS12 BY RC2" : shape?.[0];
+  return label === undefined ? undefined : { label, headers: [], base64: bytes.toString("base64") };
 }
 
 function tags(list: readonly Member[]): string {

@@ -2,9 +2,10 @@
 
 import { keyError, type KeystoreError } from "../../errors.ts";
 
-const MAKE = "make a key that encrypts with ocicrypt-keystore keygen, or use an RSA key or an EC key on P-256";
+const MAKE = "ocicrypt-keystore keygen NAME makes a key that encrypts; RSA keys and EC keys on P-256 can be imported";
 const DAMAGED = "it is damaged: export it again from where it was made";
 const PIPED = "FILE | ocicrypt-keystore import NAME -";
+const WITHOUT_USE = "jq 'del(.. | objects | (.use, .alg, .key_ops))'";
 
 /** What to do about a reason of which the key's own text does not tell more. The first row that fits counts. */
 const HINTS: readonly (readonly [reason: RegExp, hint: string])[] = [
@@ -14,10 +15,11 @@ const HINTS: readonly (readonly [reason: RegExp, hint: string])[] = [
     "ocicrypt-keystore keygen NAME --type rsa makes one that fits",
   ],
   [/a kty other than|a crv other than/, MAKE],
-  [/its "(use|key_ops|alg)"/, "name a key that is for encryption, or remove that member if this key may encrypt"],
+  [/its "(use|key_ops|alg)"/, `give a key for encryption; if this one may encrypt too, run ${WITHOUT_USE} ${PIPED}`],
   [/more than two primes/, MAKE],
   [/symmetric key without its k/, "export it with its k from where it was made"],
   [/has no p in/, "give all of p, q, dp, dq and qi: openssl and most libraries write them"],
+  [/in canonical base64url/, "give each member as RFC 7518 has it, in base64url without padding"],
 ];
 
 /** An error with a reason such as "is not JSON". Without a hint, the table has one. */

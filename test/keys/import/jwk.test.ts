@@ -4,6 +4,7 @@ import { generateKeyPairSync, webcrypto, type JsonWebKey } from "node:crypto";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { MAKE, CHOOSE, FORBIDDEN, type KeyFile, of, outcome, thumbprint, line } from "../../support/key-imports.ts";
+import { secretFile } from "../../support/folders.ts";
 import { testWith, tool, use } from "../../support/parts.ts";
 
 const jose = tool("jose");
@@ -248,5 +249,23 @@ const DOCUMENTED: readonly (readonly [name: string, file: KeyFile, is: string])[
 
 for (const [name, file, is] of DOCUMENTED)
   test(`takes or refuses JSON as it is: ${name}`, async () => assert.is((await outcome(file)).is, is));
+
+for (const [name, key] of [
+  ["a key for signatures", { ...mine, use: "sig", alg: "ES256", key_ops: ["sign"] }],
+  ["a set of one", { keys: [{ ...mine, use: "sig" }] }],
+  ["step's key", { ...step, d: mine.d }],
+] as const) {
+  testWith(
+    tool("jq"),
+    "jq",
+    `the command for a key that may encrypt too makes a file that is taken: ${name}`,
+    async () => {
+      const file = json(key);
+      const [, command = ""] = /run (jq .*) FILE \|/.exec((await outcome(file)).is) ?? [];
+      const taken = await outcome(of(use("/bin/sh", ["-c", `${command} '${secretFile(file.content)}'`])));
+      assert.is(taken.is, `private ${thumbprint(mine)}`);
+    },
+  );
+}
 
 test.run();

@@ -6,6 +6,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { secretFile, temporaryFolder } from "../../support/folders.ts";
 import {
+  DAMAGED,
   MAKE,
   of,
   outcome,
@@ -128,10 +129,10 @@ takes([
   ["an Ed25519 key and one that encrypts", () => of(run("genpkey", "-algorithm", "ED25519") + EC()), isEc],
 ]);
 
-function pkcs12(): string {
+function pkcs12(...more: readonly string[]): string {
   const out = join(temporaryFolder(), "p12");
   const certificate = secretFile(selfSigned(EC_FILE()));
-  run("pkcs12", "-export", "-inkey", EC_FILE(), "-in", certificate, "-out", out, ...PASSOUT);
+  run("pkcs12", "-export", "-inkey", EC_FILE(), "-in", certificate, "-out", out, ...more, ...PASSOUT);
   return out;
 }
 
@@ -242,6 +243,16 @@ refuses([
     "DER, a request",
     () => of(der("req", "-in", request())),
     line("is a certificate request", withKey("openssl req -noout -pubkey -inform DER -in")),
+  ],
+  [
+    "PKCS#12 of Windows",
+    () => of(readFileSync(pkcs12("-legacy"))),
+    line("is PKCS#12", withKey("openssl pkcs12 -legacy -nocerts -noenc -in")),
+  ],
+  [
+    "DER that was cut",
+    () => of(der("pkey", "-in", RSA_FILE(), "-pubout").subarray(0, 200)),
+    line("is DER that is cut, or has something after its end", DAMAGED),
   ],
   ["PKCS#12", () => of(readFileSync(pkcs12())), line("is PKCS#12", withKey("openssl pkcs12 -nocerts -noenc -in"))],
   [
