@@ -102,10 +102,10 @@ export function rewrap(cli: Cli): void {
       const keys = key === undefined ? store : await withKeyFile(store, key);
       const planned = planRewrap(opened, request, keys);
       const plan = await (dryRun ? planned : planned.catch(rethrowUnwritten));
-      for (const entry of plan.left) tell(leftLine(entry));
-      for (const [before, after] of plan.retyped) tell(`${printable(before, 128)} becomes ${after}`);
       const unchanged = plan.renamed.size + plan.documents.length === 0;
       if (!dryRun && !unchanged) await opened.write(plan.documents, plan.root);
+      for (const entry of plan.left) tell(leftLine(entry));
+      for (const [before, after] of plan.retyped) tell(`${printable(before, 128)} becomes ${after}`);
       if (plan.changes.length > 0) report(plan, namesByKid(store));
       if (unchanged) return tell(nothingLine(plan, rewraps));
       if (dryRun) return tell("this was a dry run: without --dry-run the image is changed");

@@ -3,7 +3,7 @@
 import { getCACertificates, setDefaultCACertificates } from "node:tls";
 import { imageError, printable, usageError } from "../../errors.ts";
 import { changedMeanwhile, damagedImage, digestOf, isDigest, parseDocument, type Document } from "../documents.ts";
-import { DOCKER_INDEX, DOCKER_MANIFEST, isDocumentType, OCI_INDEX, OCI_MANIFEST } from "../media-types.ts";
+import { DOCKER_INDEX, DOCKER_MANIFEST, isDocumentType, isIndexType, OCI_INDEX, OCI_MANIFEST } from "../media-types.ts";
 import { authorized, body, expectStatus, isThisMachine, type Send } from "./registry-http.ts";
 import type { ImageSource } from "./source.ts";
 
@@ -116,5 +116,9 @@ async function putManifest(send: Send, base: string, reference: string, sent: Se
     body: new Uint8Array(sent.bytes),
   });
   await response.body?.cancel();
+  if ([400, 404].includes(response.status) && isIndexType(sent.mediaType)) {
+    const hint = "most registries refuse one that names a manifest they lack: push those platforms again";
+    throw imageError(`${host} refuses the new index (HTTP ${response.status}), the old one is as it was`, hint);
+  }
   expectStatus(response, 201, host);
 }

@@ -258,6 +258,49 @@ test("pushes with the media type that the manifest itself states", async () => {
   assert.equal(types, [MANIFEST]);
 });
 
+test("works on an index of which a platform was deleted, if the registry takes the new one", async () => {
+  const INDEX = "application/vnd.oci.image.index.v1+json";
+  const [gone, other] = ["1", "2"].map((digit) => `sha256:${digit.repeat(64)}`);
+  const left =
+    `{"mediaType":"${MANIFEST}","digest":"${gone}","size":9,"platform":{"os":"linux","architecture":"arm64"}},` +
+    `{"mediaType":"application/vnd.other+json","digest":"${other}","size":9}`;
+  const own = `{"mediaType":"${MANIFEST}","digest":"${digest(manifest)}","size":${manifest.length}}`;
+  const index = `{"mediaType":"${INDEX}","manifests":[${left},${own}]}`;
+  for (const [status, absent] of [
+    [201, 404],
+    [400, 404],
+    [201, 406],
+  ] as const) {
+    const put: string[] = [];
+    const { host } = await start((request, response) => {
+      const name = request.url?.split("/").at(-1) ?? "";
+      if (request.method === "PUT") {
+        put.push(name);
+        response.writeHead(name === "latest" ? status : 201).end();
+      } else if (name === "latest") send(response, index, INDEX);
+      else if (name === digest(manifest)) send(response, manifest);
+      else response.writeHead(absent).end();
+    });
+    const inspected = await cli(["inspect", `docker://${host}/app`]);
+    assert.is(inspected.code, 0, inspected.stderr);
+    assert.match(
+      inspected.stdout,
+      `  linux/arm64  not in this image  ${gone}\n  other  ${other}  application/vnd.other`,
+    );
+    const rewrapped = await cli(["rewrap", `docker://${host}/app`, "--to", "bob"]);
+    assert.is(put.length, 2);
+    if (status === 201) {
+      assert.is(rewrapped.code, 0, rewrapped.stderr);
+      assert.match(rewrapped.stderr, `linux/arm64 ${gone} is not in this image: its entry stays as it is\n`);
+    } else {
+      assert.match(
+        assertFailure(rewrapped, 1),
+        /refuses the new index \(HTTP 400\), the old one is as it was; .*push those platforms again/,
+      );
+    }
+  }
+});
+
 test("does not wait for a credential helper that hangs, nor ask one whose name is a path", async () => {
   const { host } = await start((_, response) => response.writeHead(401, { "www-authenticate": "Basic" }).end());
   const dir = temporaryFolder();
