@@ -69,13 +69,13 @@ export function parseDocument(bytes: Buffer, what: string): Document {
   const manifests = descriptors(document, "manifests", fail) ?? emptyList(document, "manifests", layers);
   if (manifests !== undefined) {
     // image-spec, manifest.md and image-index.md (CVE-2021-41190): ambiguous, clients disagree on which it is.
-    const both = ["config", "layers"].some((name) => member(document, name) !== undefined);
+    const both = ["config", "layers"].some((name) => (member(document, name) ?? undefined) !== undefined);
     if (both) throw fail("is both an index and a manifest");
     return { kind: "index", text, mediaType, manifests };
   }
   const some = layers ?? emptyList(document, "layers", undefined);
   if (some === undefined) throw fail("is neither an index nor a manifest");
-  const stating = member(document, "config");
+  const stating = member(document, "config") ?? undefined;
   const config = stating === undefined ? undefined : parseDescriptor(stating, fail);
   return { kind: "manifest", text, mediaType, config, layers: some };
 }
@@ -95,15 +95,17 @@ function descriptors(document: JsonObject, name: string, fail: Fail): Descriptor
 function parseDescriptor(value: unknown, fail: Fail): Descriptor {
   if (!isObject(value)) throw fail("has a descriptor that is not an object");
   refuseSpellings(value, fail);
-  const [mediaType = "", digest, size] = [member(value, "mediaType"), member(value, "digest"), member(value, "size")];
-  if (typeof digest !== "string" || !isDigest(digest)) throw fail("has a descriptor without a valid digest");
-  if (typeof mediaType !== "string" || typeof size !== "number" || !Number.isSafeInteger(size) || size < 0) {
-    throw fail("has a descriptor without a media type and a size");
+  const [mediaType, digest, size] = ["mediaType", "digest", "size"].map((name) => member(value, name) ?? undefined);
+  if (typeof digest !== "string" || !isAnyDigest(digest)) throw fail("has a descriptor without a valid digest");
+  if (mediaType !== undefined && typeof mediaType !== "string") throw fail("has a descriptor without a media type");
+  if (size !== undefined && !(typeof size === "number" && Number.isSafeInteger(size) && size >= 0)) {
+    throw fail("has a descriptor without a size");
   }
   const annotations = member(value, "annotations") ?? {};
   if (!isObject(annotations)) throw fail("has annotations that are not an object");
   const pairs = Object.entries(annotations).filter((pair): pair is [string, string] => typeof pair[1] === "string");
-  return { mediaType, digest, size, annotations: new Map(pairs), platform: platformOf(member(value, "platform")) };
+  const platform = platformOf(member(value, "platform"));
+  return { mediaType: mediaType ?? "", digest, size: size ?? 0, annotations: new Map(pairs), platform };
 }
 
 // The members that clients read (image-spec: image-index.md, manifest.md, descriptor.md).
@@ -130,9 +132,15 @@ function platformOf(value: unknown): string | undefined {
   return parts.length === 0 ? undefined : printable(parts.join("/"), 64);
 }
 
-/** Whether text is a digest that may become part of a path or an address. */
+/** Whether text is a digest that clients check; it may become part of a path or an address. */
 export function isDigest(text: string): boolean {
-  return /^sha256:[0-9a-f]{64}$|^sha512:[0-9a-f]{128}$/.test(text);
+  return /^sha256:[0-9a-f]{64}$|^sha384:[0-9a-f]{96}$|^sha512:[0-9a-f]{128}$/.test(text);
+}
+
+/** Whether text is a digest of any algorithm (image-spec, descriptor.md): one that is not read here may be unknown. */
+function isAnyDigest(text: string): boolean {
+  if (/^sha(256|384|512):/.test(text)) return isDigest(text);
+  return text.length <= 256 && /^[a-z0-9]+([+._-][a-z0-9]+)*:[A-Za-z0-9=_-]+$/.test(text);
 }
 
 /** The sha256 digest of bytes, or with another digest's algorithm. */

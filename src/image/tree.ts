@@ -5,6 +5,7 @@ import { countParts } from "./annotations.ts";
 import {
   damagedImage,
   digestOf,
+  isDigest,
   IMAGE_LIMITS,
   parseDocument,
   REFERENCE_DIGEST,
@@ -179,7 +180,7 @@ function isTooLarge({ size }: Descriptor): boolean {
 
 /** Whether a descriptor of another media type points to a manifest or an index. */
 async function isDocument(source: ImageSource, descriptor: Descriptor): Promise<boolean> {
-  if (isTooLarge(descriptor)) return false;
+  if (isTooLarge(descriptor) || !isDigest(descriptor.digest)) return false;
   const bytes = await source.read({ ...descriptor, mediaType: OCI_MANIFEST }); // a registry has them apart from layers
   try {
     if (bytes !== undefined) parseDocument(verify(bytes, descriptor, ""), "");
@@ -201,6 +202,7 @@ export async function readVerified(
   what: string,
 ): Promise<Buffer | undefined> {
   if (isTooLarge(descriptor)) throw damagedImage(what, "is larger than 4 MiB");
+  if (!isDigest(descriptor.digest)) throw damagedImage(what, "has a digest of an algorithm that clients do not know");
   const bytes = await source.read(descriptor);
   return bytes && verify(bytes, descriptor, what);
 }

@@ -9,6 +9,8 @@ import {
   parseDocument,
   verify,
   type Descriptor,
+  type Document,
+  type Manifest,
 } from "../../src/image/documents.ts";
 
 const descriptor = (bytes: Buffer, annotations: Readonly<Record<string, string>> = {}): Descriptor => ({
@@ -28,7 +30,8 @@ test("takes bytes that are what their descriptor says, and no others", () => {
 });
 
 test("knows a digest by its algorithm and its length", () => {
-  for (const text of [`sha256:${"0".repeat(64)}`, `sha512:${"f".repeat(128)}`]) assert.ok(isDigest(text), text);
+  for (const text of [`sha256:${"0".repeat(64)}`, `sha384:${"a".repeat(96)}`, `sha512:${"f".repeat(128)}`])
+    assert.ok(isDigest(text), text);
   const wrong = ["", "sha256:", "sha256:../../x", `sha256:${"0".repeat(63)}`, `sha256:${"F".repeat(64)}`];
   for (const text of [...wrong, `sha512:${"0".repeat(64)}`, `md5:${"0".repeat(32)}`])
     assert.not.ok(isDigest(text), text);
@@ -39,6 +42,28 @@ test("tells an index from a manifest, and refuses what is both or neither", () =
   assert.is(parse({ manifests: [] }), "index");
   assert.is(parse({ layers: [] }), "manifest");
   for (const value of [{}, [], { manifests: [], layers: [] }]) assert.throws(() => parse(value), /it /);
+});
+
+test("needs no more of a descriptor than its digest, which may be of any algorithm", () => {
+  const manifest = (layer: string): Document => parseDocument(Buffer.from(`{"layers":[${layer}]}`), "it");
+  for (const digest of [`blake3:${"0".repeat(64)}`, "sha256+b64u:LCa0a2j_xo-5m0U8HTBBNBNCLXBkg7-g_YpeiGJm564"]) {
+    const { kind, layers } = manifest(
+      `{"digest":"${digest}","size":null,"mediaType":null,"annotations":null}`,
+    ) as Manifest;
+    assert.equal([kind, layers[0]?.digest, layers[0]?.mediaType, layers[0]?.size], ["manifest", digest, "", 0]);
+  }
+  for (const digest of ["", "sha256:0", "x", "a:b/c", "a:..", "../a:b", "A:b", `a:${"0".repeat(300)}`])
+    assert.throws(() => manifest(`{"digest":"${digest}"}`), /without a valid digest/);
+  assert.throws(() => manifest(`{"digest":"a:b","size":-1}`), /without a size/);
+  assert.throws(() => manifest(`{"digest":"a:b","mediaType":1}`), /without a media type/);
+});
+
+test("takes null for what Go leaves out", () => {
+  const parse = (text: string): Document => parseDocument(Buffer.from(text), "it");
+  assert.equal(parse('{"manifests":null}').kind, "index");
+  assert.equal(parse('{"manifests":null,"layers":[],"config":null}').kind, "manifest");
+  assert.equal(parse('{"manifests":[],"layers":null,"config":null}').kind, "index");
+  assert.equal(parse('{"layers":null}').kind, "manifest");
 });
 
 test("knows BuildKit's attestations", () => {
