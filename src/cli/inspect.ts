@@ -13,6 +13,7 @@ import {
 import { namesByKid } from "../keystore/listing.ts";
 import { IMAGE, openImage } from "../image/source/open.ts";
 import { cliStore } from "./secrets.ts";
+import { REGISTRY_OPTIONS, registryAccess } from "./registry.ts";
 import { print, printJson, tell, type Cli } from "./shared.ts";
 
 const MAX_LINE = 64 * 1024; // characters: most of them come from the image, which is not trusted
@@ -31,18 +32,14 @@ export function inspect(cli: Cli): void {
           default: false,
           describe: "Fail if a layer is not encrypted (attestations do not count)",
         })
-        .option("tls-verify", {
-          type: "boolean",
-          default: true,
-          describe: "=false uses plain HTTP; only for a registry on localhost",
-        })
+        .options(REGISTRY_OPTIONS)
         .option("json", { type: "boolean", default: false, describe: "As JSON, for programs" })
         .example("$0 inspect oci:encrypted", "Show an image in an OCI layout")
         .example("$0 inspect docker://example.org/app:1 --require-encrypted", "Check an image in a pipeline"),
-    async ({ keystore, IMAGE: image, verify, requireEncrypted, tlsVerify, json, ...secrets }) => {
+    async ({ keystore, IMAGE: image, verify, requireEncrypted, tlsVerify, certDir, json, ...secrets }) => {
       const store = cliStore({ keystore, ...secrets });
       const names = namesByKid(store);
-      const manifests = await inspectImage(await openImage(image, tlsVerify), {
+      const manifests = await inspectImage(await openImage(image, registryAccess({ tlsVerify, certDir }, false)), {
         nameOf: (kid) => names.get(kid),
         verifyWith: verify ? store : undefined,
       });

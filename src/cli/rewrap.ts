@@ -16,6 +16,7 @@ import { memoryKey } from "../keys/memory.ts";
 import type { KeyStore } from "../keystore/keystore.ts";
 import { isKid } from "../keystore/paths.ts";
 import { readKeyFile } from "./import.ts";
+import { REGISTRY_OPTIONS, registryAccess } from "./registry.ts";
 import { cliStore } from "./secrets.ts";
 import { printTable, tell, type Cli } from "./shared.ts";
 
@@ -57,11 +58,7 @@ export function rewrap(cli: Cli): void {
         })
         .option("prune", { type: "boolean", default: false, describe: "Delete the old manifests" })
         .option("dry-run", { type: "boolean", default: false, describe: "Print the table and write nothing" })
-        .option("tls-verify", {
-          type: "boolean",
-          default: true,
-          describe: "=false uses plain HTTP; only for a registry on localhost",
-        })
+        .options(REGISTRY_OPTIONS)
         .example("$0 rewrap oci:encrypted --to alice", "After rotate alice: the retired key no longer opens it")
         .example(
           "$0 rewrap docker://example.org/app:1 --from jwe --as provider:keystore --to alice",
@@ -80,6 +77,7 @@ export function rewrap(cli: Cli): void {
       prune,
       dryRun,
       tlsVerify,
+      certDir,
       ...secrets
     }) => {
       const rewraps = to !== undefined || add.length > 0 || remove.length > 0;
@@ -93,7 +91,8 @@ export function rewrap(cli: Cli): void {
         as: as === undefined ? undefined : mustBeJweScheme(as),
         fixMediaTypes,
       };
-      const opened = await openImage(image, tlsVerify);
+      const access = registryAccess({ tlsVerify, certDir }, true);
+      const opened = await openImage(image, access);
       if (prune && opened.prune === undefined)
         throw usageError(
           "--prune does not work in a registry",
@@ -109,7 +108,7 @@ export function rewrap(cli: Cli): void {
       if (plan.changes.length > 0) report(plan, namesByKid(store));
       if (unchanged) return tell(nothingLine(plan, rewraps));
       if (dryRun) return tell("this was a dry run: without --dry-run the image is changed");
-      if (prune) await pruneOld(await openImage(image, tlsVerify), [...plan.renamed.keys()]);
+      if (prune) await pruneOld(await openImage(image, access), [...plan.renamed.keys()]);
       const kept = new Set(plan.changes.flatMap((change) => (change.kept ? [printable(change.scheme, 128)] : [])));
       if (kept.size > 0) {
         const schemes = [...kept].join(", ");

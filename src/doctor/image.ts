@@ -44,7 +44,7 @@ const ARCHITECTURES: Partial<Record<string, string>> = { x64: "amd64" };
  * @throws KeystoreError if the image cannot be read
  */
 export async function examineImage(image: string, context: Context): Promise<ImageFindings> {
-  const entries = forThisMachine(manifestEntries(await loadTree(await openImage(image, true))));
+  const entries = forThisMachine(manifestEntries(await loadTree(await openImage(image))));
   const present = entries.filter((entry) => entry.state === "present");
   let exitCode: Exit = 1; // if an annotation is damaged
   const findings = await runCheck(

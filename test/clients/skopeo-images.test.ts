@@ -388,7 +388,7 @@ function bySkopeo({ command: [file = "", ...args] }: Skopeo, image: string): str
 /** The layers that we see, or why we do not. */
 async function byUs(image: string): Promise<string[] | string> {
   try {
-    const manifests = await inspectImage(await openImage(image, true), { nameOf: () => undefined });
+    const manifests = await inspectImage(await openImage(image), { nameOf: () => undefined });
     return manifests.flatMap(({ layers }) => layers.map(({ digest }) => digest));
   } catch (error) {
     return errorLine(error);

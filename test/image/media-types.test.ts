@@ -72,7 +72,7 @@ for (const [layerType, manifestType, clients, fixed] of [
   test(`names who does not decrypt ${layerType} in ${manifestType}`, async () => {
     assert.equal(notDecryptedBy(layerType, manifestType), clients);
     assert.is(ociType(layerType), fixed);
-    const opened = await openImage(`oci:${image([layerType, layerType], manifestType).dir}`, true);
+    const opened = await openImage(`oci:${image([layerType, layerType], manifestType).dir}`);
     const found = foreignTypes(await inspectImage(opened, { nameOf: () => undefined }));
     assert.equal(
       found.map((type) => [type.mediaType, type.layers, type.notDecryptedBy]),
@@ -96,7 +96,7 @@ test("inspect warns on standard error, and names the command if it helps", () =>
 });
 
 async function fix(made: HandMade, opens = false): Promise<string> {
-  const source = await openImage(`oci:${made.dir}`, true);
+  const source = await openImage(`oci:${made.dir}`);
   const keys = openStore(opens ? store : makeStore("mallory"), noSecrets);
   const to = opens ? [await keys.recipient("bob")] : undefined;
   const request = { to, add: [], remove: new Set<string>(), from: undefined, as: undefined, fixMediaTypes: true };

@@ -19,7 +19,7 @@ const entry = (descriptor: string, more = "", mediaType = MANIFEST): string =>
 const platform = (architecture: string, variant = ""): string =>
   `,"platform":{"os":"linux","architecture":"${architecture}"${variant === "" ? "" : `,"variant":"${variant}"`}}`;
 const inspected = async (reference: string): Promise<ManifestReport[]> =>
-  await inspectImage(await openImage(reference, true), { nameOf: () => undefined });
+  await inspectImage(await openImage(reference), { nameOf: () => undefined });
 
 /** A layout as docker save leaves it: an index of which one platform is there. `more` are its other entries. */
 function saved(...more: readonly string[]): { image: HandMade; reference: string } {

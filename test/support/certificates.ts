@@ -16,8 +16,8 @@ export interface Authority {
 /** Whether openssl is here. */
 export const openssl = spawnSync("openssl", ["version"]).status === 0 ? true : undefined;
 
-/** A new authority. */
-export function makeAuthority(): Authority {
+/** A new authority. @param hosts names that its certificates are for, besides this machine's */
+export function makeAuthority(...hosts: readonly string[]): Authority {
   const dir = temporaryFolder();
   const file = (name: string): string => join(dir, name);
   const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
@@ -34,7 +34,10 @@ export function makeAuthority(): Authority {
     "-subj",
     "/CN=test authority",
   );
-  writeFileSync(file("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1\n");
+  writeFileSync(
+    file("names"),
+    `subjectAltName=${["localhost", ...hosts].map((host) => `DNS:${host}`).join(",")},IP:127.0.0.1,IP:::1\n`,
+  );
   return {
     ca: file("ca.pem"),
     issue: (name, subject = `/CN=${name}`) => {

@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { printable, usageError, type KeystoreError } from "../../errors.ts";
 import { openArchive } from "./archive.ts";
 import { openLayout } from "./layout.ts";
-import { openRegistry } from "./registry.ts";
+import { openRegistry, READ_ONLY, type RegistryAccess } from "./registry.ts";
 import type { ImageSource } from "./source.ts";
 
 /** A kind of source. */
@@ -13,7 +13,7 @@ interface Transport {
   readonly prefix: string;
   /** What follows the prefix, as help shows it. */
   readonly form: string;
-  readonly open: (rest: string, tlsVerify: boolean) => ImageSource | Promise<ImageSource>;
+  readonly open: (rest: string, access: RegistryAccess) => ImageSource | Promise<ImageSource>;
 }
 
 const MAX_NAME = 8192; // characters: a path may have 4,096 bytes, and a tag follows
@@ -40,10 +40,10 @@ export const IMAGE = TRANSPORTS.map(({ prefix, form }) => prefix + form)
   .replace(/, (?!.*, )/, " or ");
 
 /** Opens an image. @throws KeystoreError `usage` if the text names none, `image` if it is not there */
-export async function openImage(text: string, tlsVerify: boolean): Promise<ImageSource> {
+export async function openImage(text: string, access: RegistryAccess = READ_ONLY): Promise<ImageSource> {
   if (text.length > MAX_NAME) throw usageError(`an image's name has at most ${MAX_NAME} characters`, `use ${IMAGE}`);
   const transport = TRANSPORTS.find(({ prefix }) => text.startsWith(prefix) && text.length > prefix.length);
-  if (transport !== undefined) return await transport.open(text.slice(transport.prefix.length), tlsVerify);
+  if (transport !== undefined) return await transport.open(text.slice(transport.prefix.length), access);
   const elsewhere = ELSEWHERE.find(([prefix]) => text.startsWith(prefix));
   if (elsewhere !== undefined) throw elsewhereError(text, elsewhere[1]);
   throw usageError(`"${printable(text, 128)}" is no image`, `use ${IMAGE}`);

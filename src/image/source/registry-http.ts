@@ -1,118 +1,186 @@
-// Requests to a registry: its answers are bounded in size and time, and credentials go only where they may.
+// HTTP to a registry and to its token server: one request and its answer, bounded in size and time. Redirects are
+// followed for GET, and never from TLS to none; credentials stay with the address that they are for.
 
-import { imageError, KeystoreError, printable } from "../../errors.ts";
-import { isObject, member, parseJson } from "../../json.ts";
+import { Agent as PlainAgent, request as requestPlain, type ClientRequest, type IncomingMessage } from "node:http";
+import { Agent as TlsAgent, request as requestTls } from "node:https";
+import { checkServerIdentity, type SecureContext } from "node:tls";
+import { errorCode, imageError, KeystoreError, printable } from "../../errors.ts";
 import { damagedImage, IMAGE_LIMITS } from "../documents.ts";
-import { credentialsFor, type Credentials } from "./credentials.ts";
+import { proxyFor } from "./registry-proxy.ts";
 
-const TIMEOUT = 30_000; // ms for one request and its answer
-const THIS_MACHINE = /^(localhost|127\.\d+\.\d+\.\d+)(:|$)/;
-
-/** Whether a host, with or without a port, is this machine. */
-export function isThisMachine(host: string): boolean {
-  return THIS_MACHINE.test(host);
-}
+const TIMEOUT = 30_000; // ms for one request and its answer, with redirects
+const MAX_REDIRECTS = 10;
+const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 
 /** A request; without a method it is a GET. */
-interface Outgoing {
-  readonly method?: "PUT";
+export interface Outgoing {
+  readonly method?: "PUT" | "POST" | undefined;
   readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: Uint8Array<ArrayBuffer>;
+  readonly body?: Uint8Array;
+  /** ms for the request and its answer, with redirects. */
+  readonly timeout?: number;
 }
 
-/** Sends a request to an address of the registry. */
-export type Send = (url: string, outgoing: Outgoing) => Promise<Response>;
-
-/** @throws KeystoreError `image` unless the answer has this status */
-export function expectStatus(response: Response, status: number, host: string): void {
-  if (response.status === status) return;
-  if (response.status === 401 || response.status === 403) {
-    const message = `${host} refuses these credentials (HTTP ${response.status})`;
-    throw imageError(message, `log in with skopeo login ${host}, or podman or docker login`);
-  }
-  throw imageError(`${host} answered HTTP ${response.status}`, "see the registry's log");
+/** An answer. Only that with the status 200 has a body here. */
+export interface Answer {
+  readonly status: number;
+  readonly header: (name: string) => string | undefined;
+  /** The values of a header that is there several times. */
+  readonly headers: (name: string) => readonly string[];
+  readonly body: Buffer;
 }
 
-/** The body of a successful answer, at most 4 MiB. */
-export async function body(response: Response, host: string): Promise<Buffer> {
-  if (response.status !== 200) await response.body?.cancel();
-  expectStatus(response, 200, host);
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  try {
-    for await (const chunk of response.body ?? []) {
-      length += chunk.length;
-      if (length > IMAGE_LIMITS.documentBytes) throw damagedImage(`a document of ${host}`, "is larger than 4 MiB");
-      chunks.push(chunk);
-    }
-  } catch (error) {
-    throw error instanceof KeystoreError ? error : unreachable(error, host);
-  }
-  return Buffer.concat(chunks);
+/** How to connect. */
+export interface Connection {
+  /** The registry, for messages. */
+  readonly host: string;
+  readonly certificates: SecureContext;
+  /** Whether a server's certificate must be valid. */
+  readonly verify: boolean;
 }
 
-/** Sends with the credentials that the registry asks for (distribution-spec, RFC 7617, docker's token protocol). */
-export function authorized(host: string, path: string): Send {
-  let authorization: string | undefined;
+type Agent = PlainAgent | TlsAgent;
+
+/** Sends a request and reads its answer. */
+export type Request = (url: URL, outgoing: Outgoing) => Promise<Answer>;
+
+/** Makes requests that share connections. @returns a function that throws KeystoreError `image` if there is no answer */
+export function requester(connection: Connection): Request {
+  const agents = new Map<string, Agent>();
+  const agentFor = (url: URL, proxy: URL | undefined, change: boolean): Agent => {
+    if (change) return newAgent(connection, url.protocol, proxy, false);
+    const name = `${url.protocol} ${proxy?.href ?? ""}`;
+    const agent = agents.get(name) ?? newAgent(connection, url.protocol, proxy, true);
+    agents.set(name, agent);
+    return agent;
+  };
   return async (url, outgoing) => {
-    const attempt = async (): Promise<Response> => {
-      const headers = { ...outgoing.headers, ...(authorization === undefined ? {} : { authorization }) };
-      return await request(url, { ...outgoing, headers }, host);
-    };
-    const first = await attempt();
-    const challenge = first.headers.get("www-authenticate");
-    if (first.status !== 401 || challenge === null) return first;
-    await first.body?.cancel();
-    const scope = `repository:${path}:${outgoing.method === "PUT" ? "pull,push" : "pull"}`;
-    authorization = await answerChallenge(challenge, credentialsFor(host, path), scope, host, url.startsWith("http:"));
-    return authorization === undefined ? first : await attempt();
+    const { timeout = TIMEOUT } = outgoing;
+    const signal = AbortSignal.timeout(timeout);
+    let at = url;
+    let sent = outgoing;
+    for (let redirects = 0; ; redirects++) {
+      const proxy = proxyFor(at);
+      // A change is not sent on a kept connection: the server may have closed it, and nobody knows what it took.
+      const agent = agentFor(at, proxy, outgoing.method !== undefined);
+      const answer = await exchange(at, sent, agent, signal).catch((error: unknown) => {
+        throw unreachable(error, { url: at, host: connection.host, proxy, timeout });
+      });
+      const target = answer.header("location");
+      if (outgoing.method !== undefined || !REDIRECTS.has(answer.status) || target === undefined) return answer;
+      if (!URL.canParse(target, at.href) || redirects === MAX_REDIRECTS) return answer;
+      const next = new URL(target, at);
+      if (next.protocol !== "https:" && (at.protocol === "https:" || next.protocol !== "http:")) {
+        throw imageError(`${connection.host} leads to an address without TLS`, "see the registry's configuration");
+      }
+      if (next.origin !== at.origin) sent = withoutCredentials(sent);
+      at = next;
+    }
   };
 }
 
-async function request(url: string, outgoing: Outgoing, host: string): Promise<Response> {
-  try {
-    // Blobs are often on another host; fetch sends it no Authorization. A PUT follows no redirect.
-    const redirect = outgoing.method === "PUT" ? "manual" : "follow";
-    const response = await fetch(url, { ...outgoing, redirect, signal: AbortSignal.timeout(TIMEOUT) });
-    if (!url.startsWith("https:") || response.url.startsWith("https:")) return response;
-    await response.body?.cancel();
-  } catch (error) {
-    throw unreachable(error, host);
-  }
-  throw imageError(`${host} leads to an address without TLS`, "see the registry's configuration");
+function newAgent(
+  { certificates, verify }: Connection,
+  protocol: string,
+  proxy: URL | undefined,
+  keepAlive: boolean,
+): Agent {
+  const proxyEnv = proxy === undefined ? {} : { proxyEnv: { HTTPS_PROXY: proxy.href, HTTP_PROXY: proxy.href } };
+  if (protocol !== "https:") return new PlainAgent({ keepAlive, ...proxyEnv });
+  return new TlsAgent({
+    keepAlive,
+    secureContext: certificates,
+    rejectUnauthorized: verify, // said outright, so that NODE_TLS_REJECT_UNAUTHORIZED has no say
+    checkServerIdentity: (host, certificate) => {
+      // Go does not take the common name for a host's.
+      const named = certificate.subjectaltname === undefined ? { ...certificate, subject: {} } : certificate;
+      return checkServerIdentity(host, named);
+    },
+    ...proxyEnv,
+  });
 }
 
-function unreachable(error: unknown, host: string): KeystoreError {
-  const { name, cause } = error instanceof Error ? error : {};
-  const unfinished = name === "TimeoutError" ? `no whole answer within ${TIMEOUT / 1000} s` : "no whole answer";
-  const why = cause instanceof Error && "code" in cause ? String(cause.code) : unfinished;
-  const hint = "check the name, the network and its certificate; a registry on localhost may need --tls-verify=false";
-  return imageError(`cannot reach ${host}: ${printable(why, 64)}`, hint);
+function withoutCredentials({ headers = {}, ...rest }: Outgoing): Outgoing {
+  return { ...rest, headers: Object.fromEntries(Object.entries(headers).filter(([name]) => name !== "authorization")) };
 }
 
-async function answerChallenge(
-  challenge: string,
-  credentials: Credentials | undefined,
-  scope: string,
-  host: string,
-  plain: boolean,
-): Promise<string | undefined> {
-  const pair = credentials && Buffer.from(`${credentials.username}:${credentials.password}`).toString("base64");
-  const basic = pair && `Basic ${pair}`;
-  if (/^basic\b/i.test(challenge)) return basic;
-  const parameter = (name: string): string | undefined => new RegExp(`${name}="([^"]*)"`, "i").exec(challenge)?.[1];
-  const realm = parameter("realm");
-  if (!/^bearer\b/i.test(challenge) || realm === undefined || !URL.canParse(realm)) return undefined;
-  const url = new URL(realm);
-  if (url.protocol !== "https:" && !(plain && url.protocol === "http:" && isThisMachine(url.host))) {
-    const message = `${host} sends credentials to ${printable(url.origin, 128)}, which has no TLS`;
-    throw imageError(message, "nothing was sent there; see the registry's token realm");
+/** One request without redirects. A connection that was kept may be closed just now: then a GET is sent once more. */
+async function exchange(url: URL, outgoing: Outgoing, agent: Agent, signal: AbortSignal): Promise<Answer> {
+  for (;;) {
+    const request = start(url, outgoing, agent, signal);
+    try {
+      return await readAnswer(await response(request));
+    } catch (error) {
+      request.destroy();
+      if (!request.reusedSocket || error instanceof KeystoreError || signal.aborted) throw error;
+    }
   }
-  const service = parameter("service");
-  if (service !== undefined) url.searchParams.set("service", service);
-  url.searchParams.set("scope", scope);
-  const response = await request(url.href, { headers: basic === undefined ? {} : { authorization: basic } }, host);
-  const answer = parseJson(await body(response, host), 8, (reason) => damagedImage(`the token of ${host}`, reason));
-  const token = isObject(answer) ? (member(answer, "token") ?? member(answer, "access_token")) : undefined;
-  return typeof token === "string" ? `Bearer ${token}` : undefined;
+}
+
+function start(url: URL, outgoing: Outgoing, agent: Agent, signal: AbortSignal): ClientRequest {
+  const headers = { "user-agent": "ocicrypt-keystore", ...outgoing.headers };
+  const options = { method: outgoing.method ?? "GET", headers, signal, agent };
+  const request = url.protocol === "https:" ? requestTls(url, options) : requestPlain(url, options);
+  return request.end(outgoing.body);
+}
+
+/** The head of the answer. */
+async function response(request: ClientRequest): Promise<IncomingMessage> {
+  return await new Promise((resolve, reject) => {
+    request.once("response", resolve);
+    request.on("error", reject);
+    // A server that switches protocols gives no answer.
+    request.once("upgrade", () => reject(new Error("upgrade")));
+    request.once("close", () => reject(new Error("closed")));
+  });
+}
+
+async function readAnswer(message: IncomingMessage): Promise<Answer> {
+  const status = message.statusCode ?? 0;
+  const headers = (name: string): readonly string[] => message.headersDistinct[name] ?? [];
+  const answer = { status, headers, header: (name: string): string | undefined => headers(name)[0] };
+  if (status !== 200) {
+    message.destroy();
+    return { ...answer, body: Buffer.alloc(0) };
+  }
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of message as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > IMAGE_LIMITS.documentBytes) throw damagedImage("a document of the registry", "is larger than 4 MiB");
+    chunks.push(chunk);
+  }
+  if (!message.complete) throw new Error("cut off");
+  return { ...answer, body: Buffer.concat(chunks) };
+}
+
+// What to do about a failure to connect, by its code.
+const NO_TLS = new Set(["EPROTO", "ERR_SSL_WRONG_VERSION_NUMBER", "ERR_SSL_PACKET_LENGTH_TOO_LONG"]);
+const UNTRUSTED = /CERT|SELF_SIGNED|ERR_TLS_|UNABLE_TO_|ERR_SSL_/;
+
+/** A request that failed. */
+interface Failed {
+  readonly url: URL;
+  readonly host: string;
+  readonly proxy: URL | undefined;
+  readonly timeout: number;
+}
+
+function unreachable(error: unknown, { url, host, proxy, timeout }: Failed): KeystoreError {
+  if (error instanceof KeystoreError) return error;
+  const code = errorCode(error) ?? (error instanceof Error && "cause" in error ? errorCode(error.cause) : undefined);
+  const timedOut = error instanceof Error && error.name === "AbortError";
+  const why = timedOut ? `no whole answer within ${timeout / 1000} s` : (code ?? "no whole answer");
+  const through = proxy === undefined ? "" : ` through the proxy ${proxy.host}`;
+  const where = url.host === host ? host : `${host} (at ${printable(url.host, 128)})`;
+  return imageError(`cannot reach ${where}${through}: ${printable(why, 64)}`, hintFor(code, host, proxy));
+}
+
+function hintFor(code: string | undefined, host: string, proxy: URL | undefined): string {
+  if (code !== undefined && NO_TLS.has(code)) return "it may have no TLS: if so, add --tls-verify=false";
+  if (code !== undefined && UNTRUSTED.test(code)) {
+    return `check its certificate: put its authority into /etc/containers/certs.d/${host}/ca.crt, or use --cert-dir`;
+  }
+  if (proxy !== undefined) return "check the proxy, or add the host to NO_PROXY";
+  return "check the name, the network and its certificate; a registry without TLS needs --tls-verify=false";
 }

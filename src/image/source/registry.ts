@@ -1,61 +1,40 @@
 // An image in a registry: docker://HOST[:PORT]/PATH[:TAG|@DIGEST], by the OCI distribution API. Manifests only.
 
-import { getCACertificates, setDefaultCACertificates } from "node:tls";
-import { imageError, printable, usageError } from "../../errors.ts";
-import { changedMeanwhile, damagedImage, digestOf, isDigest, parseDocument, type Document } from "../documents.ts";
+import { asKeystoreError, imageError, usageError, type KeystoreError } from "../../errors.ts";
+import { changedMeanwhile, damagedImage, digestOf, parseDocument, type Document } from "../documents.ts";
 import { DOCKER_INDEX, DOCKER_MANIFEST, isDocumentType, isIndexType, OCI_INDEX, OCI_MANIFEST } from "../media-types.ts";
-import { authorized, body, expectStatus, isThisMachine, type Send } from "./registry-http.ts";
+import {
+  findRegistry,
+  pullSources,
+  readRegistriesConf,
+  type PullSource,
+  type RegistriesConf,
+} from "./registries-conf.ts";
+import { connect, type Access, type Client } from "./registry-client.ts";
+import { parseReference, referenceText, repositoryOf, type Reference } from "./registry-reference.ts";
 import type { ImageSource } from "./source.ts";
 
 const ACCEPT = [OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST].join(", ");
 
-const PATH = /^[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$/;
-const HOST = /^[A-Za-z0-9.-]+(?::\d{1,5})?$/;
-
-interface Reference {
-  readonly host: string;
-  readonly path: string;
-  /** A tag, or a digest. */
-  readonly reference: string;
+/** How a registry's image is opened. */
+export interface RegistryAccess extends Access {
+  /** To read only: then mirrors and other locations of registries.conf count. What is changed is read where it is. */
+  readonly change: boolean;
 }
 
-/**
- * distribution's grammar of names, as docker reads it: without a host it is Docker Hub.
- *
- * @throws KeystoreError `usage`
- */
-function parseReference(text: string): Reference {
-  const [, name = "", tag, digest] = /^([^@]+?)(?::([A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(.+))?$/.exec(text) ?? [];
-  const [first = "", ...rest] = name.split("/");
-  const hasHost = rest.length > 0 && (/[.:]/.test(first) || first === "localhost");
-  const host = hasHost && first !== "index.docker.io" ? first : "docker.io";
-  const named = hasHost ? rest.join("/") : name;
-  const path = host === "docker.io" && !named.includes("/") ? `library/${named}` : named;
-  const valid = PATH.test(path) && HOST.test(host) && (digest === undefined || isDigest(digest));
-  if (valid) return { host, path, reference: digest ?? tag ?? "latest" };
-  const shown = printable(text.replace(/^[^/]*:[^/]*@/, "…@"), 128); // a user and a password do not belong into a log
-  throw usageError(`"docker://${shown}" is no image reference`, "use docker://HOST[:PORT]/PATH[:TAG]");
-}
+/** As registries.conf says it, without changing anything. */
+export const READ_ONLY: RegistryAccess = { tlsVerify: undefined, certDir: undefined, change: false };
 
-/**
- * Opens an image in a registry.
- *
- * @param tlsVerify false: without TLS, which only a registry on this machine is trusted with
- */
-export async function openRegistry(text: string, tlsVerify: boolean): Promise<ImageSource> {
-  const { host, path, reference } = parseReference(text);
-  if (!tlsVerify && !isThisMachine(host)) {
-    const hint = "--tls-verify=false is for a registry on localhost";
-    throw usageError(`${host} is not this machine`, hint);
-  }
-  // Node knows its own authorities; skopeo and docker trust the system's, where a company puts its own.
-  if (tlsVerify) setDefaultCACertificates([...getCACertificates("default"), ...getCACertificates("system")]);
-  const base = `${tlsVerify ? "https" : "http"}://${host === "docker.io" ? "registry-1.docker.io" : host}/v2/${path}`;
-  const send = authorized(host, path);
-  const top = await fetchManifest(send, base, reference, host);
+/** Opens an image in a registry. @throws KeystoreError `usage` if the text names none, `image` if it is not there */
+export async function openRegistry(text: string, access: RegistryAccess): Promise<ImageSource> {
+  const named = parseReference(text);
+  const conf = readRegistriesConf();
+  const { client, reference, top } = await openFirst(placesFor(named, conf, access.change), named, conf, access);
+  const pinned = reference.digest;
+  const place = pinned ?? reference.tag ?? "";
   const parseTop = (): Document => {
-    if (isDigest(reference) && digestOf(top.bytes, reference.split(":")[0]) !== reference) {
-      throw damagedImage(`docker://${text}`, `is not what its digest ${reference} says`);
+    if (pinned !== undefined && digestOf(top.bytes, pinned.split(":")[0]) !== pinned) {
+      throw damagedImage(`docker://${text}`, `is not what its digest ${pinned} says`);
     }
     return parseDocument(top.bytes, `docker://${text}`);
   };
@@ -67,25 +46,67 @@ export async function openRegistry(text: string, tlsVerify: boolean): Promise<Im
     },
     read: async (descriptor) => {
       const kind = isDocumentType(descriptor.mediaType) ? "manifests" : "blobs";
-      const response = await send(`${base}/${kind}/${descriptor.digest}`, { headers: { accept: ACCEPT } });
-      // 406: it is there in another media type only
-      if (response.status !== 404 && response.status !== 406) return await body(response, host);
-      await response.body?.cancel();
-      return undefined;
+      const answer = await client.send(`${kind}/${descriptor.digest}`, { headers: { accept: ACCEPT } });
+      if (answer.status === 404 || answer.status === 406) return undefined; // 406: there in another media type only
+      client.expect(answer, 200);
+      return answer.body;
     },
     write: async (documents, newRoot) => {
-      for (const { digest, mediaType, bytes } of documents) {
-        await putManifest(send, base, digest, { mediaType, bytes }, host);
-      }
+      if (!access.change) throw usageError(`docker://${text} was opened to be read`, "please report it");
+      for (const { digest, mediaType, bytes } of documents) await putManifest(client, digest, { mediaType, bytes });
       const bytes = Buffer.from(newRoot);
-      // Registries know no condition on a PUT: this leaves an instant where a move of the tag is still undone.
-      const now = isDigest(reference) ? top : await fetchManifest(send, base, reference, host);
-      if (now.digest !== top.digest) throw changedMeanwhile(`docker://${text}`);
-      const target = isDigest(reference) ? digestOf(bytes, reference.split(":")[0]) : reference;
       const mediaType = parseDocument(bytes, `docker://${text}`).mediaType ?? top.mediaType;
-      await putManifest(send, base, target, { mediaType, bytes }, host);
+      if (pinned !== undefined) {
+        return await putManifest(client, digestOf(bytes, pinned.split(":")[0]), { mediaType, bytes });
+      }
+      // Few registries heed a condition on a PUT. For all others, this leaves an instant where a move is undone.
+      const now = await fetchManifest(client, place);
+      if (now.digest !== top.digest) throw changedMeanwhile(`docker://${text}`);
+      await putManifest(client, place, { mediaType, bytes }, now.etag, changedMeanwhile(`docker://${text}`));
     },
   };
+}
+
+function placesFor(named: Reference, conf: RegistriesConf, change: boolean): PullSource[] {
+  const registry = findRegistry(conf, repositoryOf(named));
+  if (registry?.blocked === true) {
+    throw imageError(`${registry.prefix} is blocked in ${conf.files.join(", ")}`, "ask whoever blocked it");
+  }
+  // As skopeo writes: to the host that the name has, wherever it would read.
+  return change ? [{ reference: named, insecure: registry?.insecure === true }] : pullSources(conf, named);
+}
+
+interface Opened {
+  readonly client: Client;
+  readonly reference: Reference;
+  readonly top: Manifest;
+}
+
+/** The image at the first place that has it. Where none has, the last place's failure counts: it is no mirror. */
+async function openFirst(
+  places: readonly PullSource[],
+  named: Reference,
+  conf: RegistriesConf,
+  access: RegistryAccess,
+): Promise<Opened> {
+  const failures: KeystoreError[] = [];
+  for (const { reference, insecure } of places) {
+    try {
+      const client = await connect(reference, conf, access, insecure);
+      return { client, reference, top: await fetchManifest(client, reference.digest ?? reference.tag ?? "") };
+    } catch (error) {
+      failures.push(asKeystoreError(error));
+    }
+  }
+  const last = failures.at(-1);
+  if (last === undefined) throw imageError(`no image ${referenceText(named)}`, "check the name");
+  const mirrors = failures.slice(0, -1).map(({ message }) => message);
+  const elsewhere = access.change ? pullSources(conf, named).map(({ reference }) => repositoryOf(reference)) : [];
+  const other = elsewhere.find((one) => one !== repositoryOf(named));
+  const also = mirrors.length === 0 ? "" : ` (mirrors failed too: ${mirrors.join("; ")})`;
+  if (other === undefined && also === "") throw last;
+  const hint = other === undefined ? "" : `; registries.conf reads it from ${other}: name that to change it there`;
+  throw imageError(`${last.message}${also}`, `${last.hint}${hint}`);
 }
 
 /** A manifest or an index, as it is sent. */
@@ -94,31 +115,42 @@ interface Sent {
   readonly mediaType: string;
 }
 
-async function fetchManifest(
-  send: Send,
-  base: string,
-  reference: string,
-  host: string,
-): Promise<Sent & { readonly digest: string }> {
-  const response = await send(`${base}/manifests/${reference}`, { headers: { accept: ACCEPT } });
-  if (response.status === 404) {
-    await response.body?.cancel();
-    throw imageError(`no image ${reference} at ${base}`, "check the name, the tag and who may see it");
-  }
-  const bytes = await body(response, host);
-  return { bytes, digest: digestOf(bytes), mediaType: response.headers.get("content-type") ?? "" };
+/** A manifest or an index, as it was received. */
+interface Manifest extends Sent {
+  readonly digest: string;
+  /** For If-Match, if the registry gives one. */
+  readonly etag: string | undefined;
 }
 
-async function putManifest(send: Send, base: string, reference: string, sent: Sent, host: string): Promise<void> {
-  const response = await send(`${base}/manifests/${reference}`, {
-    method: "PUT",
-    headers: { "content-type": sent.mediaType },
-    body: new Uint8Array(sent.bytes),
-  });
-  await response.body?.cancel();
-  if ([400, 404].includes(response.status) && isIndexType(sent.mediaType)) {
-    const hint = "most registries refuse one that names a manifest they lack: push those platforms again";
-    throw imageError(`${host} refuses the new index (HTTP ${response.status}), the old one is as it was`, hint);
+async function fetchManifest(client: Client, reference: string): Promise<Manifest> {
+  const answer = await client.send(`manifests/${reference}`, { headers: { accept: ACCEPT } });
+  if (answer.status === 404) {
+    throw imageError(`no image ${reference} at ${client.base}`, "check the name, the tag and who may see it");
   }
-  expectStatus(response, 201, host);
+  client.expect(answer, 200);
+  const etag = answer.header("etag");
+  return {
+    bytes: answer.body,
+    digest: digestOf(answer.body),
+    mediaType: answer.header("content-type") ?? "",
+    etag: etag !== undefined && /^"[\x21\x23-\x7e]*"$/.test(etag) ? etag : undefined, // a weak one never matches
+  };
+}
+
+/** @param etag of what is replaced @param changed what to throw if that is no longer there */
+async function putManifest(
+  client: Client,
+  reference: string,
+  { bytes, mediaType }: Sent,
+  etag?: string,
+  changed?: KeystoreError,
+): Promise<void> {
+  const headers = { "content-type": mediaType, ...(etag === undefined ? {} : { "if-match": etag }) };
+  const answer = await client.send(`manifests/${reference}`, { method: "PUT", headers, body: bytes });
+  if (answer.status === 412 && changed !== undefined) throw changed;
+  if ([400, 404].includes(answer.status) && isIndexType(mediaType)) {
+    const hint = "most registries refuse one that names a manifest they lack: push those platforms again";
+    throw imageError(`${client.host} refuses the new index (HTTP ${answer.status}), the old one is as it was`, hint);
+  }
+  client.expect(answer, 201);
 }

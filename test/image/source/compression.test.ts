@@ -34,15 +34,15 @@ function archive(bytes: Buffer): string {
 }
 
 const inspected = async (file: string): Promise<ManifestReport[]> =>
-  await inspectImage(await openImage(`oci-archive:${file}`, true), { nameOf: () => undefined, verifyWith: store });
+  await inspectImage(await openImage(`oci-archive:${file}`), { nameOf: () => undefined, verifyWith: store });
 
 async function rewrap(file: string): Promise<void> {
-  const image = await openImage(`oci-archive:${file}`, true);
+  const image = await openImage(`oci-archive:${file}`);
   const to = [await store.recipient("bob")];
   const request = { to, add: [], remove: new Set<string>(), from: undefined, as: undefined, fixMediaTypes: false };
   const { documents, root, renamed } = await planRewrap(image, request, store);
   await image.write(documents, root);
-  await (await openImage(`oci-archive:${file}`, true)).prune?.([...renamed.keys()]);
+  await (await openImage(`oci-archive:${file}`)).prune?.([...renamed.keys()]);
 }
 
 const failure = async (work: Promise<unknown>): Promise<string> =>

@@ -25,7 +25,8 @@ function authFile(count: number): number {
 
 test("reads an auth.json of up to 1 MiB, and says where one is larger", () => {
   assert.ok(authFile(16_000) > 900 * 1024);
-  assert.equal(credentialsFor("example.org", "app"), { username: "user", password: "password" });
+  const { credentials } = credentialsFor("example.org", "app");
+  assert.equal(credentials, { username: "user", password: "password", identityToken: "" });
   assert.ok(authFile(20_000) > 1024 * 1024);
   assert.throws(
     () => credentialsFor("example.org", "app"),

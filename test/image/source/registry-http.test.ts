@@ -13,6 +13,7 @@ import { makeStore } from "../../support/stores.ts";
 
 const store = makeStore("alice", "bob");
 const manifest = Buffer.from(`{"layers":[${encryptedLayer(store, ["alice"])}]}`);
+const TLS_HANDSHAKE = 0x16;
 const CREATED = "HTTP/1.1 201 Created\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 /** A registry that answers GET and PUT as it is told; `written` counts the PUTs that were taken. */
@@ -25,6 +26,7 @@ async function registry(
     socket.on("error", () => undefined);
     let asked = "";
     socket.on("data", (bytes: Buffer) => {
+      if (bytes[0] === TLS_HANDSHAKE) socket.end("HTTP/1.1 400 Bad Request\r\n\r\n"); // as servers do
       asked += bytes.toString("latin1");
       const end = asked.indexOf("\r\n\r\n");
       const length = Number(/^content-length: (\d+)/im.exec(asked)?.[1] ?? 0);
@@ -55,8 +57,7 @@ function sample<T>(behaviours: Readonly<Record<string, T>>, every: number): (rea
   );
 }
 
-const { "100 before it": unasked, ...whole } = WHOLE; // Node's fetch takes no 100 that it did not ask for
-for (const [name, behave] of sample(whole, 2)) {
+for (const [name, behave] of sample(WHOLE, 2)) {
   test(`reads an image from an answer with ${name}`, async () => {
     const { host } = await registry(behave);
     const { code, stdout, stderr } = await inspect(host);
@@ -65,7 +66,7 @@ for (const [name, behave] of sample(whole, 2)) {
   });
 }
 
-for (const [name, behave] of sample({ ...BROKEN, ...(unasked && { "100 before it": unasked }) }, 5)) {
+for (const [name, behave] of sample(BROKEN, 5)) {
   test(`refuses at once what is no answer: ${name}`, async () => {
     const { host, written } = await registry(behave);
     const started = Date.now();

@@ -185,8 +185,7 @@ testWith(tool, NONE, "rewraps in a registry with TLS whose authority the system 
     assertFailure(await cli({}, "inspect", `docker://${host}/team/app:1`), 1),
     new RegExp(`cannot reach ${host}: DEPTH_ZERO_SELF_SIGNED_CERT; .*certificate`),
   );
-  const plain = await cli({}, "inspect", `docker://${host}/team/app:1`, "--tls-verify=false");
-  assert.match(assertFailure(plain, 1), /answered HTTP 400/);
+  succeeded(await cli({}, "inspect", `docker://${host}/team/app:1`, "--tls-verify=false"));
   const named = await cli(
     { SSL_CERT_FILE: pair.cert },
     "inspect",
@@ -206,17 +205,14 @@ testWith(tool, NONE, "logs in at a token server: with a password, without one, w
   assert.ok(tokens.scopes.includes("repository:team/app:pull,push"));
 
   assert.match(succeeded(await cli(anonymous, "inspect", `docker://${host}/public/app:1`)), /bob/);
-  const refused = new RegExp(`${host} refuses these credentials \\(HTTP 401\\); log in with skopeo login ${host}`);
-  assert.match(assertFailure(await cli(anonymous, "inspect", `docker://${host}/team/app:1`), 1), refused);
-  assert.match(
-    assertFailure(await cli(anonymous, "rewrap", `docker://${host}/public/app:1`, "--to", "bob"), 1),
-    refused,
-  );
+  const none = new RegExp(`no credentials for ${host} in .* \\(HTTP 401\\); log in with skopeo login ${host}`);
+  assert.match(assertFailure(await cli(anonymous, "inspect", `docker://${host}/team/app:1`), 1), none);
+  assert.match(assertFailure(await cli(anonymous, "rewrap", `docker://${host}/public/app:1`, "--to", "bob"), 1), none);
   const line = assertFailure(
     await cli({ ...anonymous, REGISTRY_AUTH_FILE: login(host, "wrong-one") }, "inspect", `docker://${host}/team/app:1`),
     1,
   );
-  assert.match(line, refused);
+  assert.match(line, new RegExp(`${host} refused the credentials of .*auth\\.json \\(HTTP 401\\); log in with skopeo`));
   assert.not.match(line, "wrong-one");
 });
 
