@@ -21,7 +21,7 @@ export interface Registry {
   readonly plain: string;
   /** Each request: method, scheme, host, path, Authorization, body. */
   readonly asked: string[];
-  /** What the proxy was asked for. */
+  /** What the proxy was asked for, with which Proxy-Authorization. */
   readonly proxied: string[];
   readonly close: () => void;
 }
@@ -44,11 +44,11 @@ export async function startRecorder(authority: Authority, answer: Answering, mut
   const tls = createTls({ ...pairOf(authority), requestCert: mutual, rejectUnauthorized: mutual }, record("https"));
   const plain = createPlain(record("http"));
   const proxy = createPlain((request, response) => {
-    proxied.push(`${request.method} ${request.url}`);
+    proxied.push(`${request.method} ${request.url} ${request.headers["proxy-authorization"] ?? "-"}`);
     record("http")(request, response);
   });
-  proxy.on("connect", ({ url = "" }: IncomingMessage, socket: Duplex, head: Buffer) => {
-    proxied.push(`CONNECT ${url}`);
+  proxy.on("connect", ({ url = "", headers }: IncomingMessage, socket: Duplex, head: Buffer) => {
+    proxied.push(`CONNECT ${url} ${headers["proxy-authorization"] ?? "-"}`);
     const onward = connect(portOf(tls), "127.0.0.1", () => {
       socket.write("HTTP/1.1 200 OK\r\n\r\n");
       onward.write(head);

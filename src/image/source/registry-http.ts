@@ -86,11 +86,12 @@ function newAgent(
   keepAlive: boolean,
 ): Agent {
   const proxyEnv = proxy === undefined ? {} : { proxyEnv: { HTTPS_PROXY: proxy.href, HTTP_PROXY: proxy.href } };
+  delete process.env["NODE_TLS_REJECT_UNAUTHORIZED"]; // Node would warn of it, though it has no say here
   if (protocol !== "https:") return new PlainAgent({ keepAlive, ...proxyEnv });
   return new TlsAgent({
     keepAlive,
     secureContext: certificates,
-    rejectUnauthorized: verify, // said outright, so that NODE_TLS_REJECT_UNAUTHORIZED has no say
+    rejectUnauthorized: verify,
     checkServerIdentity: (host, certificate) => {
       // Go does not take the common name for a host's.
       const named = certificate.subjectaltname === undefined ? { ...certificate, subject: {} } : certificate;

@@ -1,49 +1,9 @@
 // Auth files, credential helpers and challenges: this program sends a registry and its token server what skopeo sends,
 // request by request, and refuses what skopeo refuses.
 
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { mkdirSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
 import { test } from "uvu";
-import * as assert from "uvu/assert";
-import { asKeystoreError, errorLine } from "../../../src/errors.ts";
-import { openRegistry } from "../../../src/image/source/registry.ts";
-import { makeAuthority, openssl } from "../../support/certificates.ts";
-import { skopeo } from "../../support/encrypted-images.ts";
-import { temporaryFolder } from "../../support/folders.ts";
+import { assertAsSkopeo, HOST, NEEDED, skopeoHere, type Row } from "../../support/as-skopeo.ts";
 import { testWith } from "../../support/parts.ts";
-import { startRecorder, type Registry } from "../../support/recorder.ts";
-
-const tool = openssl && skopeo;
-const NONE = "openssl and a skopeo that knows provider:";
-const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
-const DIGEST = `sha256:${"0".repeat(64)}`;
-const MANIFEST_TEXT = JSON.stringify({
-  schemaVersion: 2,
-  mediaType: MANIFEST,
-  config: { mediaType: "application/vnd.oci.image.config.v1+json", digest: DIGEST, size: 2 },
-  layers: [],
-});
-const HOST = "registry.test";
-
-/** A machine's files below HOME, and what a registry answers. */
-interface Row {
-  readonly name: string;
-  readonly image?: string;
-  /** Content of files below HOME: a text, or what is to be written as JSON. */
-  readonly files?: Readonly<Record<string, unknown>>;
-  readonly env?: Readonly<Record<string, string>>;
-  /** WWW-Authenticate of the ping, which is 401 if there is one. */
-  readonly challenge?: string | readonly string[];
-  /** What the token server answers. */
-  readonly token?: string;
-  readonly tokenStatus?: number;
-  /** The status of the manifest. */
-  readonly status?: number;
-  /** The Authorization that the manifest is asked for with (`-` for none), or this program's line. */
-  readonly expect: string | RegExp;
-}
 
 const basic = (text: string): string => `Basic ${Buffer.from(text).toString("base64")}`;
 const auth = (text: string): { auth: string } => ({ auth: Buffer.from(text).toString("base64") });
@@ -562,105 +522,10 @@ const CHALLENGES: readonly Row[] = [
   },
 ];
 
-/** Starts a registry for a row. */
-async function registryFor(row: Row): Promise<Registry> {
-  const { challenge = BASIC, token = '{"token":"T"}', tokenStatus = 200, status = 200 } = row;
-  const challenges = [challenge].flat();
-  return await startRecorder(authority(), ({ url = "" }, response) => {
-    if (url.startsWith("/token")) return response.writeHead(tokenStatus).end(token);
-    if (url === "/v2/") {
-      return response.writeHead(challenges.length === 0 ? 200 : 401, { "www-authenticate": challenges }).end();
-    }
-    return response.writeHead(status, { "content-type": MANIFEST }).end(MANIFEST_TEXT);
-  });
-}
-
-let made: ReturnType<typeof makeAuthority> | undefined;
-const authority = (): ReturnType<typeof makeAuthority> =>
-  (made ??= makeAuthority(HOST, "auth.test", "registry-1.docker.io"));
-
-/** The environment of a row, with its files. */
-function machine({ files = {}, env = {} }: Row, registry: Registry): NodeJS.ProcessEnv {
-  const home = join(temporaryFolder(), "a home");
-  for (const [path, content] of Object.entries(files)) {
-    mkdirSync(dirname(join(home, path)), { recursive: true, mode: 0o700 });
-    const text = typeof content === "string" ? content : JSON.stringify(content);
-    writeFileSync(join(home, path), text, { mode: path.startsWith("bin/") ? 0o700 : 0o600 });
-  }
-  const own = Object.entries(env).map(([name, value]) => [name, value.replace("HOME", home)]);
-  return {
-    HOME: home,
-    PATH: `${home}/bin:/usr/bin:/bin`,
-    HTTPS_PROXY: registry.proxy,
-    SSL_CERT_FILE: authority().ca,
-    SSL_CERT_DIR: "/nonexistent",
-    ...Object.fromEntries(own),
-  };
-}
-
-/** skopeo's exit code and words. */
-async function runSkopeo(command: readonly string[], image: string, env: NodeJS.ProcessEnv): Promise<string> {
-  const [file = "", ...prefix] = command;
-  const args = [...prefix, "inspect", "--raw", "--retry-times=0", `docker://${image}`];
-  const child = spawn(file, args, { env, stdio: ["ignore", "ignore", "pipe"], timeout: 60_000 });
-  let stderr = "";
-  child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
-  const [code] = (await once(child, "close")) as [number | null];
-  return code === 0 ? "" : `exit code ${code}: ${stderr}`;
-}
-
-/** This program's line, or nothing where it reads the image. */
-async function runOurs(image: string, env: NodeJS.ProcessEnv): Promise<string> {
-  const former = process.env;
-  process.env = env;
-  try {
-    await openRegistry(image, { tlsVerify: undefined, certDir: undefined, change: false });
-    return "";
-  } catch (error) {
-    return errorLine(asKeystoreError(error));
-  } finally {
-    process.env = former;
-  }
-}
-
-const same = (asked: readonly string[]): string[] =>
-  asked.map((line) =>
-    line.replace(/client_id=[^&]+/, "client_id=C").replace(/https:\/\/[^/]+/, (host) => host.toLowerCase()),
-  );
-
-for (const [what, rows] of Object.entries({ KEYS, FILES, HELPERS, CHALLENGES })) {
-  testWith(tool, NONE, `sends what skopeo sends: ${what.toLowerCase()} (${rows.length} rows)`, async ({ command }) => {
-    const starts = rows.map(async (row) => {
-      const [theirs, ours] = [await registryFor(row), await registryFor(row)];
-      return { row, image: row.image ?? `${HOST}/ns/app:1`, theirs, ours };
-    });
-    const waiting = await Promise.all(starts);
-    const queue = [...waiting];
-    const failures: string[] = [];
-    const worker = async (): Promise<void> => {
-      for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
-        const { row, image, theirs } = next;
-        const failure = await runSkopeo(command, image, machine(row, theirs));
-        if ((failure !== "") !== row.expect instanceof RegExp)
-          failures.push(`${row.name}: skopeo: ${failure || "accepts"}`);
-      }
-    };
-    await Promise.all([worker(), worker(), worker()]);
-    for (const { row, image, theirs, ours } of waiting) {
-      const line = await runOurs(image, machine(row, ours));
-      const sent = ours.asked.findLast((request) => request.includes("/manifests/"))?.replace(/^GET \S+ /, "") ?? "";
-      if (typeof row.expect === "string" && (line !== "" || sent !== row.expect))
-        failures.push(`${row.name}: ${line} ${sent}`);
-      if (row.expect instanceof RegExp && !row.expect.test(line)) failures.push(`${row.name}: ${line}`);
-      if (JSON.stringify(same(ours.asked)) !== JSON.stringify(same(theirs.asked))) {
-        failures.push(
-          `${row.name}: skopeo asked\n  ${theirs.asked.join("\n  ")}\nand this program\n  ${ours.asked.join("\n  ")}`,
-        );
-      }
-      theirs.close();
-      ours.close();
-    }
-    assert.equal(failures, []);
+for (const [what, table] of Object.entries({ KEYS, FILES, HELPERS, CHALLENGES })) {
+  const name = `sends what skopeo sends: ${what.toLowerCase()} (${table.length} rows)`;
+  testWith(skopeoHere, NEEDED, name, async (skopeo) => {
+    await assertAsSkopeo(skopeo, table);
   });
 }
 
