@@ -1,11 +1,12 @@
 // import NAME FILE: adds a key that was made elsewhere.
 
+import { basename } from "node:path";
 import { isPrivate } from "../jwk/jwk.ts";
 import { parseKey } from "../keys/import.ts";
 import { addKey } from "../keystore/add.ts";
 import { HOLDER_OPERATION_NAMES } from "../keys/holder.ts";
 import { addHolder } from "../keystore/add-holder.ts";
-import { mustBeName } from "../keystore/paths.ts";
+import { mustBeName, parseKeyFileName } from "../keystore/paths.ts";
 import { readPassphrase } from "../at-rest/secret-files.ts";
 import { readStandardInput } from "../exec/stdio.ts";
 import { askSecret } from "./prompt.ts";
@@ -58,9 +59,10 @@ export function importKey(cli: Cli, command: readonly string[]): void {
               "give it with --pem-passphrase-file FILE",
             )
           : readPassphrase(pemPassphraseFile, "name it with --pem-passphrase-file FILE");
+      const fromStore = parseKeyFileName(basename(FILE)) !== undefined;
       const notes: string[] = [];
       const note = (line: string): void => void notes.push(line);
-      const jwk = await parseKey(readKeyFile(FILE), passphrase, { kid: chosen, note });
+      const jwk = await parseKey(readKeyFile(FILE), passphrase, { kid: chosen, fromStore, note });
       const store = cliStore({ keystore, ...secrets });
       const there = (): void => note(`already there: ${NAME} names this key, and nothing was changed`);
       const kid =

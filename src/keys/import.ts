@@ -17,6 +17,8 @@ const OCT_KID = /^[A-Za-z0-9_-]{22}$/; // 128 bits, as the kids that generateJwk
 export interface ParseOptions {
   /** The kid or the thumbprint of the key to take, if the file has several. */
   readonly kid?: string | undefined;
+  /** Whether the file has the name of a private key in a store: a locked one has the format of clevis. */
+  readonly fromStore?: boolean;
   /** Gets what the user must know about the key: its certificate's subject, a warning. */
   readonly note?: (line: string) => void;
 }
@@ -31,30 +33,33 @@ export interface ParseOptions {
 export async function parseKey(bytes: Buffer, passphrase: Passphrase, options: ParseOptions = {}): Promise<Jwk> {
   let asked: Promise<Buffer> | undefined;
   const once = async (): Promise<Buffer> => await (asked ??= passphrase());
-  const found = choose(await readKeys(bytes, once, true), options.kid);
+  const found = choose(await readKeys(bytes, once, options.fromStore === true), options.kid);
   for (const line of found.notes ?? []) options.note?.(line);
   const { kid, created: _created, ...key } = found.jwk;
   if (!isSymmetric(key)) return key;
   return { ...key, kid: kid !== undefined && OCT_KID.test(kid) ? kid : randomBytes(16).toString("base64url") };
 }
 
-/** @param mayBeBase64 whether the file can be base64 of a key's file: not if it was decoded already */
-async function readKeys(file: Buffer, passphrase: Passphrase, mayBeBase64: boolean): Promise<readonly Candidate[]> {
-  const der = derBlock(file);
-  if (der !== undefined) return await readPem([der], passphrase);
-  const bytes = plainText(file);
-  const text = bytes.toString("latin1").trimStart();
-  if (text.startsWith("{") || text.startsWith("[")) return readJson(bytes);
-  if (/^eyJ[\w-]+\.[\w-]*\.[\w-]+(\.[\w-]+\.[\w-]+)?\s*$/.test(text)) throw refuseCompact(text);
-  const blocks = pemBlocks(text);
-  if (blocks.length > 0) return await readPem(blocks, passphrase);
-  const lines = readPublicLines(bytes.toString("utf8"));
-  if (lines.length > 0) return lines;
-  const decoded = mayBeBase64 ? fromBase64(text) : undefined;
-  if (decoded !== undefined && isKeyFile(decoded)) return await readKeys(decoded, passphrase, false);
-  throw otherKind(bytes);
+async function readKeys(file: Buffer, passphrase: Passphrase, fromStore: boolean): Promise<readonly Candidate[]> {
+  const text = file.toString("latin1");
+  const decoded = derBlock(file) === undefined ? fromBase64(text) : undefined;
+  return await readFormats(decoded !== undefined && isKeyFile(decoded) ? decoded : file, passphrase, fromStore);
 }
 
 function isKeyFile(decoded: Buffer): boolean {
   return derBlock(decoded) !== undefined || /^\s*(\{|-----BEGIN )/.test(decoded.toString("latin1"));
+}
+
+async function readFormats(file: Buffer, passphrase: Passphrase, fromStore: boolean): Promise<readonly Candidate[]> {
+  const der = derBlock(file);
+  if (der !== undefined) return await readPem([der], passphrase);
+  const bytes = plainText(file);
+  const text = bytes.toString("latin1").trimStart();
+  if (text.startsWith("{") || text.startsWith("[")) return readJson(bytes, fromStore);
+  if (/^eyJ[\w-]+\.[\w-]*\.[\w-]+(\.[\w-]+\.[\w-]+)?\s*$/.test(text)) throw refuseCompact(text, fromStore);
+  const blocks = pemBlocks(text);
+  if (blocks.length > 0) return await readPem(blocks, passphrase);
+  const lines = readPublicLines(bytes.toString("utf8"));
+  if (lines.length > 0) return lines;
+  throw otherKind(bytes);
 }

@@ -281,6 +281,10 @@ withTang("a locked key in removed/ is not imported, and says why", async () => {
     commands(dir).refuses(1, ["import", "bob", lockedFile(dir, "alice")]),
     "the key to import is locked: run ocicrypt-keystore unlock",
   );
+  assert.match(
+    commands(dir).refuses(1, ["import", "bob", secretFile(readFileSync(lockedFile(dir, "alice")))]),
+    "is a JWE that clevis wrote; nothing was imported; run clevis decrypt < FILE | ocicrypt-keystore import NAME -",
+  );
 });
 
 withTang("swapped files are told", async () => {

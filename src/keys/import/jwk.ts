@@ -12,10 +12,15 @@ const JSON_DEPTH = 16;
 const MAY_BE_EMPTY = ["kid", "use", "alg"]; // written empty by programs that mean nothing by it
 const HSM = /^(RSA|EC|oct)-HSM$/; // Azure's names for keys that its HSMs hold
 
-/** The keys of a JWK or a JWK set. @throws KeystoreError `key` if it is other JSON */
-export function readJson(bytes: Buffer): readonly Candidate[] {
+/**
+ * The keys of a JWK or a JWK set.
+ *
+ * @param fromStore whether the file has the name of one that a key store locked
+ * @throws KeystoreError `key` if it is other JSON
+ */
+export function readJson(bytes: Buffer, fromStore: boolean): readonly Candidate[] {
   const value = parseJson(bytes, JSON_DEPTH, (reason) => refused(reason));
-  if (isObject(value) && member(value, "ciphertext") !== undefined) throw encrypted(bytes, jweHeader(value));
+  if (isObject(value) && member(value, "ciphertext") !== undefined) throw encrypted(bytes, jweHeader(value), fromStore);
   const keys = isObject(value) ? member(value, "keys") : value;
   if (Array.isArray(keys) && !keys.some((key) => !isKey(key)))
     return keys.map((key: JsonObject) => candidate(() => readJwk(key), kidIn(key)));
@@ -80,11 +85,11 @@ function keyInside(value: unknown, path: string, depth: number): string | undefi
   return undefined;
 }
 
-/** The keys of a JWE in compact form. It is always refused. */
-export function refuseCompact(text: string): KeystoreError {
+/** The error for a JWE or a JWT in compact form. */
+export function refuseCompact(text: string, fromStore: boolean): KeystoreError {
   const parts = text.trim().split(".");
   if (parts.length === 3) return refused("is a JWT, a signed token", "name a file with a JWK or PEM");
-  return encrypted(Buffer.from(text.trim()), decodedHeader(parts[0]));
+  return encrypted(Buffer.from(text.trim()), decodedHeader(parts[0]), fromStore);
 }
 
 function decodedHeader(part: unknown): JsonObject {
@@ -105,15 +110,15 @@ function jweHeader(jwe: JsonObject): JsonObject {
 }
 
 const IMPORT = "| ocicrypt-keystore import NAME -";
-const UNLOCK = "run ocicrypt-keystore unlock on the store that it comes from, which also unlocks removed keys";
 
 /** The error for an encrypted key: who wrote it, and what decrypts it. */
-function encrypted(jwe: Buffer, header: JsonObject): KeystoreError {
-  if (isObject(member(header, "clevis"))) {
-    const clevis = `run clevis decrypt < FILE ${IMPORT}`;
-    return refused("is a JWE that clevis or a key store wrote", `${clevis}; if it is of a key store, ${UNLOCK}`);
+function encrypted(jwe: Buffer, header: JsonObject, fromStore: boolean): KeystoreError {
+  if (fromStore || isOurs(jwe)) {
+    const unlock = "run ocicrypt-keystore unlock on the store that it comes from";
+    return refused(`is locked: ${unlock}`, "then import it again: removed keys are unlocked too");
   }
-  if (isOurs(jwe)) return refused("is locked", UNLOCK);
+  if (isObject(member(header, "clevis")))
+    return refused("is a JWE that clevis wrote", `run clevis decrypt < FILE ${IMPORT}`);
   const alg = member(header, "alg");
   if (typeof alg === "string" && alg.startsWith("PBES2-")) {
     return refused(

@@ -110,7 +110,6 @@ const stepEncrypted = {
   tag: "dGFn",
 };
 const clevis = `${header({ alg: "ECDH-ES", clevis: { pin: "tang", tang: {} }, enc: "A256GCM", epk: {}, kid: "x" })}..aXY.Y2k.dGFn`;
-const UNLOCK = "run ocicrypt-keystore unlock on the store that it comes from, which also unlocks removed keys";
 
 const DOCUMENTED: readonly (readonly [name: string, file: KeyFile, is: string])[] = [
   ["Keycloak's signing and encryption keys", json(keycloak), MY_RSA],
@@ -186,10 +185,7 @@ const DOCUMENTED: readonly (readonly [name: string, file: KeyFile, is: string])[
   [
     "a JWE of clevis",
     of(clevis),
-    line(
-      "is a JWE that clevis or a key store wrote",
-      `run clevis decrypt < FILE | ocicrypt-keystore import NAME -; if it is of a key store, ${UNLOCK}`,
-    ),
+    line("is a JWE that clevis wrote", "run clevis decrypt < FILE | ocicrypt-keystore import NAME -"),
   ],
   [
     "a JWE for a key",
