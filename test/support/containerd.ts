@@ -60,16 +60,25 @@ export const KEYS = "containerd/ocicrypt/keys";
 /** containerd's own file below it. */
 export const TOML = "containerd/config.toml";
 
+// What `config` prints: once for the same words, because each start takes its time and there are many machines.
+const printed = new Map<string, string>();
+function config(...args: readonly string[]): string {
+  const key = args.join(" ");
+  const text = printed.get(key) ?? succeed(["config", ...args]);
+  printed.set(key, text);
+  return text;
+}
+
 /** What `config --client containerd` says to write into config.toml. */
 export function printedToml(): string {
-  return /^version = [^]*?(?=\n# 4)/m.exec(succeed(["config", "--client", "containerd"]))?.[0] ?? "";
+  return /^version = [^]*?(?=\n# 4)/m.exec(config("--client", "containerd"))?.[0] ?? "";
 }
 
 /** A machine that is set up as `config --client containerd` says. @param args more for `config` */
 export function makeMachine(args: readonly string[], decoder: string): Machine {
   const machine = { etc: join(temporaryFolder(), "etc"), bin: temporaryFolder() };
   mkdirSync(join(machine.etc, KEYS), { recursive: true });
-  writeFileSync(join(machine.etc, PROVIDERS), succeed(["config", ...args]));
+  writeFileSync(join(machine.etc, PROVIDERS), config(...args));
   writeFileSync(join(machine.etc, TOML), printedToml());
   symlinkSync(decoder, join(machine.bin, "ctd-decoder"));
   return machine;
