@@ -1,11 +1,13 @@
 // Checks of the store's key files.
 
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import type { AtRest, AtRestKind, SecretKind } from "../at-rest/locked-file.ts";
 import { readSmallFile } from "../fs/read.ts";
 import { removeFile } from "../fs/write.ts";
 import { atRestOfFile, openKeyFile, parsePrivateFile, unlockKeyFile } from "../keystore/key-file.ts";
+import { rebuildPublic } from "../keystore/add.ts";
+import type { Store } from "../keystore/store.ts";
 import { inForm } from "../keystore/paths.ts";
 import { secretFile } from "../at-rest/secret-files.ts";
 import { asKeystoreError, count } from "../errors.ts";
@@ -21,15 +23,26 @@ const OPTIONS: ReadonlyMap<SecretKind, string> = new Map([
 export async function storeKeys({ store }: Context, { warn, fail }: Report): Promise<Outcome> {
   const listed = store.publicKids();
   const kids = store.allPrivateKids();
-  for (const kid of listed) await attempt(fail, () => store.publicKey(kid));
+  for (const kid of listed) await attempt(fail, () => store.publicKey(kid), await rebuild(store, kid));
   for (const kid of kids) {
     const path = store.paths.privateKey(kid, "jwk");
     if (existsSync(path)) await attempt(fail, () => parsePrivateFile(path, kid, contents(path)));
     if (existsSync(store.paths.publicKey(kid)) || store.locate(kid)?.form === "holder") continue;
-    const hint = `restore ${store.paths.publicKey(kid)} from a backup, or import the key under a name`;
-    warn(`private key ${kid} has no public file: it unwraps only`, hint);
+    const fix = await rebuild(store, kid);
+    const hint = "make it again with ocicrypt-keystore doctor --fix";
+    const locked = `${hint}, and give what the private key is locked with`;
+    warn(`private key ${kid} has no public file: it unwraps only`, fix === undefined ? locked : hint, fix);
   }
   return `${count(listed.length, "key", "keys")}, ${kids.length} of them with the private key`;
+}
+
+/** How to make a public file again: from its private key, if that can be opened now. */
+async function rebuild(store: Store, kid: string): Promise<(() => void) | undefined> {
+  const located = quietly(() => store.locate(kid));
+  const sound = quietly(() => store.publicKey(kid)) !== undefined;
+  if (sound || located === undefined || located.form === "holder") return undefined;
+  const jwk = await store.privateJwk(kid).catch(() => undefined); // another check says why
+  return jwk && ((): void => rebuildPublic(store, kid, jwk, statSync(located.path).mtime));
 }
 
 /** A name leads to each private key. */
@@ -113,7 +126,7 @@ function lockedKeys({ store }: Context, fail: Note): LockedKey[] {
       return [{ kid, path, bytes, lock: atRestOfFile(path, bytes, store.secrets) }];
     } catch (error) {
       const { message, hint } = asKeystoreError(error);
-      fail(message, hint);
+      fail(message.replace(": it is damaged:", " is damaged:"), hint);
       return [];
     }
   });

@@ -6,7 +6,7 @@ import { count } from "../errors.ts";
 import { chmodHint, isReadOnly, noModes, systemWithoutModes } from "../fs/mount.ts";
 import { listFolder, refuseOpenMode, shownMode } from "../fs/read.ts";
 import { removeFile } from "../fs/write.ts";
-import { storeLocks } from "../keystore/change.ts";
+import { storeLocks, writeName } from "../keystore/change.ts";
 import { isKid, isName, parseKeyFileName, temporaryWriter } from "../keystore/paths.ts";
 import { isLeftBehind, isRunning, lockOwner } from "../fs/lock-owner.ts";
 import { secretFile } from "../at-rest/secret-files.ts";
@@ -26,11 +26,9 @@ export function inStore(run: Check["run"]): Check["run"] {
 }
 
 /** There is a store, and this user can read it. */
-export function storeFolder({ store }: Context, { fail }: Report): Outcome {
-  const { dir } = store;
-  if (!statSync(store.mustExist().dir).isDirectory()) {
-    fail(`${dir} is not a directory`, "say where the key store is with --keystore DIR");
-  } else for (const folder of folders(store)) listFolder(folder);
+export async function storeFolder({ store }: Context, { fail }: Report): Promise<Outcome> {
+  const { dir } = store.mustExist();
+  for (const folder of folders(store)) await attempt(fail, () => listFolder(folder));
   return dir;
 }
 
@@ -141,17 +139,50 @@ export async function storeNames({ store }: Context, { warn, fail }: Report): Pr
     warn(`${store.paths.name(file)} is ignored: that cannot be a name`, "rename it to 1 to 64 of a-z A-Z 0-9 . _ -");
   }
   const names = store.names();
+  const lost = lostName(store);
+  if (lost !== undefined && !names.includes(lost.name)) {
+    const message = `the default key is ${lost.name}, and no name leads to ${lost.kid}, the only key without a name`;
+    fail(message, "give it this name again with ocicrypt-keystore doctor --fix", lost.restore);
+  } else if (names.length === 0) await attempt(fail, () => store.mustHaveNames());
   for (const name of names) {
-    const kids = (await attempt(fail, () => store.kidsOf(name))) ?? [];
+    const fix = lost?.name === name ? lost.restore : undefined;
+    const kids = (await attempt(fail, () => store.kidsOf(name), fix)) ?? [];
     for (const kid of kids.filter((one) => !existsSync(store.paths.publicKey(one)))) {
-      const message = `the name ${name} points to ${kid}, which is missing in ${store.paths.public}`;
-      fail(message, "restore that file from a backup");
+      const { message, hint } = store.noPublicKey(name, kid);
+      fail(message, hint);
     }
     if (kids.includes(name) || !isKid(name) || !existsSync(store.paths.publicKey(name))) continue;
     const message = `the name ${name} is also the kid of another key, which it hides`;
     warn(message, "import its key under another name, then remove this one");
   }
   return count(names.length, "name", "names");
+}
+
+/**
+ * The name that a key has lost, where that is certain: one key has no name, and one name leads nowhere, as it is damaged
+ * or is the default key's and missing.
+ */
+function lostName(
+  store: Store,
+): { readonly name: string; readonly kid: string; readonly restore: () => void } | undefined {
+  const names = store.names();
+  const named = names.map((name) => ({ name, kids: quietly(() => store.kidsOf(name)) }));
+  const byDefault = quietly(() => store.defaultName());
+  const damaged = named.filter(({ kids }) => kids === undefined).map(({ name }) => name);
+  const [name, ...others] = [...damaged, ...(byDefault === undefined || names.includes(byDefault) ? [] : [byDefault])];
+  const known = new Set(named.flatMap(({ kids }) => kids ?? []));
+  const all = [...new Set([...store.publicKids(), ...store.allPrivateKids()])];
+  const [kid, ...more] = all.filter((one) => !known.has(one));
+  if (name === undefined || kid === undefined || others.length > 0 || more.length > 0) return undefined;
+  return { name, kid, restore: () => writeName(store, name, [kid]) };
+}
+
+function quietly<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
 }
 
 /** There is a default key. */

@@ -1,6 +1,6 @@
 // Reading small files: bounded, never blocking. Exec mode loads this and nothing that writes.
 
-import { closeSync, constants, fstatSync, openSync, readdirSync, readSync, type Stats } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readdirSync, readSync, statSync, type Stats } from "node:fs";
 import { errorCode, keyError, KeystoreError, storeError } from "../errors.ts";
 import { isReadOnly, systemWithoutModes } from "./mount.ts";
 
@@ -73,9 +73,22 @@ export function listFolder(path: string): string[] {
   }
 }
 
+/** The stat of what is at `path`, undefined if there is nothing. @throws KeystoreError `store` if that is not known */
+export function statOf(path: string): Stats | undefined {
+  try {
+    return statSync(path);
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return undefined;
+    throw unreadable(path, error);
+  }
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  EACCES: "let this user read it (see ls -l), or run this as its owner",
+  ENOTDIR: "a file is in the place of a folder: move it away",
+};
+
 function unreadable(path: string, error: unknown): KeystoreError {
   const code = errorCode(error) ?? "unknown error";
-  const denied = "let this user read it (see ls -l), or run this as its owner";
-  const hint = code === "EACCES" ? denied : "check the path and the disk";
-  return storeError(`cannot read ${path}: ${code}`, hint);
+  return storeError(`cannot read ${path}: ${code}`, REASONS[code] ?? "check the path and the disk");
 }

@@ -152,9 +152,20 @@ async function read({ secrets }: Store, kid: string, { path, form }: Located): P
   }
 }
 
+/** Makes the public file of a key again, from its private key. @param created when it was made, as far as is known */
+export function rebuildPublic({ paths }: Store, kid: string, jwk: PrivateJwk, created: Date): void {
+  makeFolder(paths.public, 0o755);
+  const file = { ...publicHalf(jwk), kid, created: rfc3339(created) };
+  writeFileSafely(paths.publicKey(kid), json(file), "shared", "replace");
+}
+
 /** The time now, for `created`: RFC 3339, to the second. */
 export function now(): string {
-  return new Date().toISOString().replace(/\.\d+/, "");
+  return rfc3339(new Date());
+}
+
+function rfc3339(date: Date): string {
+  return date.toISOString().replace(/\.\d+/, "");
 }
 
 function json(value: object): string {

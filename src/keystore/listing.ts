@@ -1,6 +1,6 @@
 // Lists the keys of a store for users and programs: a row for each name and kid.
 
-import { storeError } from "../errors.ts";
+import { KeystoreError } from "../errors.ts";
 import { naturalAlgorithm } from "../jwe/alg/algorithms.ts";
 import { kindOf, type PublicJwk, type TypeName } from "../jwk/jwk.ts";
 import type { Place } from "./paths.ts";
@@ -19,7 +19,7 @@ export interface Entry {
   /** Whether it is the current key of the default name. */
   readonly default: boolean;
   /** Where the private key is. */
-  readonly private: Place | "none";
+  readonly private: Place | "none" | "unreadable";
   /** RFC 3339. */
   readonly created: string;
   readonly public: PublicJwk;
@@ -32,7 +32,7 @@ export interface Entry {
  */
 export function entries(store: Store): Entry[] {
   return store
-    .mustExist()
+    .mustHaveNames()
     .names()
     .flatMap((name) => entriesOfName(store, name));
 }
@@ -43,7 +43,7 @@ export function entries(store: Store): Entry[] {
  * @throws KeystoreError `recipient` if there is no row
  */
 export function entriesOf(store: Store, nameOrKid: string): readonly [Entry, ...Entry[]] {
-  const named = store.mustExist().names().includes(nameOrKid);
+  const named = store.mustHaveNames().names().includes(nameOrKid);
   const rows = named ? entriesOfName(store, nameOrKid) : entries(store).filter(({ kid }) => kid === nameOrKid);
   const [first, ...rest] = rows;
   if (first === undefined) throw store.noKey(nameOrKid);
@@ -55,10 +55,7 @@ function entriesOfName(store: Store, name: string): Entry[] {
   return (store.kidsOf(name) ?? []).flatMap((kid, place) => {
     const jwk = store.publicKey(kid);
     if (jwk === undefined && store.kidsOf(name)?.includes(kid) !== true) return []; // removed in the meantime
-    if (jwk === undefined) {
-      const message = `the name ${name} points to ${kid}, which is missing in ${store.paths.public}`;
-      throw storeError(message, "restore that file from a backup");
-    }
+    if (jwk === undefined) throw store.noPublicKey(name, kid);
     const { type, curve } = kindOf(jwk);
     return {
       name,
@@ -68,11 +65,21 @@ function entriesOfName(store: Store, name: string): Entry[] {
       ...(curve === undefined ? {} : { crv: curve }),
       state: place === 0 ? "current" : "retired",
       default: isDefault && place === 0,
-      private: store.locate(kid)?.place ?? "none",
+      private: placeOf(store, kid),
       created: jwk.created ?? "",
       public: jwk,
     };
   });
+}
+
+/** Where a private key is, as far as this user can see: on a shared machine private/ is for its owner alone. */
+function placeOf(store: Store, kid: string): Entry["private"] {
+  try {
+    return store.locate(kid)?.place ?? "none";
+  } catch (error) {
+    if (error instanceof KeystoreError) return "unreadable";
+    throw error;
+  }
 }
 
 /** The name of each kid of the store; an empty map if there is no store. */

@@ -1,11 +1,11 @@
 // The key store in a directory, as wrapping and unwrapping read it. One request costs one or two small reads. Each
 // change has its own file: add, add-holder, rotate, remove, relock.
 
-import { existsSync, statSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { SecretSource } from "../at-rest/locked-file.ts";
 import { asUnusable, keyError, KeystoreError, printable, recipientError, storeError } from "../errors.ts";
-import { listFolder, readSmallFile, refuseOpenMode, type SmallFile } from "../fs/read.ts";
+import { listFolder, readSmallFile, refuseOpenMode, statOf, type SmallFile } from "../fs/read.ts";
 import type { PrivateKey, Recipient } from "../jwe/key.ts";
 import { isSymmetric, publicJwk, type PrivateJwk, type PublicJwk } from "../jwk/jwk.ts";
 import { holderKey, readHolder, type Holder } from "../keys/holder.ts";
@@ -50,11 +50,20 @@ export class Store implements KeyStore {
     return this.paths.dir;
   }
 
-  /** @throws KeystoreError `store` if the directory does not exist */
+  /** @throws KeystoreError `store` if the directory does not exist, or is not a directory */
   mustExist(): this {
-    if (statSync(this.dir, { throwIfNoEntry: false }) !== undefined) return this;
-    const hint = "make one with ocicrypt-keystore keygen NAME, or say where it is with --keystore DIR";
-    throw storeError(`no key store at ${this.dir}`, hint);
+    const stat = statOf(this.dir);
+    if (stat?.isDirectory() === true) return this;
+    const elsewhere = "say where it is with --keystore DIR";
+    if (stat !== undefined) throw storeError(`the key store ${this.dir} is not a directory`, elsewhere);
+    throw storeError(`no key store at ${this.dir}`, `make one with ocicrypt-keystore keygen NAME, or ${elsewhere}`);
+  }
+
+  /** {@link Store.mustExist}. @throws KeystoreError `store` also if its keys have lost all names */
+  mustHaveNames(): this {
+    if (statOf(this.mustExist().paths.names) !== undefined || this.publicKids().length === 0) return this;
+    const hint = "run ocicrypt-keystore doctor --fix, or give a key a name: ocicrypt-keystore import NAME FILE";
+    throw storeError(`${this.paths.names} is missing, and ${this.paths.public} has keys`, hint);
   }
 
   /** The names in the store, sorted. */
@@ -73,7 +82,8 @@ export class Store implements KeyStore {
     if (file === undefined) return undefined;
     const kids = file.bytes.toString("latin1").replace(/\n$/, "").split("\n");
     if (kids.every(isKid)) return kids;
-    throw storeError(`${path} is damaged: each line must be a kid`, "restore it from a backup");
+    const hint = "restore it from a backup, or see ocicrypt-keystore doctor";
+    throw storeError(`${path} is damaged: each line must be a kid`, hint);
   }
 
   /** {@link Store.kidsOf}. @throws KeystoreError `recipient` if there is no such name */
@@ -88,9 +98,9 @@ export class Store implements KeyStore {
     return this.names().filter((name) => this.kidsOf(name)?.includes(kid));
   }
 
-  /** The error for a name or kid that is not in the store. */
+  /** The error for a name or kid that is not in the store. @throws KeystoreError as {@link Store.mustHaveNames} */
   noKey(nameOrKid: string): KeystoreError {
-    return recipientError(`no key named ${nameOrKid} in ${this.dir}`, "see ocicrypt-keystore list");
+    return recipientError(`no key named ${nameOrKid} in ${this.mustHaveNames().dir}`, "see ocicrypt-keystore list");
   }
 
   /** The name of the default key, if one is set. @throws KeystoreError `store` if damaged */
@@ -108,19 +118,40 @@ export class Store implements KeyStore {
     const name = this.defaultName();
     if (name !== undefined) return name;
     const hint = "set one with ocicrypt-keystore default NAME, or name a recipient: provider:PROVIDER:NAME";
-    throw recipientError(`no default key in ${this.mustExist().dir}`, hint);
+    throw recipientError(`no default key in ${this.mustHaveNames().dir}`, hint);
+  }
+
+  /** The error for a kid that a name leads to and that has no public file. */
+  noPublicKey(name: string, kid: string): KeystoreError {
+    const message = `the name ${name} points to ${kid}, which is missing in ${this.paths.public}`;
+    return storeError(message, this.#restore(kid, "restore that file from a backup"));
+  }
+
+  /** How to get a public file back: from the private key, if the store has it. */
+  #restore(kid: string, otherwise: string): string {
+    const has = (["jwe", "jwk"] as const).some((form) => existsSync(this.paths.privateKey(kid, form)));
+    return has ? "run ocicrypt-keystore doctor --fix, which makes it again from the private key" : otherwise;
   }
 
   /** A public key, checked; undefined if the store has none of that kid. @throws KeystoreError `key` if damaged */
   publicKey(kid: string): PublicJwk | undefined {
     const path = this.paths.publicKey(kid);
     const file = readSmallFile(path);
-    return file && publicJwk(parseKeyFile(path, kid, file.bytes)); // without a private part, even if the file has one
+    try {
+      return file && publicJwk(parseKeyFile(path, kid, file.bytes)); // without a private part, even if the file has one
+    } catch (error) {
+      if (!(error instanceof KeystoreError)) throw error;
+      throw new KeystoreError(error.code, error.message, this.#restore(kid, error.hint));
+    }
   }
 
-  /** Where a kid's private key is. If it has several files, the first form counts. */
+  /**
+   * Where a kid's private key is. If it has several files, the first form counts.
+   *
+   * @throws KeystoreError `store` if this user cannot look into private/
+   */
   locate(kid: string): Located | undefined {
-    const form = lookAgain(() => FORM_ORDER.find((one) => existsSync(this.paths.privateKey(kid, one))));
+    const form = lookAgain(() => FORM_ORDER.find((one) => statOf(this.paths.privateKey(kid, one)) !== undefined));
     return form && { path: this.paths.privateKey(kid, form), form, place: FORMS[form] };
   }
 
@@ -199,11 +230,10 @@ export class Store implements KeyStore {
       if (named !== undefined) return named;
       // The name was removed or got another key in the meantime.
       if (this.kidsOf(nameOrKid)?.[0] !== current) return await this.recipient(nameOrKid);
-      const message = `key ${current} of ${nameOrKid} is missing in ${this.paths.public}`;
-      throw storeError(message, "restore that file from a backup");
+      throw this.noPublicKey(nameOrKid, current);
     }
     const byKid = isKid(nameOrKid) ? await this.#byKid(nameOrKid) : undefined;
-    if (byKid === undefined) throw this.mustExist().#noRecipient(nameOrKid);
+    if (byKid === undefined) throw this.mustHaveNames().#noRecipient(nameOrKid);
     const successor = this.#retiredFor(nameOrKid);
     if (successor === undefined) return byKid;
     const hint = `use ${successor}, the name it was rotated under`;
@@ -211,7 +241,10 @@ export class Store implements KeyStore {
   }
 
   async defaultRecipient(): Promise<Recipient> {
-    return await this.recipient(this.mustHaveDefault());
+    const name = this.mustHaveDefault();
+    if (this.kidsOf(name) !== undefined) return await this.recipient(name);
+    const message = `the default key is ${name}, and there is no such name in ${this.mustHaveNames().dir}`;
+    throw recipientError(message, "set another with ocicrypt-keystore default NAME");
   }
 
   async privateKey(kid: string): Promise<PrivateKey | undefined> {
