@@ -63,7 +63,7 @@ testWith(
     done("default", "bob");
     done("remove", "bob", "--force");
     assert.is(unwrap(), OPTSDATA);
-    const checks = done("doctor")
+    const checks = done("doctor", "--verbose")
       .stdout.split("\n")
       .filter((line) => line.includes("store.modes"));
     assert.is(checks.length, 3, checks.join("\n"));
@@ -104,7 +104,7 @@ testWith(
     const store = ["--keystore", join(system.dir, "store")];
     const { code, stderr } = system.run(["keygen", "alice", ...store]);
     assert.equal([code, stderr], [0, ""]);
-    assert.match(system.run(["doctor", ...store]).stdout, "ok    store.modes");
+    assert.match(system.run(["doctor", "--verbose", ...store]).stdout, "ok    store.modes");
   },
 );
 
@@ -184,7 +184,7 @@ for (const mode of [0o444, 0o440]) {
       ),
       OPTSDATA,
     );
-    const { stdout } = system.run(["doctor", ...store]);
+    const { stdout } = system.run(["doctor", "--verbose", ...store]);
     assert.not.match(stdout, "chmod");
     assert.match(stdout, "ok    store.modes");
     assert.match(assertFailure(system.run(["keygen", "carol", ...store]), 1), "EROFS");

@@ -19,9 +19,16 @@ export interface Mounted {
 
 const PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
 
-/** Makes mounts with a script for sh, whose $0 is the mount point. Root is the user who starts the tests, or root. */
-export async function mounted(script: string, dir = temporaryFolder()): Promise<Mounted> {
-  const [how = ""] = mountNamespace() ?? [];
+/**
+ * Makes mounts with a script for sh, whose $0 is the mount point. Root is the user who starts the tests, or root.
+ *
+ * @param how unshare's option for the namespace: -m with root's rights, -rm with those of a user namespace
+ */
+export async function mounted(
+  script: string,
+  dir = temporaryFolder(),
+  how = mountNamespace()?.[0] ?? "",
+): Promise<Mounted> {
   const words = [how, "setpriv", "--pdeathsig", "KILL", "sh", "-ec", `${script}\necho ready; exec sleep 600`, dir];
   const child = spawn("unshare", words, { stdio: ["ignore", "pipe", "inherit"], env: { PATH } });
   process.on("exit", () => child.kill("SIGKILL"));
@@ -49,7 +56,7 @@ const EXFAT = [
 export async function exfat(options = "rw"): Promise<Mounted> {
   const dir = join(temporaryFolder(), "m");
   const prepare = `mkdir "$0"; truncate -s 8M "$0/../image"; OPTIONS=${options}`;
-  return await mounted(`${prepare}\n${EXFAT}`, dir);
+  return await mounted(`${prepare}\n${EXFAT}`, dir, "-m");
 }
 
 /** Whether this machine can mount exFAT by FUSE. */
