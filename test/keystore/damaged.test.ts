@@ -7,6 +7,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   symlinkSync,
   unlinkSync,
   writeFileSync,
@@ -176,7 +177,10 @@ for (const [name, damage, expected] of ROWS) {
         return undefined;
       }
     });
-    chmodSync(join(dir, ".."), 0o755);
+    for (const folder of ["..", ".", "names", "public", "private"]) {
+      if (statSync(join(dir, folder), { throwIfNoEntry: false })?.isDirectory() === true)
+        chmodSync(join(dir, folder), 0o755); // so that it can be cleaned up
+    }
     for (const [index, line] of uses.entries()) {
       assert.match(line, expected[index] ?? OK, `use ${index}`);
       assert.not.match(line, /make one with|internal error/);
