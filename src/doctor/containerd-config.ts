@@ -26,7 +26,7 @@ export interface StreamProcessor {
 }
 
 /** What is known of containerd's version, by the strings in its program. */
-export type Generation = "1.x" | "2.0" | "2.1 or later" | "unknown";
+export type Generation = "1.6" | "1.7" | "2.0" | "2.1 or later" | "unknown";
 
 /** A containerd of this machine. */
 export interface Containerd {
@@ -114,8 +114,9 @@ function textOf(path: string): string {
 function generationOf(program: string | undefined): Generation {
   const bytes = program === undefined ? Buffer.alloc(0) : contents(program);
   if (bytes.includes("use_local_image_pull")) return "2.1 or later";
-  if (bytes.includes(IMAGES)) return "2.0";
-  return bytes.includes(OLD_CRI) ? "1.x" : "unknown";
+  if (bytes.includes("containerd/containerd/v2/")) return "2.0"; // every Go program has the names of its packages
+  if (!bytes.includes("containerd/containerd/")) return "unknown";
+  return bytes.includes("is not supported, the max version is") ? "1.7" : "1.6";
 }
 
 interface Loaded extends Pick<Containerd, "refused" | "version" | "cri" | "images" | "processors"> {
@@ -151,8 +152,8 @@ function load(root: string, file: string, generation: Generation): Loaded {
     }
     for (const found of imports(root, path, stringsIn(table, "imports"))) pending.push(found);
   }
-  if (generation === "1.x" && version > 2) {
-    refused ??= `${file} has version ${version}, and containerd 1.x knows 2 as the highest`;
+  if (generation === "1.7" && version > 2) {
+    refused ??= `${file} has version ${version}, and containerd 1.7 knows 2 as the highest`;
   }
   return { refused, version, cri, images, processors: [...processors.values()], files };
 }
@@ -161,7 +162,7 @@ function load(root: string, file: string, generation: Generation): Loaded {
 function imagesIn(table: JsonObject, version: number, generation: Generation): JsonObject {
   const plugins = tableIn(table, "plugins");
   const old = merged(version < 2 ? tableIn(plugins, "cri") : {}, tableIn(plugins, OLD_CRI));
-  if (generation === "1.x") return old;
+  if (generation === "1.6" || generation === "1.7") return old;
   const images = tableIn(plugins, IMAGES);
   if (version > 2) return images;
   const migrated = take(old, ["registry", "image_decryption", "max_concurrent_downloads", "image_pull_with_sync_fs"]);

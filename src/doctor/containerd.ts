@@ -153,7 +153,7 @@ export function containerdKeyModel({ images, cri }: Containerd, warn: Note): Out
 export function containerdPull(containerd: Containerd, warn: Note): Outcome {
   const { generation, images, file, cri } = containerd;
   if (!cri) return skip(NO_CRI);
-  if (generation === "1.x" || generation === "2.0") return skip(`containerd ${generation} needs no setting for that`);
+  if (["1.6", "1.7", "2.0"].includes(generation)) return skip(`containerd ${generation} needs no setting for that`);
   if (member(images, "use_local_image_pull") === true) return "use_local_image_pull is set";
   const other = localPullBy(images);
   if (other !== undefined) return `${other} makes containerd pull by itself`;
@@ -180,9 +180,10 @@ function localPullBy(images: JsonObject): string | undefined {
   return ["discard_unpacked_layers", "image_pull_with_sync_fs"].find((name) => member(images, name) === true);
 }
 
-/** The stream processors that are to decrypt. */
+/** The stream processors that decrypt compressed layers: hardly an image has others. */
 function decoders(processors: readonly StreamProcessor[]): StreamProcessor[] {
-  return processors.filter(({ accepts }) => accepts.some((type) => type.endsWith("+encrypted")));
+  const types = [`${LAYER}+gzip+encrypted`, `${LAYER}+zstd+encrypted`];
+  return processors.filter(({ accepts }) => accepts.some((type) => types.includes(type)));
 }
 
 function keysPath({ args }: StreamProcessor): string | undefined {

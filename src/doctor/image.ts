@@ -4,6 +4,7 @@
 import { count, KeystoreError, printable } from "../errors.ts";
 import { isEncrypted, isJweScheme, keyAnnotations, type KeyAnnotation } from "../image/annotations.ts";
 import type { Descriptor } from "../image/documents.ts";
+import { notDecryptedBy, ociType } from "../image/media-types.ts";
 import { partRecipients } from "../image/parts.ts";
 import { openImage } from "../image/source/open.ts";
 import { loadTree, manifestEntries, type LeftEntry, type ManifestEntry } from "../image/tree.ts";
@@ -33,9 +34,10 @@ export interface ImageFindings {
   readonly exitCode: Exit;
 }
 
-const OCI_LAYER = /^application\/vnd\.oci\.image\.layer\.v1\.tar(\+gzip|\+zstd)?\+encrypted$/;
-/** Clients that decrypt a layer of any media type; the others know those of OCI's layers only. */
-const ANY_TYPE = ["skopeo", "podman", "buildah", "crio"] as const;
+/** The programs of clients, and how {@link notDecryptedBy} names them. */
+const PROGRAMS = ["skopeo", "podman", "buildah", "crio", "containerd", "nerdctl"] as const;
+const shownClient = (program: string): string => (program === "crio" ? "CRI-O" : program);
+
 const ARCHITECTURES: Partial<Record<string, string>> = { x64: "amd64" };
 
 /**
@@ -59,8 +61,7 @@ export async function examineImage(image: string, context: Context): Promise<Ima
           );
           return "";
         }
-        const layers = present.flatMap(({ document }) => document.layers).filter(isEncrypted);
-        const [outcome, exit] = await examineLayers(printable(image, 512), layers, context, report);
+        const [outcome, exit] = await examineEntries(printable(image, 512), present, context, report);
         exitCode = exit;
         return outcome;
       },
@@ -77,12 +78,13 @@ function forThisMachine(entries: readonly Entry[]): readonly Entry[] {
   return fitting.length === 0 ? entries : fitting;
 }
 
-async function examineLayers(
+async function examineEntries(
   image: string,
-  layers: readonly Descriptor[],
+  entries: readonly ManifestEntry[],
   context: Context,
   { warn, fail }: Report,
 ): Promise<[Outcome, Exit]> {
+  const layers = entries.flatMap(({ document }) => document.layers).filter(isEncrypted);
   if (layers.length === 0) {
     warn(`${image} has no encrypted layer: it needs no key`, "encrypt it, or check the image's name");
     return ["", 0];
@@ -97,16 +99,33 @@ async function examineLayers(
     schemes.add(opened);
   }
   const flags = [...schemes].map((scheme) => `--decryption-key ${scheme}`).join(" ");
-  const odd = layers.find(({ mediaType }) => !OCI_LAYER.test(mediaType));
+  const odd = foreignType(entries);
   if (odd !== undefined) {
-    const able = ANY_TYPE.some((name) => findProgram(name) !== undefined);
-    const message = `${image} has a layer of the media type ${printable(odd.mediaType, 128)}`;
-    const hint = `use ${ANY_TYPE.join(", ")}, or encrypt the image again as an OCI image (skopeo copy --format oci)`;
-    (able ? warn : fail)(`${message}, which containerd, nerdctl and the CDH do not decrypt; its keys open`, hint);
+    const { mediaType, unable } = odd;
+    const able = PROGRAMS.some((name) => findProgram(name) !== undefined && !unable.includes(shownClient(name)));
+    const message = `${image} has a layer of the media type ${printable(mediaType, 128)}`;
+    const fixable = ociType(mediaType) !== undefined;
+    const rewrap = fixable ? `run ocicrypt-keystore rewrap ${image} --fix-media-types` : "encrypt the image again";
+    (able ? warn : fail)(
+      `${message}, which ${unable} do not decrypt; its keys open`,
+      `${rewrap}, or use another client`,
+    );
     return ["", able ? 0 : 1];
   }
   const opens = count(layers.length, "encrypted layer opens", "encrypted layers open");
   return [`${image}: ${opens} through ${[...schemes].join(" and ")}; skopeo, podman and buildah need ${flags}`, 0];
+}
+
+/** A media type of encrypted layers that some clients do not decrypt, and who does not. */
+function foreignType(entries: readonly ManifestEntry[]): { mediaType: string; unable: string } | undefined {
+  for (const { document, descriptor } of entries) {
+    const manifestType = document.mediaType ?? descriptor?.mediaType ?? "";
+    for (const { mediaType } of document.layers.filter(isEncrypted)) {
+      const unable = notDecryptedBy(mediaType, manifestType).join(", ");
+      if (unable !== "") return { mediaType, unable };
+    }
+  }
+  return undefined;
 }
 
 /** Opens a layer's key as a client does: the scheme that it opened by, or why it does not. */

@@ -1,5 +1,5 @@
-// doctor and containerd: folders of configurations, of which real pulls tell whether they decrypt (crictl with containerd
-// 2.4, 2.1, 1.7 and 1.6). In the last test the binary looks at /etc itself, which a mount namespace replaces.
+// doctor and containerd: folders of configurations, first those of which real pulls tell whether they decrypt
+// (test/clients/containerd.test.ts). In the last test the binary looks at /etc itself, which a mount namespace replaces.
 
 import { spawnSync } from "node:child_process";
 import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -18,9 +18,12 @@ import {
   containerdPull,
   withContainerd,
 } from "../../src/doctor/containerd.ts";
+import { readContainerds } from "../../src/doctor/containerd-config.ts";
 import { newContext } from "../../src/doctor/context.ts";
 import { openStore } from "../../src/keystore/store.ts";
 import { assertCheck, checksIn, entry, problems } from "../support/checks.ts";
+import { CONFIGURATIONS } from "../support/containerd-configurations.ts";
+import { CONTAINERD_NEEDS, findContainerd, VERSIONS } from "../support/containerd.ts";
 import { temporaryFolder } from "../support/folders.ts";
 import { mountNamespace, testWith } from "../support/parts.ts";
 import { BINARY, succeed } from "../support/program.ts";
@@ -45,13 +48,12 @@ const CONFIG = `${ETC}/config.toml`;
 const DROP_IN = `${ETC}/conf.d/ocicrypt.toml`;
 const PROGRAM = "usr/bin/containerd";
 const PRINTED = /^version = 2[^]*?(?=\n# 4)/m.exec(succeed(["config", "--client", "containerd"]))?.[0] ?? "";
-const PROVIDERS = JSON.stringify({
-  "key-providers": { keystore: entry(["--keystore", dir, "--provider", "keystore"]) },
-});
+const PROVIDERS = succeed(["config", "--keystore", dir]);
 const [STANZA = ""] = /^\[stream_processors[^]*/m.exec(PRINTED) ?? [];
 const LOCAL = "[plugins.'io.containerd.cri.v1.images']\n  use_local_image_pull = true\n";
-const NEWEST = "io.containerd.grpc.v1.cri io.containerd.cri.v1.images use_local_image_pull";
-const OLDEST = "io.containerd.grpc.v1.cri";
+const NEWEST = "github.com/containerd/containerd/v2/core use_local_image_pull";
+const OLDEST = "github.com/containerd/containerd/core";
+const SEVEN = `${OLDEST} containerd config version is not supported, the max version is 2`;
 const ZSTD = '"application/vnd.oci.image.layer.v1.tar+zstd+encrypted"';
 
 type Files = Record<string, string | undefined>;
@@ -86,6 +88,39 @@ async function warnings(folder: string): Promise<string[]> {
 
 const v3 = PRINTED.replace("version = 2", "version = 3");
 const rancher = "var/lib/rancher/k3s/agent/etc/containerd";
+
+for (const version of VERSIONS) {
+  for (const { name, arrange, outcome } of CONFIGURATIONS) {
+    const { gzip, zstd } = outcome[version];
+    const pulls = gzip === "pulls" && zstd === "pulls";
+    test(`${pulls ? "has nothing to say" : "warns"} of containerd ${version}, ${name}`, async () => {
+      const folder = root({ [PROGRAM]: version === "1.6" ? OLDEST : NEWEST, "usr/bin/ctd-decoder": undefined });
+      const machine = { etc: join(folder, "etc"), bin: join(folder, "usr/local/bin") };
+      mkdirSync(machine.bin, { recursive: true });
+      writeFileSync(join(machine.bin, "ctd-decoder"), "", { mode: 0o755 });
+      arrange(machine);
+      // The file that another client reads: then containerd's own file is tried.
+      if (name.startsWith("a provider")) process.env["OCICRYPT_KEYPROVIDER_CONFIG"] = "/none.conf";
+      const found = await warnings(folder).finally(() => delete process.env["OCICRYPT_KEYPROVIDER_CONFIG"]);
+      assert.is(found.length === 0, pulls, found.join("\n"));
+      // It names the compression where one of the two is pulled.
+      if (gzip === "pulls" && zstd !== "pulls") assert.ok(found.some((line) => line.startsWith("zstd: ")));
+      if (gzip === "pulls") assert.ok(!found.some((line) => line.startsWith("gzip: ")), found.join("\n"));
+    });
+  }
+}
+
+const real = findContainerd();
+testWith(real, CONTAINERD_NEEDS, "knows a containerd's version by what is in its program", ({ containerd }) => {
+  for (const [version, generation] of [
+    ["1.6", "1.6"],
+    ["2.4", "2.1 or later"],
+  ] as const) {
+    const folder = root({ [PROGRAM]: undefined });
+    symlinkSync(containerd[version], join(folder, PROGRAM));
+    assert.is(readContainerds(folder)[0]?.generation, generation);
+  }
+});
 
 // Pulls decrypt with these.
 for (const [what, files] of [
@@ -150,9 +185,7 @@ for (const [what, files] of [
   test(`has nothing to say of ${what}`, async () => {
     const folder = root(files);
     if (what.startsWith("k3s")) rmSync(join(folder, ETC, "config.toml"), { force: true });
-    const only = (found: string): boolean =>
-      !(what === "the variable in the unit" && /decoder\.v1\.tar /.test(found)) &&
-      !(what.startsWith("k3s") && !found.includes("rancher"));
+    const only = (found: string): boolean => !(what.startsWith("k3s") && !found.includes("rancher"));
     assert.equal((await warnings(folder)).filter(only), []);
   });
 }
@@ -239,7 +272,7 @@ for (const [what, id, message, files] of [
     /is not read/,
     { [CONFIG]: `version = 3\n[debug]\nimports = ["/etc/containerd/conf.d/*.toml"]\n`, [DROP_IN]: v3 },
   ],
-  ["version 3 before 2.0", "config", /containerd 1\.x knows 2 as the highest/, { [CONFIG]: v3, [PROGRAM]: OLDEST }],
+  ["version 3 with 1.7", "config", /containerd 1\.7 knows 2 as the highest/, { [CONFIG]: v3, [PROGRAM]: SEVEN }],
   [
     "a stanza of its own for zstd",
     "zstd",
