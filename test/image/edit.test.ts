@@ -43,6 +43,19 @@ test("replaces, adds and removes, and leaves every other byte", () => {
   assert.is(editJson(text, []), text);
 });
 
+test("finds names that are written with escapes, and leaves them as they are written", () => {
+  const text = String.raw`{"\u0061":{"caf\u00e9":1,"a\"b":2,"\u003c":3},"b":"\u003c"}`;
+  assert.is(
+    editJson(text, [
+      { path: ["a", "café"], value: "new" },
+      { path: ["a", 'a"b'], value: undefined },
+      { path: ["a", "<"], value: 4 },
+      { path: ["b\n"], value: 5 },
+    ]),
+    String.raw`{"\u0061":{"caf\u00e9":"new","\u003c":4},"b":"\u003c","b\n":5}`,
+  );
+});
+
 test("adds as its neighbours stand, and takes the right comma along", () => {
   const edits = (...names: readonly string[]): { path: string[]; value: string | undefined }[] =>
     names.map((name) => ({ path: [name.slice(1)], value: name.startsWith("+") ? "v" : undefined }));

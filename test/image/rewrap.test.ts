@@ -221,13 +221,15 @@ function unusual(): { image: HandMade; reference: string } {
   const image = new HandMade();
   const config = image.blob('{"config":{"Env":["SECRET=1"],"Labels":{"a":"b"}}}');
   const manifest = (name: string, platform: string, layer: string): string =>
-    `{"mediaType":"application/vnd.oci.image.manifest.v1+json",${image.blob(`{"schemaVersion":2,"2":1.0,"1":-0,"artifactType":"x/y","config":{"mediaType":"application/vnd.oci.image.config.v1+json",${config}},\n "layers":[ ${layer} ],"subject":{"mediaType":"m","digest":"sha256:${"0".repeat(64)}","size":12345678901234567890},"annotations":{"10":"${name}","2":"z"},"unknown":[1.50,{"b":1,"a":2}]}`)},"platform":{"os":"linux","architecture":"${platform}"},"size2":1.0}`;
+    `{"mediaType":"application/vnd.oci.image.manifest.v1+json",${image.blob(`{"schemaVersion":2,"2":1.0,"1":-0,"artifactType":"x/y","config":{"mediaType":"application/vnd.oci.image.config.v1+json",${config}},\n "layers":[ ${layer} ],"subject":{"mediaType":"m","digest":"sha256:${"0".repeat(64)}","size":12345678901234567890},"annotations":{"10":"${name}","2":"z"},"unknown":[1.50,{"b":1,"a":2}],"\\u003cx \\"y\\"\\u003e":"\\u0026"}`)},"platform":{"os":"linux","architecture":"${platform}"},"size2":1.0}`;
   const amd64 = manifest("a", "amd64", encryptedLayer(store, ["alice"]));
   const arm64 = manifest("b", "arm64", encryptedLayer(store, ["alice", "bob"]));
   const statement = `{"mediaType":"application/vnd.in-toto+json",${image.blob("{}")}}`;
   const attested = /sha256:[0-9a-f]{64}/.exec(amd64)?.[0] ?? "";
   const attestation = `{"mediaType":"application/vnd.oci.image.manifest.v1+json",${image.blob(`{"layers":[${statement}]}`)},"annotations":{"vnd.docker.reference.type":"attestation-manifest","vnd.docker.reference.digest":"${attested}"},"platform":{"os":"unknown","architecture":"unknown"}}`;
-  const inner = image.blob(`{"schemaVersion":2,"manifests":[${amd64},${arm64},${attestation}],"9":0.10}`);
+  const inner = image.blob(
+    `{"schemaVersion":2,"manifests":[${amd64},${arm64},${attestation}],"9":0.10,"annotations":{"caf\\u00e9":"\\u00e9"}}`,
+  );
   const reference = image.index(
     `{ "schemaVersion" : 2, "manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json",${inner}}],"3":-0 }`,
   );
