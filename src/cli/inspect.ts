@@ -91,10 +91,12 @@ function untoldError(image: string, layers: readonly LayerReport[]): KeystoreErr
   );
 }
 
-function manifestLines({ digest, platform, absent, other, mediaType, layers, readable }: ManifestReport): string[] {
-  if (absent === true) return [`  ${platform ?? "manifest"}  not in this image  ${digest}`];
-  if (other === true) return [`  other  ${digest}  ${mediaType ?? ""}`];
-  const lines = [`  ${platform ?? "manifest"}  ${digest}`, ...layers.flatMap(layerLines)];
+function manifestLines(report: ManifestReport): string[] {
+  const { name, digest, platform = "manifest", absent, other, mediaType = "", layers, readable } = report;
+  const named = name === undefined ? "" : `  :${name}`;
+  if (absent === true) return [`  ${platform}  not in this image  ${digest}${named}`];
+  if (other === true) return [`  other  ${digest}  ${mediaType}${named}`];
+  const lines = [`  ${platform}  ${digest}${named}`, ...layers.flatMap(layerLines)];
   if (readable === undefined) return lines;
   const { env, labels } = readable;
   const names = [

@@ -52,6 +52,8 @@ export interface Manifest extends AnyDocument {
   readonly layers: readonly Descriptor[];
 }
 
+/** The annotation of an entry of a layout's index.json that holds its tag. */
+export const REF_NAME = "org.opencontainers.image.ref.name";
 /** The annotation that ties an attestation to its sibling (BuildKit). */
 export const REFERENCE_DIGEST = "vnd.docker.reference.digest";
 const REFERENCE_TYPE = "vnd.docker.reference.type";

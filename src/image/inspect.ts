@@ -3,12 +3,20 @@
 import { isObject, member, type JsonObject } from "../json.ts";
 import type { PrivateKeys } from "../jwe/key.ts";
 import { isEncrypted, isJweScheme, keyAnnotations } from "./annotations.ts";
-import { damagedImage, IMAGE_LIMITS, isAttestation, isStatement, type Descriptor, type Document } from "./documents.ts";
+import {
+  damagedImage,
+  REF_NAME,
+  IMAGE_LIMITS,
+  isAttestation,
+  isStatement,
+  type Descriptor,
+  type Document,
+} from "./documents.ts";
 import { parseLooseJson } from "./json.ts";
 import { isConfigType, notDecryptedBy, ociType } from "./media-types.ts";
 import { openAny, partRecipients, tellsRecipient } from "./parts.ts";
 import type { ImageSource } from "./source/source.ts";
-import { limitCounter, loadTree, manifestEntries, readVerified, type LeftEntry } from "./tree.ts";
+import { limitCounter, loadTree, manifestEntries, readVerified, type LeftEntry, type Node } from "./tree.ts";
 
 /** One part of an annotation: a wrapped key. The member names are those of `inspect --json`. */
 export interface PartReport {
@@ -32,6 +40,8 @@ export interface LayerReport {
 
 /** A manifest with its layers. */
 export interface ManifestReport {
+  /** Of several images in a layout or archive: the tag or the place that names the one that it is of. */
+  readonly name?: string;
   readonly digest: string;
   readonly platform?: string;
   /** The index names it, and it is not in this image. */
@@ -60,9 +70,12 @@ export interface InspectOptions {
 export async function inspectImage(source: ImageSource, options: InspectOptions): Promise<ManifestReport[]> {
   const reports = [];
   const configs = limitCounter();
-  for (const entry of manifestEntries(await loadTree(source))) {
+  const tree = await loadTree(source);
+  const named = source.digest === undefined && tree.children.length + tree.left.length > 1;
+  for (const entry of manifestEntries(tree)) {
+    const name = named ? nameIn(tree, entry.top) : {};
     if (entry.state !== "present") {
-      reports.push(reportLeft(entry));
+      reports.push({ ...name, ...reportLeft(entry) });
       continue;
     }
     const { descriptor, document } = entry;
@@ -71,6 +84,7 @@ export async function inspectImage(source: ImageSource, options: InspectOptions)
     for (const layer of document.layers) layers.push(await inspectLayer(layer, config === undefined, options));
     if (config !== undefined) configs.document(config.size);
     reports.push({
+      ...name,
       digest: descriptor?.digest ?? source.digest ?? "",
       ...platformIn(descriptor),
       ...typeOf(document, descriptor),
@@ -79,6 +93,12 @@ export async function inspectImage(source: ImageSource, options: InspectOptions)
     });
   }
   return reports;
+}
+
+/** What follows `oci:DIR:` to name the image that is below a place of index.json. */
+function nameIn({ document }: Node, place = 0): { name: string } {
+  const entry = document.kind === "index" ? document.manifests[place] : undefined;
+  return { name: entry?.annotations.get(REF_NAME) ?? `@${place}` };
 }
 
 function reportLeft({ descriptor, state, disguised }: LeftEntry): ManifestReport {

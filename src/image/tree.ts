@@ -50,6 +50,8 @@ export interface Child<T> {
 /** A manifest as an index points to it; without a descriptor it is the root. */
 export interface ManifestEntry {
   readonly state: "present";
+  /** The place in the root that it is below; undefined for the root. */
+  readonly top: number | undefined;
   readonly descriptor: Descriptor | undefined;
   readonly document: Manifest;
 }
@@ -211,20 +213,20 @@ export async function readVerified(
  * Every manifest of an image and every entry that is left, in their order, as often as an index points to it: a few
  * documents can point to one another very often, so the limits hold for that count, too.
  */
-export function manifestEntries(root: Node): (ManifestEntry | LeftEntry)[] {
-  const entries: (ManifestEntry | LeftEntry)[] = [];
+export function manifestEntries(root: Node): (ManifestEntry | (LeftEntry & Pick<ManifestEntry, "top">))[] {
+  const entries: ReturnType<typeof manifestEntries> = [];
   const counter = limitCounter();
-  const add = (descriptor: Descriptor | undefined, { document, children, left }: Node): void => {
+  const add = (descriptor: Descriptor | undefined, { document, children, left }: Node, top?: number): void => {
     if (descriptor !== undefined) counter.document(descriptor.size);
     if (document.kind === "manifest") {
       counter.layers(document.layers);
-      entries.push({ state: "present", descriptor, document });
+      entries.push({ state: "present", top, descriptor, document });
     }
     for (const entry of [...children, ...left].toSorted((one, other) => one.place - other.place)) {
-      if ("node" in entry) add(entry.descriptor, entry.node);
+      if ("node" in entry) add(entry.descriptor, entry.node, top ?? entry.place);
       else {
         counter.document(0); // nothing of it is read
-        entries.push(entry);
+        entries.push({ ...entry, top: top ?? entry.place });
       }
     }
   };

@@ -79,6 +79,20 @@ test("refuses a layout in which nothing is there that was named", () => {
   assert.is(cli("inspect", reference).code, 0);
 });
 
+test("tells several images of a layout apart, by what names them", async () => {
+  const image = new HandMade();
+  const manifest = (layers: string): string => entry(image.blob(`{"layers":[${layers}]}`), platform("amd64"));
+  const tagged = entry(absent("4"), ',"annotations":{"org.opencontainers.image.ref.name":"v1"}');
+  const inner = image.blob(`{"manifests":[${manifest("")},${entry(absent("5"))}]}`);
+  const reference = image.index(
+    `{"manifests":[${manifest(encryptedLayer(store, ["alice"]))},${tagged},${entry(inner, "", INDEX)}]}`,
+  );
+  const names = (reports: readonly ManifestReport[]): unknown[] => reports.map(({ name }) => name);
+  assert.equal(names(await inspected(reference)), ["@0", "v1", "@2", "@2"]);
+  assert.equal(names(await inspected(`${reference}:@2`)), [undefined, undefined]);
+  assert.match(cli("inspect", reference).stdout, /^ {2}linux\/amd64 {2}sha256:\w+ {2}:@0$[^]*sha256:5{64} {2}:@2$/m);
+});
+
 test("lists entries of other media types as such, reads nothing of them and leaves them alone", async () => {
   const { image } = saved();
   const manifest = image.blob(`{"layers":[${encryptedLayer(store, ["alice"])}]}`);
@@ -86,7 +100,7 @@ test("lists entries of other media types as such, reads nothing of them and leav
   const reference = image.index(`{"manifests":[${[...entries, entry(manifest)].join(",")}]}`);
   const before = cli("inspect", reference, "--require-encrypted");
   assert.is(before.code, 0, before.stderr);
-  assert.match(before.stdout, /^ {2}other {2}sha256:\w+ {2}application\/xml$/m);
+  assert.match(before.stdout, /^ {2}other {2}sha256:\w+ {2}application\/xml {2}:@0$/m);
   const [xml] = await inspected(reference);
   assert.equal([xml?.other, xml?.mediaType, xml?.platform, xml?.layers], [true, "application/xml", "linux/s390x", []]);
   const rewrapped = cli("rewrap", reference, "--to", "bob", "--prune");

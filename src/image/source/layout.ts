@@ -6,11 +6,10 @@ import { imageError, printable, usageError } from "../../errors.ts";
 import { readSmallFile, type SmallFile } from "../../fs/read.ts";
 import { removeFile, writeFileSafely } from "../../fs/write.ts";
 import { withLock } from "../../fs/lock.ts";
-import { changedMeanwhile, damagedImage, IMAGE_LIMITS, parseDocument } from "../documents.ts";
+import { changedMeanwhile, damagedImage, IMAGE_LIMITS, parseDocument, REF_NAME } from "../documents.ts";
 import type { ImageSource, Root } from "./source.ts";
 import { keepOwner } from "./owner.ts";
 
-const REF_NAME = "org.opencontainers.image.ref.name";
 const SHARED = 0o644; // of a file where there was none
 
 /** The image `tag` of a layout, or all of its images. */
