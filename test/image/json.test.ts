@@ -63,11 +63,13 @@ test("refuses what is not JSON, not UTF-8 or nested too deep", () => {
   refuses(parse, Buffer.from([0x22, 0xff, 0x22]), "is not valid UTF-8");
   refuses(parse, '["\\u0000"]', "has a NUL character");
   assert.equal(parse('[[["[[[[\\"[["]]]', 3), [[['[[[["[[']]]);
-  for (const read of [parse, loose]) {
-    refuses(read, "[[[[]]]]", "is nested too deep", 3);
-    refuses(read, '{"a":[{"b":{}}]}', "is nested too deep", 3);
-    refuses(read, "[".repeat(1_000_000) + "]".repeat(1_000_000), "is nested too deep");
+  for (const inner of ["", String.raw`"\n"`]) {
+    refuses(parse, `[[[[${inner}]]]]`, "is nested too deep", 3);
+    refuses(parse, `{"a":[{"b":{"c":[${inner}]}}]}`, "is nested too deep", 3);
+    refuses(parse, `${"[".repeat(1_000_000)}${inner}${"]".repeat(1_000_000)}`, "is nested too deep");
   }
+  refuses(loose, String.raw`[[[["\n"]]]]`, "is nested too deep", 3);
+  assert.ok(Array.isArray(loose("[".repeat(100_000) + "]".repeat(100_000)))); // nothing walks it
 });
 
 test("reads what is written, whatever it is and however it is escaped", () => {
