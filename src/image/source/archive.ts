@@ -3,7 +3,6 @@
 import { randomBytes } from "node:crypto";
 import {
   closeSync,
-  createReadStream,
   createWriteStream,
   fstatSync,
   openSync,
@@ -15,13 +14,12 @@ import {
   type Stats,
 } from "node:fs";
 import { dirname } from "node:path";
-import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { pack } from "tar-stream";
 import { imageError, KeystoreError } from "../../errors.ts";
 import { syncFolder } from "../../fs/write.ts";
 import { changedMeanwhile, damagedImage, IMAGE_LIMITS } from "../documents.ts";
-import { compressionOf, unpack, type Compression } from "./compression.ts";
+import { chunksOf, compressionOf, unpack, type Compression } from "./compression.ts";
 import type { ImageSource } from "./source.ts";
 import { layoutRoot } from "./layout.ts";
 import { keepOwner } from "./owner.ts";
@@ -163,15 +161,13 @@ async function* newArchive(
   added: Entries,
   pruned: ReadonlySet<string>,
 ): AsyncGenerator {
-  const copy = (start: number, end: number): AsyncIterable<unknown> =>
-    end > start ? createReadStream("", { fd, start, end: end - 1, autoClose: false }) : Readable.from([]);
   let start = 0; // global headers and what stands between entries stay, too
   for (const entry of entries) {
     if (!added.has(entry.name) && !pruned.has(entry.name)) continue;
-    yield* copy(start, entry.start);
+    yield* chunksOf(fd, start, entry.start);
     start = entry.end;
   }
-  yield* copy(start, entries.at(-1)?.end ?? 0);
+  yield* chunksOf(fd, start, entries.at(-1)?.end ?? 0);
   const fresh = pack();
   for (const [name, bytes] of added) fresh.entry({ name, size: bytes.length, mode: 0o644 }, bytes);
   fresh.finalize(); // which writes the end of the archive

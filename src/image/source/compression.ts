@@ -77,7 +77,7 @@ export async function unpack(
     if (++parts > limits.parts) throw damagedImage(file, `has more than ${limits.parts} compressed streams in a row`);
     // A zstd stream ends with its first frame. Another one may follow, and so may another gzip stream.
     const decompressor = compression.decompress();
-    const input = Readable.from(chunksFrom(source, at));
+    const input = Readable.from(chunksOf(source, at));
     input.on("error", (error) => decompressor.destroy(error)).pipe(decompressor);
     try {
       for await (const chunk of decompressor as AsyncIterable<Buffer>) {
@@ -94,11 +94,11 @@ export async function unpack(
   return fd;
 }
 
-/** What a file has from a position on. It is read synchronously: no read is under way when the file is closed. */
-function* chunksFrom(fd: number, position: number): Generator<Buffer> {
-  for (let at = position; ;) {
-    const chunk = Buffer.allocUnsafe(CHUNK);
-    const count = readSync(fd, chunk, 0, CHUNK, at);
+/** What a file has between two positions. It is read synchronously: no read is under way when the file is closed. */
+export function* chunksOf(fd: number, start: number, end = Number.MAX_SAFE_INTEGER): Generator<Buffer> {
+  for (let at = start; at < end;) {
+    const chunk = Buffer.allocUnsafe(Math.min(CHUNK, end - at));
+    const count = readSync(fd, chunk, 0, chunk.length, at);
     if (count === 0) return;
     yield chunk.subarray(0, count);
     at += count;
@@ -107,7 +107,7 @@ function* chunksFrom(fd: number, position: number): Generator<Buffer> {
 
 /** Whether only zeros follow: tapes and block devices pad with them. */
 function isZeroFrom(fd: number, position: number): boolean {
-  for (const chunk of chunksFrom(fd, position)) if (chunk.some((byte) => byte !== 0)) return false;
+  for (const chunk of chunksOf(fd, position)) if (chunk.some((byte) => byte !== 0)) return false;
   return true;
 }
 
