@@ -1,18 +1,17 @@
 // config: prints the ocicrypt.conf that names this binary, and how to set up each client.
 
+import { readdirSync } from "node:fs";
 import { resolve } from "node:path";
-import { CONTAINERD_CONF, CONTAINERD_CONFIG, CONTAINERD_KEYS } from "../doctor/containerd-config.ts";
-import { usageError } from "../errors.ts";
-import { storeLocation } from "../keystore/location.ts";
+import { errorCode, usageError } from "../errors.ts";
+import { configFolder, storeLocation } from "../keystore/location.ts";
+import { Paths } from "../keystore/paths.ts";
+import { CLIENT_TEXTS } from "./client-texts.ts";
 import { print, printJson, tell, type Cli } from "./shared.ts";
 
-/** The clients that `--client` knows. */
-const CLIENTS = ["skopeo", "podman", "buildah", "nerdctl", "containerd", "crio"] as const;
+/** A client that `--client` knows. */
+type Client = keyof typeof CLIENT_TEXTS;
 
-const LAYER = "application/vnd.oci.image.layer.v1.tar"; // the media type of an uncompressed layer
-
-/** One of them. */
-type Client = (typeof CLIENTS)[number];
+const CLIENTS = Object.keys(CLIENT_TEXTS) as Client[];
 
 /** Adds the command. Without --client it prints the file that $OCICRYPT_KEYPROVIDER_CONFIG must name. */
 export function config(cli: Cli): void {
@@ -54,10 +53,32 @@ export function config(cli: Cli): void {
       const invocation =
         grpc === undefined ? startedProgram(provider, storeLocation(keystore), secrets) : await askedServer(grpc, tls);
       const conf = ocicryptConf(provider, invocation);
-      if (client === undefined) printJson(conf);
-      else print(instructions(client, provider, JSON.stringify(conf, null, 2)));
+      if (grpc === undefined) tellOfStore(storeLocation(keystore));
+      if (client === undefined) return printJson(conf);
+      const { service, text } = CLIENT_TEXTS[client];
+      if (service && grpc === undefined && keystore === undefined && process.geteuid?.() !== 0)
+        tell(`${client} runs as root: run this as root for root's key store, or name one with --keystore`);
+      return print(text({ provider, conf: JSON.stringify(conf, null, 2), folder: service ? "/etc" : configFolder() }));
     },
   );
+}
+
+/** Warns if clients of this user could not use the key store. */
+function tellOfStore(dir: string): void {
+  try {
+    readdirSync(dir);
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") tell(`${dir} does not exist yet: make a key with ocicrypt-keystore keygen NAME`);
+    else tell(`${dir} cannot be read by this user (${errorCode(error)}): name another key store with --keystore`);
+    return;
+  }
+  const keys = new Paths(dir).private;
+  try {
+    readdirSync(keys);
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return; // a store of recipients only
+    tell(`${keys} cannot be read by this user (${errorCode(error)}): its clients can encrypt, but not decrypt`);
+  }
 }
 
 interface SecretArgs {
@@ -101,80 +122,4 @@ async function askedServer(grpc: string, tls: readonly (string | undefined)[]): 
       "Give them a server on a unix socket or on localhost",
   );
   return { grpc: shownAddress(address), "grpc-tls": { "root-ca-file": ca, "cert-file": cert, "key-file": key } };
-}
-
-function instructions(client: Client, provider: string, conf: string): string {
-  const write = (path: string): string => `# 1. Write this to ${path}:\n\n${conf}\n`;
-  const shell = (commands: string): string => `${write("/etc/ocicrypt.conf")}
-# 2. Set this in the client's environment (for a service: in its unit, then restart it):
-
-export OCICRYPT_KEYPROVIDER_CONFIG=/etc/ocicrypt.conf
-
-# 3. Give the key flag: without it the client neither encrypts nor decrypts:
-
-${commands}`;
-  switch (client) {
-    case "skopeo":
-      return shell(
-        `skopeo copy --encryption-key provider:${provider}:NAME oci:IMAGE oci:ENCRYPTED
-skopeo copy --decryption-key provider:${provider} oci:ENCRYPTED oci:DECRYPTED`,
-      );
-    case "podman":
-      return shell(
-        `podman push --encryption-key provider:${provider}:NAME IMAGE docker://REGISTRY/ENCRYPTED
-podman pull --decryption-key provider:${provider} REGISTRY/ENCRYPTED
-# also run, create and build; DecryptionKey= in a Quadlet
-
-# This does not work with a remote client: the machine that pulls needs the keys.`,
-      );
-    case "buildah":
-      return shell(
-        `buildah push --encryption-key provider:${provider}:NAME IMAGE docker://REGISTRY/ENCRYPTED
-buildah from --decryption-key provider:${provider} REGISTRY/ENCRYPTED    # also pull, build`,
-      );
-    case "nerdctl":
-      return shell(
-        `nerdctl image encrypt --all-platforms --recipient provider:${provider}:NAME IMAGE ENCRYPTED
-nerdctl image decrypt --all-platforms --key provider:${provider} ENCRYPTED DECRYPTED`,
-      );
-    case "containerd":
-      return `${write(CONTAINERD_CONF)}
-# 2. The folder of key files must exist, even if it is empty, and must not be a symlink.
-# ctd-decoder must be in containerd's PATH:
-
-mkdir -p ${CONTAINERD_KEYS}
-
-# 3. Merge this into ${CONTAINERD_CONFIG}, or write it there if that file does not exist. Each table may be in the
-# file only once: if it is there already, add the lines to it. Keep the file's version, if it has one. containerd before
-# 2.1 ignores use_local_image_pull; later versions do not decrypt without it.
-
-version = 2
-[plugins.'io.containerd.cri.v1.images']
-  use_local_image_pull = true
-[stream_processors."io.containerd.ocicrypt.decoder.v1.tar.gzip"]
-  accepts = ["${LAYER}+gzip+encrypted", "${LAYER}+zstd+encrypted"]
-  returns = "${LAYER}+gzip"
-  path = "ctd-decoder"
-  args = ["--decryption-keys-path", "${CONTAINERD_KEYS}"]
-  env = ["OCICRYPT_KEYPROVIDER_CONFIG=${CONTAINERD_CONF}"]
-
-# 4. Restart it:
-
-systemctl restart containerd`;
-    default:
-      return `${write("/etc/ocicrypt.conf")}
-# 2. Write this to /etc/systemd/system/crio.service.d/ocicrypt.conf:
-
-[Service]
-Environment=OCICRYPT_KEYPROVIDER_CONFIG=/etc/ocicrypt.conf
-
-# 3. The folder of key files must exist, even if it is empty. Add to /etc/crio/crio.conf:
-
-[crio.runtime]
-decryption_keys_path = "/etc/crio/keys/"
-
-# 4. Restart it:
-
-mkdir -p /etc/crio/keys && systemctl daemon-reload && systemctl restart crio`;
-  }
 }

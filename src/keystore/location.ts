@@ -5,19 +5,27 @@ import { KeystoreError, storeError } from "../errors.ts";
 import { inUserNamespace } from "../fs/user-namespace.ts";
 
 /**
- * The key store directory, absolute: `given`, else $OCICRYPT_KEYSTORE, else /etc/ocicrypt-keystore for root, else
- * ocicrypt-keystore in $XDG_CONFIG_HOME or ~/.config. If HOME is unset, the home directory is that of the passwd entry.
+ * The key store directory, absolute: `given`, else $OCICRYPT_KEYSTORE, else ocicrypt-keystore in {@link configFolder}. If
+ * HOME is unset, the home directory is that of the passwd entry.
  *
  * @throws KeystoreError `store` if there is no home directory
  */
 export function storeLocation(given: string | undefined): string {
   const chosen = given ?? process.env["OCICRYPT_KEYSTORE"];
   if (chosen !== undefined && chosen !== "") return absolute(chosen);
-  if (process.geteuid?.() === 0 && !inUserNamespace()) return "/etc/ocicrypt-keystore";
+  return join(configFolder(), "ocicrypt-keystore");
+}
+
+/**
+ * The folder of this user's configuration: /etc for root, else $XDG_CONFIG_HOME or ~/.config.
+ *
+ * @throws KeystoreError `store` if there is no home directory
+ */
+export function configFolder(): string {
+  if (process.geteuid?.() === 0 && !inUserNamespace()) return "/etc";
   const config = process.env["XDG_CONFIG_HOME"];
   // The XDG specification says to ignore a relative path.
-  if (config?.startsWith("/") === true) return join(config, "ocicrypt-keystore");
-  return join(home(), ".config", "ocicrypt-keystore");
+  return config?.startsWith("/") === true ? config : join(home(), ".config");
 }
 
 function absolute(path: string): string {
