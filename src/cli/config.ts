@@ -11,7 +11,7 @@ import { print, printJson, tell, type Cli } from "./shared.ts";
 /** A client that `--client` knows. */
 type Client = keyof typeof CLIENT_TEXTS;
 
-const CLIENTS = Object.keys(CLIENT_TEXTS) as Client[];
+const CLIENTS = Object.keys(CLIENT_TEXTS).filter((name): name is Client => name in CLIENT_TEXTS);
 
 /** Adds the command. Without --client it prints the file that $OCICRYPT_KEYPROVIDER_CONFIG must name. */
 export function config(cli: Cli): void {
