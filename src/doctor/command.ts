@@ -1,6 +1,7 @@
 // Starts a provider's program as a client starts it, and reads its answer as a client reads it.
 
 import { spawnSync } from "node:child_process";
+import { callersEnvironment } from "../environment.ts";
 import { ioError, KeystoreError, printable } from "../errors.ts";
 import type { Provider } from "./config-file.ts";
 import { GoJsonError, resultIn } from "./go-json.ts";
@@ -39,7 +40,7 @@ export function start(
 ): Buffer {
   const options = {
     argv0: path,
-    env: process.env,
+    env: callersEnvironment(),
     input,
     timeout,
     killSignal: "SIGKILL",

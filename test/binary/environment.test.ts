@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { openssl, selfSigned } from "../support/certificates.ts";
-import { temporaryFolder, tree } from "../support/folders.ts";
+import { secretFile, temporaryFolder, tree } from "../support/folders.ts";
 import { held, newRsa, script } from "../support/holders.ts";
 import { testWith } from "../support/parts.ts";
 import { assertFailure, BINARY, run, runBeside, type Result } from "../support/program.ts";
@@ -147,7 +147,7 @@ testWith(openssl, "openssl", "a holder's command gets the whole environment of t
   const log = join(temporaryFolder(), "log");
   const key = newRsa();
   const [op, name, file, flag, operation, end, ...command] = held("rsa-oaep-256", key);
-  const shown = script(`env > ${log}; exec "$@"`);
+  const shown = script(`env > '${log}'; exec "$@"`);
   commands(dir)(...[op, name, file, flag, operation, end].map(String), shown, ...command);
   const env = {
     NODE_OPTIONS: "--x",
@@ -158,6 +158,22 @@ testWith(openssl, "openssl", "a holder's command gets the whole environment of t
   };
   const { code, stderr } = run(["--keystore", dir], { input: unwrapRequest(wrap(dir, [kidOf(dir, "hsm")])), env });
   assert.is(code, 0, stderr);
+  const seen = new Set(readFileSync(log, "utf8").split("\n"));
+  for (const [variable, value] of Object.entries(env)) assert.ok(seen.has(`${variable}=${value}`), variable);
+});
+
+test("doctor's round trip gives the configured program the whole environment of the caller", () => {
+  const log = join(temporaryFolder(), "log");
+  const provider = script(`env > '${log}'; exec "${BINARY}" "$@"`);
+  const args = ["--keystore", store, "--provider", "ks"];
+  const conf = secretFile(JSON.stringify({ "key-providers": { ks: { cmd: { path: provider, args } } } }));
+  const env = {
+    OCICRYPT_KEYPROVIDER_CONFIG: conf,
+    PATH: "/bin:/usr/bin",
+    NODE_NO_WARNINGS: "1",
+    OPENSSL_MODULES: "/m",
+  };
+  run(["doctor", "--keystore", store], { env });
   const seen = new Set(readFileSync(log, "utf8").split("\n"));
   for (const [variable, value] of Object.entries(env)) assert.ok(seen.has(`${variable}=${value}`), variable);
 });

@@ -1,6 +1,7 @@
 // docker-credential-NAME: the programs that keep credentials for docker, podman and skopeo.
 
 import { spawnSync } from "node:child_process";
+import { callersEnvironment } from "../../environment.ts";
 import { errorCode, imageError, printable, type KeystoreError } from "../../errors.ts";
 import { isObject, member, parseJson } from "../../json.ts";
 
@@ -36,6 +37,7 @@ export function askHelper(helper: string, registry: string, namedIn: string): Cr
   };
   if (!/^[A-Za-z0-9._-]+$/.test(helper)) throw failed("is no name of a program");
   const { error, status, signal, stdout, stderr } = spawnSync(program, ["get"], {
+    env: callersEnvironment(),
     input: registry,
     timeout: TIMEOUT,
     killSignal: "SIGKILL",
