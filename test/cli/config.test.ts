@@ -182,7 +182,7 @@ test("config warns of a key store that this user's clients cannot use, and print
     [unreadable.code, unreadable.stderr],
     [0, `${closed} cannot be read by this user (EACCES): name another key store with --keystore\n`],
   );
-  chmodSync(closed, 0o700);
+  for (const folder of [closed, join(closed, "private")]) chmodSync(folder, 0o700); // so that it can be removed
 });
 
 test("an ordinary user gets paths of its own, and is told that a service runs as root", () => {

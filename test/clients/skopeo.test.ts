@@ -304,6 +304,18 @@ withSkopeo("two providers that nothing tells apart: the line names the setting t
   );
 });
 
+withSkopeo(
+  "two entries of one binary are refused, even if one has the binary's name: both would wrap for it",
+  (skopeo) => {
+    const dir = workplace({ keystore: { path: BINARY, args: [] }, second: { path: BINARY, args: [] } });
+    const keys = encryptFor(["provider:keystore:alice", "provider:second:bob"]);
+    assertShows(
+      copy(skopeo, dir, store, ...keys, "oci:alpine", "oci:encrypted"),
+      /ocicrypt\.conf starts this program without a name for "keystore", "second"; set the name: "args": \["--provider"/,
+    );
+  },
+);
+
 withSkopeo("two providers with a store each, named in their args", (skopeo) => {
   const [blue, green] = [makeStore("key"), makeStore("key")];
   const provider = (name: string, dir: string): Command => ({
