@@ -150,9 +150,10 @@ async function runOurs({ tlsVerify }: Row, { image, certDir, env }: Machine): Pr
   }
 }
 
-// A URL has its host in lower case without the port that it has anyway, a token server may know its client, and the two have registries of their own.
+// How many connections serve the requests is up to each program, and a token server may know its client. A URL has its
+// host in lower case, without the port that it has anyway. The two have registries of their own.
 function comparable({ asked, proxied, tls, plain }: Registry): string[] {
-  return [...asked, ...proxied].map((line) =>
+  return [...asked, ...new Set(proxied)].map((line) =>
     line
       .replace(/client_id=[^&]+/, "client_id=C")
       .replaceAll(tls.replace(/.*:/, ":"), ":TLS")

@@ -146,7 +146,7 @@ for (const [image, line] of [
   ["docker://example.org/a/../b", /is no image reference/],
   ["docker://example.org/a@sha256:00", /is no image reference/],
   ["docker://user:s3cret@example.org/a", /"docker:\/\/…@example.org\/a" is no image reference: its host is not valid/],
-  ["dir:/x", /"dir:\/x" is no image/],
+  ["dir:/x", /dir:\/x is a folder in skopeo's own format/],
 ] as const) {
   test(`refuses ${image} before anything is sent`, () => {
     assert.match(assertFailure(cli({}, "inspect", image), 2), line);
