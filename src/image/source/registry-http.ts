@@ -122,7 +122,8 @@ function start(url: URL, outgoing: Outgoing, agent: Agent, signal: AbortSignal):
   const headers = { "user-agent": "ocicrypt-keystore", ...outgoing.headers };
   const options = { method: outgoing.method ?? "GET", headers, signal, agent };
   const request = url.protocol === "https:" ? requestTls(url, options) : requestPlain(url, options);
-  return request.end(outgoing.body);
+  request.end(outgoing.body);
+  return request;
 }
 
 /** The head of the answer. */
