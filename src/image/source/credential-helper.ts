@@ -44,6 +44,7 @@ export function askHelper(helper: string, registry: string, namedIn: string): Cr
   });
   const code = errorCode(error);
   if (code === "ENOENT") throw failed("is not on PATH");
+  if (code === "EACCES") throw failed("is not on PATH, or this user may not run it");
   if (code === "ETIMEDOUT") throw failed(`did not answer within ${TIMEOUT / 1000} s`);
   if (code !== undefined && code !== "EPIPE") throw failed(`cannot be started: ${code}`);
   if (status !== 0) {
