@@ -58,8 +58,10 @@ export async function connect(
   const found = credentialsFor(host, path, conf.credentialHelpers);
   const verify = tlsVerify ?? !insecure;
   const request = patient(requester({ host, certificates: secureContextFor(host, certDir), verify }), host);
-  const { url, challenges } = await reach(request, reference, verify);
-  const authorize = authorizer(challenges, { host, url, insecure: !verify, found }, path, request);
+  const { url, challenges: asked } = await reach(request, reference, verify);
+  const asking = { host, url, insecure: !verify, found };
+  let challenges = asked ?? [];
+  let authorize = authorizer(challenges, asking, path, request);
   const base = `${url.origin}/v2/${path}`;
   return {
     host,
@@ -71,6 +73,11 @@ export async function connect(
         return await request(new URL(`${base}/${below}`), { ...outgoing, headers });
       };
       const answer = await attempt();
+      if (asked === undefined && challenges.length === 0 && answer.status === 401) {
+        challenges = parseChallenges(answer.headers("www-authenticate"));
+        authorize = authorizer(challenges, asking, path, request);
+        return await attempt();
+      }
       const scope = missingScope(answer);
       return scope === undefined ? answer : await attempt(scope);
     },
@@ -93,11 +100,12 @@ function unexpected({ status }: Answer, host: string): Error {
 
 interface Reached {
   readonly url: URL;
-  readonly challenges: readonly Challenge[];
+  /** undefined if the registry does not say what it asks for. */
+  readonly challenges: readonly Challenge[] | undefined;
 }
 
 /** Asks whether there is a registry: over TLS, and without TLS where that need not be verified. */
-async function reach(request: Request, { host, path, tag, digest }: Reference, verify: boolean): Promise<Reached> {
+async function reach(request: Request, { host }: Reference, verify: boolean): Promise<Reached> {
   const address = host === DOCKER_HUB ? "registry-1.docker.io" : host;
   const ping = async (scheme: string): Promise<Reached> => {
     const url = new URL(`${scheme}://${address}/v2/`);
@@ -105,9 +113,10 @@ async function reach(request: Request, { host, path, tag, digest }: Reference, v
     if (answer.status === 200 || answer.status === 401) {
       return { url, challenges: parseChallenges(answer.headers("www-authenticate")) };
     }
-    if (answer.status !== 404) throw unexpected(answer, host);
-    const message = `no image ${digest ?? tag} at ${url.href}${path}: there is no registry, GET /v2/ answered HTTP 404`;
-    throw imageError(message, "check the host and its port");
+    // skopeo gives up. But a server that has only images, without the rest of a registry, can be read.
+    const unknown = answer.status >= 400 && answer.status < 500 && answer.status !== 429;
+    if (unknown) return { url, challenges: undefined };
+    throw unexpected(answer, host);
   };
   if (verify) return await ping("https");
   let overTls: unknown;

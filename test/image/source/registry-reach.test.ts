@@ -236,7 +236,8 @@ const VERIFY: readonly Row[] = [
     name: "a ping that is not found",
     challenge: [],
     ping: 404,
-    expect: /no image 1 at https:\/\/registry\.test\/v2\/ns\/app: there is no registry, GET \/v2\/ answered HTTP 404/,
+    departure: "a server that has only images can be read",
+    expect: "-",
   },
   { name: "a ping that fails", challenge: [], ping: 500, expect: /registry\.test answered HTTP 500/ },
 ];

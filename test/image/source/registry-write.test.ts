@@ -156,6 +156,18 @@ test("asks once more with the scope that a registry says is missing", async () =
   ]);
 });
 
+test("reads from a server that answers no ping, with what a manifest's answer asks for", async () => {
+  const asked: string[] = [];
+  const host = await start(({ url = "", headers }, response) => {
+    asked.push(`${url} ${headers.authorization ?? "-"}`);
+    if (url === "/v2/") response.writeHead(404).end();
+    else if (headers.authorization === undefined) response.writeHead(401, { "www-authenticate": "Basic" }).end();
+    else response.end(OLD);
+  });
+  await open(`${host}/app:1`);
+  assert.equal(asked, ["/v2/ -", "/v2/app/manifests/1 -", "/v2/app/manifests/1 Basic Og=="]);
+});
+
 testWith(IPV6 ? true : undefined, "IPv6", "reads from an IPv6 address", async () => {
   const host = await start((_, response) => response.end(OLD), "::1");
   assert.is((await open(`${host}/a/b`)).digest, digest(OLD));
