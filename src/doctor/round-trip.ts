@@ -76,8 +76,8 @@ function tryOwn(provider: Provider, context: Context, { warn, fail }: Report): O
   }
   const optsdata = randomBytes(SECRET);
   if (name === undefined) {
-    const [recipient] = names;
-    const wrapping = recipient !== undefined || context.config !== undefined;
+    const recipient = names.find((one) => wraps(store, currentKid(store, one)));
+    const wrapping = recipient !== undefined || (names.length === 0 && context.config !== undefined);
     if (wrapping) start(provider, wrapRequest(provider.name, recipient ?? NO_RECIPIENT, optsdata), "keywrapresults");
     const tried = wrapping ? `wrapped for ${recipient ?? "the default key"}; unwrapping was not tried` : "not tried";
     const hint = "make one with ocicrypt-keystore keygen NAME, if images are to be decrypted here";
@@ -170,10 +170,15 @@ function currentKid(store: Store, name: string): string {
   return store.kidsOf(name)?.[0] ?? "";
 }
 
-/** Whether a key can be tried. A symmetric key with a holder cannot wrap. */
+/** Whether there is what wraps for a key: for a symmetric one, the key itself. */
+function wraps(store: Store, kid: string): boolean {
+  const jwk = store.publicKey(kid);
+  const form = store.locate(kid)?.form;
+  return jwk !== undefined && !(isSymmetric(jwk) && (form === undefined || form === "holder"));
+}
+
+/** Whether a key can be tried. */
 function wrapsAndOpens(store: Store, kid: string, askHolders: boolean): boolean {
   const form = store.locate(kid)?.form;
-  if (form !== "holder") return form !== undefined;
-  const jwk = store.publicKey(kid);
-  return askHolders && jwk !== undefined && !isSymmetric(jwk);
+  return form !== undefined && (form !== "holder" || askHolders) && wraps(store, kid);
 }
