@@ -200,7 +200,7 @@ const REFUSED: Readonly<Record<string, readonly [Buffer, RegExp]>> = {
       tarPart({ name: "\x1f", type: "x", patch: (header) => header.set([0x1f, 0x8b, 0x08, 0x04], 0) }),
       tar(file({})),
     ]),
-    /is no tar file/,
+    /cannot be decompressed/,
   ],
   "a bzip2 stream that looks like one": [
     Buffer.concat([tarPart({ name: "BZh91AY&SY" }), tar(file({}))]),
