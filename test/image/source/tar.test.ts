@@ -204,7 +204,7 @@ const REFUSED: Readonly<Record<string, readonly [Buffer, RegExp]>> = {
   ],
   "a bzip2 stream that looks like one": [
     Buffer.concat([tarPart({ name: "BZh91AY&SY" }), tar(file({}))]),
-    /is no tar file/,
+    /is compressed with bzip2/,
   ],
   nothing: [Buffer.alloc(0), /is empty/],
   zeros: [Buffer.alloc(10_240), /has no index\.json/],
