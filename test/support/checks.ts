@@ -2,7 +2,11 @@
 
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { parseArgs } from "node:util";
 import * as assert from "uvu/assert";
+import { secretFiles } from "../../src/at-rest/secret-files.ts";
+import { examine as look, fix } from "../../src/doctor/doctor.ts";
+import { openStore } from "../../src/keystore/store.ts";
 import { temporaryFolder } from "./folders.ts";
 import { BINARY, run, type Result } from "./program.ts";
 
@@ -25,6 +29,40 @@ export function checksIn({ code, stdout, stderr }: Result): Check[] {
 /** The checks of a store. */
 export function examine(dir: string, args: readonly string[] = [], env: NodeJS.ProcessEnv = {}): Check[] {
   return checksIn(run(["doctor", "--json", "--keystore", dir, ...args], { env: { PATH: "", ...env } }));
+}
+
+/** A file that is not there: with it, doctor starts no program for a round trip. */
+export const NO_ROUND_TRIP = { OCICRYPT_KEYPROVIDER_CONFIG: "/none.conf" };
+
+const OPTIONS = {
+  fix: { type: "boolean" },
+  "master-key-file": { type: "string" },
+  "passphrase-file": { type: "string" },
+} as const;
+
+/** The same as {@link examine} in this process, which takes itself for the binary: most rows of tables need no start. */
+export async function examineHere(
+  dir: string,
+  args: readonly string[] = [],
+  env: NodeJS.ProcessEnv = {},
+): Promise<Check[]> {
+  const { values } = parseArgs({ args: [...args], options: OPTIONS });
+  const { "master-key-file": masterKeyFile, "passphrase-file": passphraseFile } = values;
+  const given = { ...(masterKeyFile && { masterKeyFile }), ...(passphraseFile && { passphraseFile }) };
+  const before = { env: process.env, path: process.execPath, cwd: process.cwd() };
+  const set = Object.entries({ PATH: "", ...env }).filter(([, value]) => value !== undefined);
+  process.env = Object.fromEntries(set);
+  process.execPath = BINARY;
+  process.chdir("/");
+  try {
+    const store = openStore(dir, secretFiles(given));
+    if (values.fix === true) await fix(store, given, false);
+    return (await look(store, given)).map(({ fix: _, ...finding }) => finding);
+  } finally {
+    process.env = before.env;
+    process.execPath = before.path;
+    process.chdir(before.cwd);
+  }
 }
 
 /** The only check of an id. */
