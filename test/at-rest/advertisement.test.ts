@@ -4,6 +4,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { generateJwk } from "../../src/jwk/jwk.ts";
 import { tree } from "../support/folders.ts";
+import { lockForTang, refusedHere } from "../support/here.ts";
 import { changed, flipped, send, TRANSPORT } from "../support/lies.ts";
 import { assertFailure, runBeside } from "../support/program.ts";
 import { makeStore } from "../support/stores.ts";
@@ -120,10 +121,13 @@ const ADVERTISEMENTS: readonly (readonly [name: string, lie: (tang: LyingTang) =
   const tang = await LyingTang.started();
   const dir = makeStore("alice");
   const before = tree(dir);
-  for (const [name, lie, line] of ADVERTISEMENTS) {
+  for (const [index, [name, lie, line]] of ADVERTISEMENTS.entries()) {
     test(`refuses an advertisement that ${name}: one line, and nothing is locked`, async () => {
       tang.adv = lie(tang);
-      const shown = assertFailure(await runBeside(["lock", ...serverOf(tang), "--keystore", dir]), 3);
+      const shown =
+        index % 16 === 0
+          ? assertFailure(await runBeside(["lock", ...serverOf(tang), "--keystore", dir]), 3)
+          : await refusedHere(dir, 3, async () => await lockForTang(dir, tang.url));
       assert.match(shown, line);
       assert.match(shown, `the Tang server ${tang.url} `);
       assert.equal(tree(dir), before);
