@@ -1,8 +1,10 @@
 // One file with credentials: auth.json, docker's config.json and its older .dockercfg, read as Go's clients read JSON.
 
-import { parseTree, type Node } from "jsonc-parser";
+import type { Node } from "jsonc-parser";
 import { imageError } from "../../errors.ts";
 import { readSmallFile } from "../../fs/read.ts";
+import type { Fail } from "../../json.ts";
+import { lastText, members, parseTreeAsGo, structOf, textOf } from "./go-struct.ts";
 
 /** What a file says of a registry or a namespace. */
 export interface AuthEntry {
@@ -29,16 +31,17 @@ const MAX_AUTH_FILE = 1024 * 1024; // bytes; who works with many registries has 
 export function readAuthFile(path: string, legacy: boolean): AuthFile | undefined {
   const bytes = readSmallFile(path, MAX_AUTH_FILE)?.bytes;
   if (bytes === undefined) return undefined;
-  const root = parse(bytes.toString("utf8"), path);
-  if (legacy) return { path, legacy, auths: entries(root, path), helpers: new Map(), store: "" };
-  const fields = structOf(root, path, ["auths", "credhelpers", "credsstore"]);
+  const fail: Fail = (reason) => imageError(`${path} ${reason}`, "log in again, or fix the file");
+  const root = parseTreeAsGo(bytes.toString("utf8"), fail);
+  if (legacy) return { path, legacy, auths: entries(root, fail), helpers: new Map(), store: "" };
+  const fields = structOf(root, fail, ["auths", "credhelpers", "credsstore"]);
   return {
     path,
     legacy,
-    auths: new Map(fields("auths").flatMap((node) => [...entries(node, path)])),
+    auths: new Map(fields("auths").flatMap((node) => [...entries(node, fail)])),
     helpers: new Map(
       fields("credhelpers").flatMap((node) =>
-        members(node, path).map(([name, value]): [string, string] => [name, textOf(value, path)]),
+        members(node, fail).map(([name, value]): [string, string] => [name, textOf(value, fail)]),
       ),
     ),
     // Only docker reads this member: one that is no text is not skopeo's concern.
@@ -46,49 +49,12 @@ export function readAuthFile(path: string, legacy: boolean): AuthFile | undefine
   };
 }
 
-/** JSON.parse decides what is JSON. jsonc-parser keeps every member, and reads escaped names right (nodejs/node#63785). */
-function parse(text: string, path: string): Node {
-  let root: Node | undefined;
-  try {
-    JSON.parse(text);
-    root = parseTree(text);
-  } catch {
-    // said below, without V8's message, which quotes the file
-  }
-  if (root === undefined) throw imageError(`${path} is not JSON`, "log in again, or fix the file");
-  return root;
-}
-
-function entries(node: Node, path: string): Map<string, AuthEntry> {
+function entries(node: Node, fail: Fail): Map<string, AuthEntry> {
   const found = new Map<string, AuthEntry>();
-  for (const [name, value] of members(node, path)) {
-    const fields = structOf(value, path, ["auth", "identitytoken"]);
-    const last = (field: string): string => fields(field).reduce((_, text) => textOf(text, path), "");
-    found.set(name, { auth: last("auth"), identityToken: last("identitytoken") });
+  for (const [name, value] of members(node, fail)) {
+    const fields = structOf(value, fail, ["auth", "identitytoken"]);
+    const [auth, identityToken] = [lastText(fields("auth"), fail), lastText(fields("identitytoken"), fail)];
+    found.set(name, { auth, identityToken });
   }
   return found;
-}
-
-/** The values of an object's members whose names are fields: Go ignores case, and the last of several counts. */
-function structOf(node: Node, path: string, fields: readonly string[]): (field: string) => Node[] {
-  const found = Map.groupBy(members(node, path), ([name]) => fields.find((field) => field === name.toLowerCase()));
-  return (field) => (found.get(field) ?? []).map(([, value]) => value);
-}
-
-/** An object's members in their order; null has none. */
-function members({ type, children = [] }: Node, path: string): [string, Node][] {
-  if (type !== "object" && type !== "null") throw misplaced(type, path);
-  return children.flatMap(({ children: [name, value] = [] }) =>
-    name === undefined || value === undefined ? [] : [[String(name.value), value]],
-  );
-}
-
-function textOf({ type, value }: Node, path: string): string {
-  if (type === "null") return "";
-  if (type !== "string") throw misplaced(type, path);
-  return String(value);
-}
-
-function misplaced(type: string, path: string): Error {
-  return imageError(`${path} has a member that is wrongly of the type ${type}`, "log in again, or fix the file");
 }

@@ -3,7 +3,8 @@
 import { spawnSync } from "node:child_process";
 import { callersEnvironment } from "../../environment.ts";
 import { errorCode, imageError, printable, type KeystoreError } from "../../errors.ts";
-import { isObject, member, parseJson } from "../../json.ts";
+import type { Fail } from "../../json.ts";
+import { lastText, parseTreeAsGo, structOf } from "./go-struct.ts";
 
 /** What a registry is shown: the texts have one character a byte. */
 export interface Credentials {
@@ -35,7 +36,7 @@ export function askHelper(helper: string, registry: string, namedIn: string): Cr
     const hint = `run echo ${registry} | ${printable(program, 64)} get by hand, or change ${namedIn}`;
     return imageError(`${printable(program, 64)}, which ${namedIn} names, ${why}`, hint);
   };
-  if (!/^[A-Za-z0-9._-]+$/.test(helper)) throw failed("is no name of a program");
+  if (!/^[A-Za-z0-9._+-]+$/.test(helper)) throw failed("is no name of a program");
   const { error, status, signal, stdout, stderr } = spawnSync(program, ["get"], {
     env: callersEnvironment(),
     input: registry,
@@ -54,10 +55,9 @@ export function askHelper(helper: string, registry: string, namedIn: string): Cr
     const said = words === "" || words.includes("{") ? lastLine(stderr.toString()) : words;
     throw failed(`failed: ${printable(said === "" ? `exit status ${status ?? signal}` : said, MAX_WORDS)}`);
   }
-  const answer = parseJson(stdout, 4, (reason) => failed(`gave an answer that ${reason}`));
-  if (!isObject(answer)) throw failed("gave an answer that is no JSON object");
-  const [username, password] = [member(answer, "Username") ?? "", member(answer, "Secret") ?? ""];
-  if (typeof username !== "string" || typeof password !== "string") throw failed("gave an answer without text");
+  const fail: Fail = (reason) => failed(`gave an answer that ${reason}`);
+  const fields = structOf(parseTreeAsGo(stdout.toString(), fail), fail, ["username", "secret"]);
+  const [username, password] = [lastText(fields("username"), fail), lastText(fields("secret"), fail)];
   return username === "<token>"
     ? { username: "", password: "", identityToken: password }
     : { username: bytes(username), password: bytes(password), identityToken: "" };

@@ -2,10 +2,10 @@
 // password or a refresh token. Challenges are read and chosen as skopeo does it.
 
 import { imageError, printable, type KeystoreError } from "../../errors.ts";
-import { isObject, member, parseJson } from "../../json.ts";
-import { damagedImage } from "../documents.ts";
+import type { Fail } from "../../json.ts";
 import type { Credentials } from "./credential-helper.ts";
 import type { Found } from "./credentials.ts";
+import { lastText, parseTreeAsGo, structOf } from "./go-struct.ts";
 import type { Answer, Request } from "./registry-http.ts";
 
 /** A challenge of WWW-Authenticate, its names in lower case. */
@@ -147,15 +147,12 @@ function isThisMachine(hostname: string): boolean {
 }
 
 function readToken(answer: Answer, host: string): Token {
-  const fail = (reason: string): KeystoreError => damagedImage(`the token of ${host}`, reason);
-  const value = parseJson(answer.body, 8, fail);
-  const text = (name: string): string => {
-    const field = isObject(value) ? member(value, name) : undefined;
-    return typeof field === "string" ? field : "";
-  };
-  const token = text("token") || text("access_token");
+  const fail: Fail = (reason) => imageError(`the token of ${host} ${reason}`, "see the token server's log");
+  const root = parseTreeAsGo(answer.body.toString("utf8"), fail);
+  const fields = structOf(root, fail, ["token", "access_token", "expires_in"]);
+  const token = lastText(fields("token"), fail) || lastText(fields("access_token"), fail);
   if (!/^[\x21-\x7e]+$/.test(token)) throw fail("is missing, or no token");
-  const stated = isObject(value) ? member(value, "expires_in") : undefined;
+  const stated: unknown = fields("expires_in").at(-1)?.value;
   const seconds = Math.max(typeof stated === "number" ? stated : 0, SHORTEST_LIFE);
   return { authorization: `Bearer ${token}`, expires: Date.now() + seconds * 1000 };
 }

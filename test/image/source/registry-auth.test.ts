@@ -330,6 +330,24 @@ const HELPERS: readonly Row[] = [
     files: { [DOCKER]: { credHelpers: { [HOST]: "bad" } }, "bin/docker-credential-bad": HELPER("echo hello") },
     expect: /gave an answer that is not JSON/,
   },
+  ...[
+    ["members in another case", String.raw`{"username":"h","SECRET":"s"}`],
+    ["a member twice", String.raw`{"Username":"x","Username":"h","Secret":"s"}`],
+    ["an escaped name", String.raw`{"User\u006eame":"h","Secret":"s"}`],
+    ["members that nobody knows", String.raw`{"Username":"h","Secret":"s","more":[[[[[1]]]]]}`],
+  ].map(([what, answer]) => ({
+    name: `a helper whose answer has ${what}`,
+    files: {
+      [DOCKER]: { credHelpers: { [HOST]: "a+b" } },
+      "bin/docker-credential-a+b": HELPER(`cat <<'E'\n${answer}\nE`),
+    },
+    expect: basic("h:s"),
+  })),
+  {
+    name: "a helper that answers null",
+    files: { [DOCKER]: { credHelpers: { [HOST]: "ok" } }, "bin/docker-credential-ok": HELPER("echo null") },
+    expect: basic(":"),
+  },
   {
     name: "a helper with a token",
     files: { [DOCKER]: { credHelpers: { [HOST]: "ok" } }, "bin/docker-credential-ok": ANSWERS("<token>", "refresh") },
@@ -401,12 +419,24 @@ const CHALLENGES: readonly Row[] = [
     token: '{"access_token":"A","token":"T"}',
     expect: "Bearer T",
   },
+  ...[
+    '{"Token":"T"}',
+    '{"token":"A","token":"T"}',
+    String.raw`{"t\u006fken":"T"}`,
+    '{"token":null,"access_token":"T"}',
+  ].map((token) => ({
+    name: `a token as Go reads it: ${token}`,
+    files: KNOWN,
+    challenge: BEARER,
+    token,
+    expect: "Bearer T",
+  })),
   {
     name: "a token server that answers no JSON",
     files: KNOWN,
     challenge: BEARER,
     token: "<html>",
-    expect: /the token of registry\.test is not JSON/,
+    expect: /the token of registry\.test is not JSON; see the token server's log/,
   },
   {
     name: "a token server that refuses",
