@@ -7,19 +7,28 @@ import { join } from "node:path";
 import * as assert from "uvu/assert";
 import { temporaryFolder } from "./folders.ts";
 import { layerDigests } from "./images.ts";
+import { succeedHere } from "./thread.ts";
 import { succeed } from "./program.ts";
-import { OPTSDATA, wrap } from "./requests.ts";
+import { wrapRequest } from "./requests.ts";
 import { findSkopeo, type Skopeo } from "./skopeo.ts";
 
 /** The real skopeo, where there is one. */
 export const skopeo = findSkopeo({ download: false, say: () => undefined });
 
+const configurations = new Map<string, string>();
+
+/** An ocicrypt.conf that names a store's binary, made once for each store. */
+function configurationOf(store: string): string {
+  const conf = configurations.get(store) ?? join(temporaryFolder(), "ocicrypt.conf");
+  if (!configurations.has(store)) writeFileSync(conf, succeed(["config", "--keystore", store]));
+  configurations.set(store, conf);
+  return conf;
+}
+
 /** Runs skopeo with a store's binary as the provider `keystore`; its output must tell of no failure. */
 export function copy({ command }: Skopeo, store: string, ...args: readonly string[]): { ok: boolean; stderr: string } {
-  const conf = join(temporaryFolder(), "ocicrypt.conf");
-  writeFileSync(conf, succeed(["config", "--keystore", store]));
   const [file = "", ...prefix] = command;
-  const env = { PATH: process.env["PATH"], OCICRYPT_KEYPROVIDER_CONFIG: conf };
+  const env = { PATH: process.env["PATH"], OCICRYPT_KEYPROVIDER_CONFIG: configurationOf(store) };
   const { status, stderr } = spawnSync(file, [...prefix, "copy", "-q", ...args], { env, encoding: "utf8" });
   return { ok: status === 0, stderr };
 }
@@ -81,7 +90,8 @@ export class HandMade {
 
 /** An encrypted layer's descriptor, its key wrapped for recipients of a store. No blob is behind it: nobody may read it. */
 export function encryptedLayer(store: string, recipients: readonly string[], scheme = "provider.keystore"): string {
-  const value = wrap(store, recipients, OPTSDATA).toString("base64");
+  const answer = succeedHere(["--keystore", store], { input: wrapRequest(recipients) });
+  const value = (JSON.parse(answer) as { keywrapresults: { annotation: string } }).keywrapresults.annotation;
   const digest = sha256(value);
   return `{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip+encrypted","digest":"${digest}","size":123,"annotations":{"org.opencontainers.image.enc.keys.${scheme}":"${value}","org.opencontainers.image.enc.pubopts":"e30="}}`;
 }
