@@ -5,6 +5,8 @@ import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, writeFileS
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { secretFiles } from "../../src/at-rest/secret-files.ts";
+import { atRestBySecret } from "../../src/at-rest/secret.ts";
 import { atRestByTang, tangServer } from "../../src/at-rest/tang.ts";
 import { generateJwk, thumbprint } from "../../src/jwk/jwk.ts";
 import { entries } from "../../src/keystore/listing.ts";
@@ -12,10 +14,12 @@ import { openStore } from "../../src/keystore/store.ts";
 import { assertCheck, examine, problems } from "../support/checks.ts";
 import { openssl, selfSigned } from "../support/certificates.ts";
 import { secretFile, temporaryFolder, tree } from "../support/folders.ts";
-import { testWith, use } from "../support/parts.ts";
+import { keygenHere, lockForTang, lockHere, refusedHere, unlockHere } from "../support/here.ts";
+import { endurance, testWith, use } from "../support/parts.ts";
 import { assertFailure, runBeside } from "../support/program.ts";
 import { exec, OPTSDATA, unwrap, unwrapRequest, wrap } from "../support/requests.ts";
 import {
+  assertClosed,
   assertOpens,
   commands,
   kidOf,
@@ -32,6 +36,8 @@ import { header, lockedFile, LyingTang, serverOf, Tang, TANG_PARTS, tangParts } 
 const withTang = (name: string, body: (parts: NonNullable<typeof tangParts>) => Promise<void>): void =>
   testWith(tangParts, TANG_PARTS, name, body);
 
+const FULL = endurance(100) === 100;
+
 let shared: Promise<Tang> | undefined;
 /** A server for the tests that leave it as it is. */
 const steady = async (): Promise<Tang> => await (shared ??= Tang.started());
@@ -44,7 +50,7 @@ async function lockedStore(
   const dir = makeStore("alice", ...names);
   const annotation = await wrapHere(dir, "alice");
   const jwk = readJson(join(dir, "private", `${kidOf(dir, "alice")}.jwk`));
-  commands(dir)("lock", ...serverOf(tang));
+  await lockForTang(dir, tang.url);
   return { dir, annotation, jwk };
 }
 
@@ -68,7 +74,7 @@ withTang("locks current, retired and removed keys, shows nothing secret, and unl
   const everything = Object.values(tree(dir)).join("\n");
   for (const secret of secrets) assert.not.match(everything, secret);
   for (const [file, content] of Object.entries(tree(dir))) if (file.endsWith(".jwe")) assert.match(content, /^100600 /);
-  for (const annotation of annotations) assert.is(unwrap(dir, annotation), OPTSDATA);
+  for (const annotation of annotations) await assertOpens(dir, annotation);
   assert.is(unwrap(dir, wrap(dir, ["bob"])), OPTSDATA, "who wraps with a symmetric key needs it too");
   assert.match(cli("list", "--json"), '"private": "locked"');
   assert.match(cli("show", "alice", "--json"), '"private": "locked"');
@@ -79,7 +85,7 @@ withTang("locks current, retired and removed keys, shows nothing secret, and unl
   for (const file of keys)
     assert.equal(JSON.parse((tree(dir)[file] ?? "").slice(7)), JSON.parse((before[file] ?? "").slice(7)));
   await tang.stop();
-  for (const annotation of annotations) assert.is(unwrap(dir, annotation), OPTSDATA, "no server is needed any more");
+  for (const annotation of annotations) await assertOpens(dir, annotation); // no server is needed any more
 });
 
 for (const crv of ["P-256", "P-384", "P-521"] as const) {
@@ -109,10 +115,10 @@ for (const crv of ["P-256", "P-384", "P-521"] as const) {
         { ...ours, epk: undefined },
         "the same header but for the ephemeral key",
       );
-      assert.is(unwrap(dir, annotation), OPTSDATA);
-      commands(dir)("keygen", "bob");
+      await assertOpens(dir, annotation);
+      await keygenHere(dir, "bob");
       assert.equal({ ...header(lockedFile(dir, "bob")), epk: undefined }, { ...ours, epk: undefined });
-      assert.match(commands(dir).run(["unlock"]).stderr, "unlocked 2");
+      assert.is(await unlockHere(dir), 2);
       assert.equal(readJson(path.replace(/e$/, "k")), jwk);
     },
   );
@@ -123,20 +129,21 @@ withTang("a stopped server: one line that names it, exit code 3, nothing changed
   const { dir, annotation } = await lockedStore(tang);
   await tang.stop();
   const line = assertFailure(exec(dir, annotation), 3);
+  assert.is(await assertClosed(dir, annotation), line);
   assert.match(
     line,
     `locked key ${lockedFile(dir, "alice")}: the Tang server ${tang.url} does not answer: ECONNREFUSED; start it`,
   );
   for (const args of [
-    ["unlock"],
     ["lock", ...serverOf(tang)],
-    ["keygen", "bob"],
     ["rotate", "alice"],
     ["export", "alice", "--private"],
   ]) {
     assert.match(commands(dir).refuses(3, args), `the Tang server ${tang.url} does not answer`);
   }
-  wrap(dir, ["alice"]);
+  for (const work of [async () => await unlockHere(dir), async () => await keygenHere(dir, "bob")])
+    assert.match(await refusedHere(dir, 3, work), `the Tang server ${tang.url} does not answer`);
+  await wrapHere(dir, "alice");
   const checks = examine(dir);
   assertCheck(
     checks,
@@ -171,8 +178,8 @@ withTang("new keys are locked for the same server, with the keys that it adverti
   tang.hideKeys();
   tang.addKeys();
   const file = secretFile(JSON.stringify(generateJwk({ type: "rsa", bits: 2048 })));
+  await keygenHere(dir, "bob");
   for (const args of [
-    ["keygen", "bob"],
     ["keygen", "carol", "--type", "oct"],
     ["import", "dave", file],
     ["rotate", "alice"],
@@ -188,13 +195,14 @@ withTang("new keys are locked for the same server, with the keys that it adverti
   );
   for (const name of ["alice", "bob", "carol", "dave"]) {
     assert.equal(tangServer(readFileSync(lockedFile(dir, name))), first);
-    assert.is(unwrap(dir, await wrapHere(dir, name)), OPTSDATA);
+    await assertOpens(dir, await wrapHere(dir, name));
+    if (!FULL && name !== "alice" && name !== "carol") continue; // each start of clevis takes a second
     assert.is(
       (JSON.parse(use(clevis, ["decrypt"], readFileSync(lockedFile(dir, name)))) as Members)["kid"],
       kidOf(dir, name),
     );
   }
-  assert.is(unwrap(dir, annotation), OPTSDATA);
+  await assertOpens(dir, annotation);
 });
 
 withTang(
@@ -203,7 +211,7 @@ withTang(
     const tang = await Tang.started();
     const { dir, annotation } = await lockedStore(tang);
     const [url, former] = [tang.url, tang.thumbprint];
-    commands(dir)("unlock");
+    await unlockHere(dir);
     tang.hideKeys();
     tang.addKeys();
     assert.match(
@@ -215,7 +223,7 @@ withTang(
     const second = serverOf(tang);
     tang.hideKeys();
     tang.addKeys();
-    assert.is(unwrap(other.dir, other.annotation), OPTSDATA);
+    await assertOpens(other.dir, other.annotation);
     assert.match(commands(other.dir).refuses(1, ["lock", ...second]), "is not a signing key of the Tang server");
     assert.match(
       commands(other.dir).refuses(1, ["lock", ...serverOf(tang)]),
@@ -223,7 +231,7 @@ withTang(
     );
     for (const file of readdirSync(tang.db).filter((one) => one.startsWith("."))) rmSync(join(tang.db, file));
     assert.match(
-      assertFailure(exec(other.dir, other.annotation), 3),
+      await assertClosed(other.dir, other.annotation),
       `the Tang server ${url} no longer has the key that this file was locked with; put the server's old key files back`,
     );
     await assertOpens(dir, annotation);
@@ -244,24 +252,28 @@ withTang("a server with several signing keys is trusted by any of them", async (
   );
   const thumbprints = printed.trim().split("\n");
   assert.is(thumbprints.length, 4);
+  const dir = makeStore("alice");
+  const annotation = await wrapHere(dir, "alice");
   for (const one of thumbprints) {
-    const dir = makeStore("alice");
-    const annotation = await wrapHere(dir, "alice");
-    commands(dir)("lock", "--tang", `${tang.url}/`, "--thumbprint", one);
-    assert.is(unwrap(dir, annotation), OPTSDATA);
+    assert.match(
+      commands(dir).run(["lock", "--tang", `${tang.url}/`, "--thumbprint", one]).stderr,
+      one === thumbprints[0] ? "locked 1 private key" : "locked 0 private keys",
+    );
+    await assertOpens(dir, annotation);
   }
 });
 
 withTang("does not mix with a secret", async () => {
   const tang = await steady();
   const { dir } = await lockedStore(tang);
-  const withMasterKey = ["--master-key-file", masterKeyFile()];
+  const masterKey = masterKeyFile();
+  const withMasterKey = ["--master-key-file", masterKey];
   assert.match(
     commands(dir).refuses(1, ["lock", ...withMasterKey]),
     `keys of ${dir} are locked with a Tang server; run ocicrypt-keystore unlock first`,
   );
   const other = makeStore("alice");
-  commands(other)("lock", ...withMasterKey);
+  await lockHere(other, atRestBySecret("master key", secretFiles({ masterKeyFile: masterKey })));
   assert.match(
     commands(other).refuses(1, ["lock", ...serverOf(tang)]),
     "are locked with a master key; run ocicrypt-keystore unlock first",
@@ -297,7 +309,7 @@ withTang("swapped files are told", async () => {
 test("asks nobody for an annotation, though it is locked as a key is", async () => {
   const tang = await LyingTang.started();
   const dir = makeStore("alice");
-  assert.is((await runBeside(["lock", ...serverOf(tang), "--keystore", dir])).code, 0);
+  await lockForTang(dir, tang.url);
   const lock = atRestByTang(tangServer(readFileSync(lockedFile(dir, "alice"))));
   const annotation = await lock.seal(Buffer.from(OPTSDATA));
   const before = tang.requests;
@@ -359,18 +371,23 @@ for (const url of [
   `http://${"a".repeat(2000)}`,
   "http://host:99999",
 ]) {
-  test(`refuses ${JSON.stringify(url.slice(0, 40))} as a server's URL`, () => {
+  test(`refuses ${JSON.stringify(url.slice(0, 40))} as a server's URL`, async () => {
     const dir = makeStore("alice");
     assert.match(
-      commands(dir).refuses(2, ["lock", "--tang", url, "--thumbprint", "x"]),
+      url === "http://" || url.includes("\u001b")
+        ? commands(dir).refuses(2, ["lock", "--tang", url, "--thumbprint", "x"])
+        : await refusedHere(dir, 2, async () => await lockForTang(dir, url)),
       /is not a Tang server's URL; use http:\/\/HOST/,
     );
   });
 }
 
-test("shows no password of a URL", () => {
+test("shows no password of a URL", async () => {
+  const dir = makeStore("alice");
   for (const url of ["http://user:secret@host/", "http://user:se/cret@host", "user:secret@host"]) {
-    const line = commands(makeStore("alice")).refuses(2, ["lock", "--tang", url, "--thumbprint", "x"]);
+    const line = url.startsWith("user")
+      ? commands(dir).refuses(2, ["lock", "--tang", url, "--thumbprint", "x"])
+      : await refusedHere(dir, 2, async () => await lockForTang(dir, url));
     assert.match(line, /"(http:\/\/)?…@host\/?" is not a Tang server's URL/);
     assert.not.match(line, "cret");
   }
