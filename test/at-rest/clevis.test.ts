@@ -1,7 +1,7 @@
 // Files of clevis and ours: either program opens the other's. Every row is sealed by one of the two, and opened by both.
 
 import { spawnSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -10,7 +10,8 @@ import type { AtRest } from "../../src/at-rest/locked-file.ts";
 import { atRestByTang, meetServer } from "../../src/at-rest/tang.ts";
 import { assertCheck, examine } from "../support/checks.ts";
 import { tree } from "../support/folders.ts";
-import { testWith, tool, use } from "../support/parts.ts";
+import { keygenHere, refusedHere, unlockHere } from "../support/here.ts";
+import { endurance, testWith, tool, use } from "../support/parts.ts";
 import { runBeside, assertFailure } from "../support/program.ts";
 import { unwrapRequest } from "../support/requests.ts";
 import {
@@ -48,9 +49,12 @@ async function lockedByClevis(
   const { dir, annotation, jwk, path } = await plainStore();
   const sealed = use(clevis, ["encrypt", pin, JSON.stringify(config), "-y"], readFileSync(path));
   writeFileSync(path.replace(/k$/, "e"), sealed, { mode: 0o600 });
-  spawnSync("rm", [path]);
+  rmSync(path);
   return { dir, annotation, jwk };
 }
+
+// Each start of clevis takes a second: without ENDURANCE=100, only every third row of a table is for it.
+const FULL = endurance(100) === 100;
 
 const bare = (url: string): string => url.replace("http://", "");
 const tang = (...urls: readonly string[]): object => ({ tang: urls.map((url) => ({ url })) });
@@ -79,7 +83,8 @@ const FILES: readonly (readonly [name: string, pin: string, config: (urls: reado
 withTang("opens what clevis locked, as clevis does", async ({ clevis }) => {
   const [a, b, down] = [await Tang.started(), await Tang.started(), await Tang.started()];
   const rows = [];
-  for (const [name, pin, config] of FILES) {
+  const asked = FILES.filter((_, index) => FULL || index % 3 === 2);
+  for (const [name, pin, config] of asked) {
     rows.push({ name, ...(await lockedByClevis(clevis, pin, config([a.url, b.url, down.url]))) });
   }
   await down.stop();
@@ -103,7 +108,8 @@ withTang("new keys are locked as the others are, and clevis opens them", async (
     ["sss", { t: 2, pins: { sss: { t: 1, pins: tang(a.url, b.url) }, ...tang(b.url) } }],
   ] as const) {
     const { dir, annotation } = await lockedByClevis(clevis, pin, config);
-    commands(dir)("keygen", "bob");
+    if (pin === "sss") commands(dir)("keygen", "bob");
+    else await keygenHere(dir, "bob");
     const opened = JSON.parse(use(clevis, ["decrypt"], readFileSync(lockedFile(dir, "bob")))) as Members;
     assert.is(opened["kid"], kidOf(dir, "bob"));
     await assertOpens(dir, annotation);
@@ -162,9 +168,10 @@ withTang("clevis opens what we lock for several servers, and so do we while enou
     const running = tangs.length - index - 1;
     for (const { dir, annotation, needed, alone } of rows) {
       const opens = alone ? running > 0 : running >= needed;
-      const decrypted = alone
-        ? opens
-        : spawnSync(clevis, ["decrypt"], { input: readFileSync(lockedFile(dir, "alice")) }).status === 0;
+      const decrypted =
+        alone || (!FULL && (needed === 1 || running === 0))
+          ? opens
+          : spawnSync(clevis, ["decrypt"], { input: readFileSync(lockedFile(dir, "alice")) }).status === 0;
       assert.is(decrypted, opens, `clevis with ${running} servers for ${needed}`);
       if (opens) await assertOpens(dir, annotation);
       else if (alone) assert.match(await assertClosed(dir, annotation), "does not answer: ECONNREFUSED; start it");
@@ -297,12 +304,13 @@ for (const [name, file, exitCode, line] of [
   test(`says what is locked with ${name}`, async () => {
     const { dir, annotation, path } = await plainStore();
     writeFileSync(path.replace(/k$/, "e"), file, { mode: 0o600 });
-    spawnSync("rm", [path]);
+    rmSync(path);
     const shown = await assertClosed(dir, annotation);
     assert.match(shown, line);
     assert.is(shown.includes("restore it from a backup"), line.source.includes("damaged"));
     assert.not.match(shown, "secret");
-    assert.match(commands(dir).refuses(exitCode, ["unlock"]), line);
+    if (name === "shares that are nothing") assert.match(commands(dir).refuses(exitCode, ["unlock"]), line);
+    assert.match(await refusedHere(dir, exitCode, async () => await unlockHere(dir)), line);
     if (name === "pkcs11") assertCheck(examine(dir), "store.locked", "fail", line);
   });
 }
@@ -322,11 +330,12 @@ testWith(tangParts && tpmParts, `${TPM_PARTS}, ${TANG_PARTS}`, "opens what clevi
   process.env["TPM2TOOLS_TCTI"] = env.TPM2TOOLS_TCTI;
   try {
     const clevis = tool("clevis") ?? "";
-    for (const [pin, config] of [
+    const configs = [
       ["tpm2", {}],
-      ["tpm2", { hash: "sha256", key: "rsa", pcr_bank: "sha256", pcr_ids: "0,7" }],
       ["sss", { t: 2, pins: { tpm2: {}, ...tang(server.url) } }],
-    ] as const) {
+      ["tpm2", { hash: "sha256", key: "rsa", pcr_bank: "sha256", pcr_ids: "0,7" }],
+    ] as const;
+    for (const [pin, config] of configs.slice(FULL ? 0 : 1)) {
       const { dir, annotation, jwk } = await lockedByClevis(clevis, pin, config);
       const file = readFileSync(lockedFile(dir, "alice"));
       assert.equal(JSON.parse(use(clevis, ["decrypt"], file)), jwk);
