@@ -6,6 +6,7 @@ import { chmodSync, copyFileSync } from "node:fs";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
 import { sharedFolder } from "./folders.ts";
+import { startHere } from "./start-here.ts";
 
 export const ROOT = join(import.meta.dirname, "../..");
 export const BINARY = join(ROOT, "dist/ocicrypt-keystore");
@@ -28,11 +29,40 @@ export interface RunOptions {
   readonly binary?: string;
 }
 
+let here = false;
+const ITSELF = new Set(["doctor", "serve"]); // commands that start the binary again, or go on
+
+/**
+ * From now on {@link run} runs the binary's bundles in this process: for tests of what the program does, which start it
+ * a hundred times. What it does as a process is for other tests, and for {@link throughBinary}.
+ */
+export function runHere(): void {
+  here = true;
+}
+
+/** Does something for which {@link run} starts the binary, in a file that says {@link runHere}. */
+export function throughBinary<T>(body: () => T): T {
+  const former = here;
+  here = false;
+  try {
+    return body();
+  } finally {
+    here = former;
+  }
+}
+
 /** Runs the binary to its end. */
 export function run(
   args: readonly string[],
-  { input = "", env = {}, cwd = "/", timeout = 20_000, binary = BINARY }: RunOptions = {},
+  { input = "", env = {}, cwd = "/", timeout = 20_000, binary }: RunOptions = {},
 ): Result {
+  const inWorker = here && binary === undefined && !ITSELF.has(args[0] ?? "");
+  return inWorker
+    ? startHere({ args, input: Buffer.from(input), env }, cwd, timeout)
+    : start(binary ?? BINARY, args, { input, env, cwd, timeout });
+}
+
+function start(binary: string, args: readonly string[], { input, env, cwd, timeout }: RunOptions): Result {
   const { status, stdout, stderr } = spawnSync(binary, args, {
     input,
     env,
