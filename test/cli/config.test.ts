@@ -7,8 +7,10 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { CLIENT_TEXTS } from "../../src/cli/client-texts.ts";
 import { sharedFolder, temporaryFolder } from "../support/folders.ts";
-import { assertFailure, BINARY, run, sharedBinary, succeed, type Result } from "../support/program.ts";
+import { assertFailure, BINARY, type Result, run, runHere, sharedBinary, succeed } from "../support/program.ts";
 import { makeStore } from "../support/stores.ts";
+
+runHere();
 
 const dir = makeStore("alice", "bob:--type rsa --bits 2048", "carol:--type oct --bits 128");
 const cli = (...args: readonly string[]): string => succeed([...args, "--keystore", dir]);

@@ -10,9 +10,11 @@ import { addKey } from "../../src/keystore/add.ts";
 import { openStore } from "../../src/keystore/store.ts";
 import { heldStore, newRsa, openssl } from "../support/holders.ts";
 import { testWith } from "../support/parts.ts";
-import { assertFailure, run, succeed } from "../support/program.ts";
+import { assertFailure, run, runHere, succeed } from "../support/program.ts";
 import { headerKids, wrap, wrapRequest } from "../support/requests.ts";
 import { commands, kidOf, makeStore, noSecrets } from "../support/stores.ts";
+
+runHere();
 
 const dir = makeStore("alice", "bob:--type rsa --bits 2048", "carol:--type oct --bits 128");
 const cli = (...args: readonly string[]): string => succeed([...args, "--keystore", dir]);

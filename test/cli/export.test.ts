@@ -7,7 +7,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { secretFile, temporaryFolder, withUmask } from "../support/folders.ts";
 import { tool, use, testWith } from "../support/parts.ts";
-import { assertFailure, BINARY, shellLine } from "../support/program.ts";
+import { assertFailure, BINARY, runHere, shellLine, throughBinary } from "../support/program.ts";
 import {
   assertOpens,
   commands,
@@ -19,6 +19,8 @@ import {
   kidOf,
   makeStore,
 } from "../support/stores.ts";
+
+runHere();
 
 const KINDS = ["", "--curve P-384", "--curve P-521", "--type rsa --bits 2048"] as const;
 const mode = (path: string): string => (statSync(path).mode & 0o777).toString(8);
@@ -123,7 +125,10 @@ test("--force replaces files only: no device, no folder, and not what a link poi
 });
 
 test("- is standard output", () => {
-  assert.is(cli("export", "key0", "-o", "-"), cli("export", "key0"));
+  assert.is(
+    throughBinary(() => cli("export", "key0", "-o", "-")),
+    cli("export", "key0"),
+  );
   assert.not.ok(existsSync("/-"));
 });
 
@@ -176,7 +181,10 @@ test("a locked key is exported with the secret, open", () => {
 });
 
 test("what is not there is not exported", () => {
-  assert.match(cli.refuses(1, ["export", "nobody"]), `no key named nobody in ${dir}`);
+  assert.match(
+    throughBinary(() => cli.refuses(1, ["export", "nobody"])),
+    `no key named nobody in ${dir}`,
+  );
   const recipients = commands(makeStore("alice"));
   recipients("import", "bob", secretFile(cli("export", "key0")));
   const path = join(temporaryFolder(), "none.jwk");

@@ -20,9 +20,11 @@ import {
   type Outside,
 } from "../support/holders.ts";
 import { testWith, use } from "../support/parts.ts";
-import { assertFailure, run } from "../support/program.ts";
+import { assertFailure, run, runHere, throughBinary } from "../support/program.ts";
 import { OPTSDATA, unwrap, wrap, wrapRequest } from "../support/requests.ts";
 import { commands, kidOf, makeStore, masterKeyFile, readJson, secretsOf } from "../support/stores.ts";
+
+runHere();
 
 const RSA = newRsa();
 const EC = newEc();
@@ -56,7 +58,7 @@ for (const [op, key, alg] of [
     `import --holder ${op} stores the public key and the command, and it opens what is wrapped for it`,
     () => {
       const dir = newStore();
-      const kid = commands(dir)(...held(op, key)).trim();
+      const kid = throughBinary(() => commands(dir)(...held(op, key))).trim();
       assert.is(kidOf(dir, "hsm"), kid);
       assert.equal(readJson(holderOf(dir)), {
         kid,
@@ -66,7 +68,10 @@ for (const [op, key, alg] of [
       assert.equal(readdirSync(join(dir, "private")), [`${kid}.holder`]);
       const annotation = wrap(dir, ["hsm"]);
       assert.is(algOf(annotation), alg);
-      assert.is(unwrap(dir, annotation), OPTSDATA);
+      assert.is(
+        throughBinary(() => unwrap(dir, annotation)),
+        OPTSDATA,
+      );
     },
   );
 }
@@ -333,7 +338,8 @@ for (const [what, code, args, line] of [
   ],
 ] as const) {
   test(`import --holder refuses, and runs nothing: ${what}`, () => {
-    assert.match(commands(newStore()).refuses(code, args), line);
+    const refuses = (): string => commands(newStore()).refuses(code, args);
+    assert.match(what.startsWith("no ") ? throughBinary(refuses) : refuses(), line);
     assert.not.ok(existsSync(tried));
   });
 }
@@ -360,15 +366,9 @@ for (const [what, command, line] of [
   test(`import --holder stores nothing of a command ${what}`, () => {
     if (what === "that others can write") chmodSync(command[0] ?? "", 0o777);
     const dir = newStore();
-    const found = commands(dir).refuses(1, [
-      "import",
-      "hsm",
-      RSA.publicFile,
-      "--holder",
-      "rsa-oaep-256",
-      "--",
-      ...command,
-    ]);
+    const args = ["import", "hsm", RSA.publicFile, "--holder", "rsa-oaep-256", "--", ...command];
+    const refuses = (): string => commands(dir).refuses(1, args);
+    const found = what === "that floods" || what === "that is ended by a signal" ? throughBinary(refuses) : refuses();
     assert.match(found, line);
     assert.match(found, "; nothing was imported; ");
     assert.not.match(found, /private\/|\.holder\b|doctor/, "what was not written");

@@ -12,7 +12,7 @@ import { generateJwk, type KeyKind } from "../../src/jwk/jwk.ts";
 import { secretFile, temporaryFolder, tree } from "../support/folders.ts";
 import { CHOOSE, DAMAGED, FORBIDDEN, MAKE } from "../support/key-imports.ts";
 import { tool, use, testWith } from "../support/parts.ts";
-import { assertFailure } from "../support/program.ts";
+import { assertFailure, runHere, throughBinary } from "../support/program.ts";
 import { unwrap, wrap, OPTSDATA } from "../support/requests.ts";
 import {
   assertClosed,
@@ -26,6 +26,8 @@ import {
   lock,
   makeStore,
 } from "../support/stores.ts";
+
+runHere();
 
 const MAKE_RSA = "ocicrypt-keystore keygen NAME --type rsa makes one that fits";
 const MAKE_OCT = "ocicrypt-keystore keygen NAME --type oct makes one of 256 bits";
@@ -472,7 +474,7 @@ const file = (jwk: Members): string => secretFile(JSON.stringify(jwk));
 
 test("reads standard input where the file is -", () => {
   const dir = newStore();
-  const { code, stdout } = commands(dir).run(["import", "key", "-"], { input: EC_PEM });
+  const { code, stdout } = throughBinary(() => commands(dir).run(["import", "key", "-"], { input: EC_PEM }));
   assert.is(code, 0);
   assert.is(stdout.trim(), kidOf(dir, "key"));
   assert.is(unwrap(dir, wrap(dir, ["key"])), OPTSDATA);

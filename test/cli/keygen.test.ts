@@ -3,9 +3,11 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { temporaryFolder, tree } from "../support/folders.ts";
-import { assertFailure, run, succeed } from "../support/program.ts";
+import { assertFailure, run, runHere, succeed } from "../support/program.ts";
 import { OPTSDATA, unwrap, wrap } from "../support/requests.ts";
 import { commands, kidOf, makeStore } from "../support/stores.ts";
+
+runHere();
 
 const json = (path: string): Record<string, string> => JSON.parse(readFileSync(path, "utf8")) as Record<string, string>;
 const mode = (path: string): string => (statSync(path).mode & 0o777).toString(8);

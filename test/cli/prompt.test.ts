@@ -9,9 +9,11 @@ import * as assert from "uvu/assert";
 import { secretFiles } from "../../src/at-rest/secret-files.ts";
 import { secretFile, tree, temporaryFolder } from "../support/folders.ts";
 import { tool, use, testWith } from "../support/parts.ts";
-import { assertFailure, BINARY, run, shellLine } from "../support/program.ts";
+import { assertFailure, BINARY, run, runHere, shellLine } from "../support/program.ts";
 import { assertOpens, commands, masterKeyFile, wrapHere, kidOf, makeStore } from "../support/stores.ts";
 import { LyingTang } from "../support/tang.ts";
+
+runHere();
 
 const PASSPHRASE = "kein Öl, 7 Ave";
 const NEW = "New passphrase for the key store: ";

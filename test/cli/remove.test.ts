@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { secretFile, tree } from "../support/folders.ts";
-import { assertFailure, run, succeed } from "../support/program.ts";
+import { assertFailure, run, runHere, succeed } from "../support/program.ts";
 import { wrapRequest } from "../support/requests.ts";
 import {
   assertClosed,
@@ -18,6 +18,8 @@ import {
   rows,
   wrapHere,
 } from "../support/stores.ts";
+
+runHere();
 
 const NO_DEFAULT = "there is no longer a default key: set one with ocicrypt-keystore default NAME\n";
 

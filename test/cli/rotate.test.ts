@@ -4,8 +4,11 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { secretFiles } from "../../src/at-rest/secret-files.ts";
+import { runHere } from "../support/program.ts";
 import { temporaryFolder } from "../support/folders.ts";
 import { assertOpens, commands, kidOf, makeStore, masterKeyFile, rows, wrapHere } from "../support/stores.ts";
+
+runHere();
 
 const masterKey = masterKeyFile();
 const withMasterKey = secretFiles({ masterKeyFile: masterKey });
