@@ -17,9 +17,11 @@ import { temporaryFolder } from "../support/folders.ts";
 import { KINDS, type Part } from "../support/hardware.ts";
 import { layerDigests, makeImage } from "../support/images.ts";
 import { endurance, testWith } from "../support/parts.ts";
-import { assertFailure, BINARY, run, succeed, type Result } from "../support/program.ts";
+import { assertFailure, BINARY, type Result, run, runHere, succeed } from "../support/program.ts";
 import { OPTSDATA, unwrapRequest, wrap } from "../support/requests.ts";
 import { findSkopeo } from "../support/skopeo.ts";
+
+runHere();
 
 const AT_ONCE = 6;
 const skopeo = findSkopeo({ download: false, say: () => {} });
