@@ -10,6 +10,7 @@ import {
   configFile,
   entry,
   examine,
+  examineHere,
   only,
   problems,
   programs,
@@ -28,31 +29,32 @@ writeFileSync(notExecutable, "");
 const [link, named] = [join(folder, "linked"), join(folder, "ocicrypt-second")];
 for (const path of [link, named]) symlinkSync(BINARY, path);
 const args = ["--keystore", dir, "--provider", "ks"];
-const withFile = (file: string): Check[] => examine(dir, [], { OCICRYPT_KEYPROVIDER_CONFIG: file });
+const withFile = async (file: string): Promise<Check[]> =>
+  await examineHere(dir, [], { OCICRYPT_KEYPROVIDER_CONFIG: file });
 
-test("is content with what config prints, and makes the round trip through it", () => {
+test("is content with what config prints, and makes the round trip through it", async () => {
   const file = configFile(succeed(["config", "--keystore", dir]));
-  const checks = withFile(file);
+  const checks = examine(dir, [], { OCICRYPT_KEYPROVIDER_CONFIG: file });
   assert.equal(problems(checks), []);
   assertCheck(checks, "config.variable", "ok", new RegExp(`is ${file}`));
   assertCheck(checks, "config.provider", "ok", /provider keystore is this program/);
 });
 
-test("knows this program through a symlink, without args, with other providers beside it, and takes a grpc entry", () => {
+test("knows this program through a symlink, without args, with other providers beside it, and takes a grpc entry", async () => {
   const providers = {
     first: entry(args.toSpliced(3, 1, "first"), link),
     keyvault: { grpc: "localhost:1" },
     other: { cmd: { path: "/bin/true", args: null } },
   };
-  const checks = withFile(configFile(providers));
+  const checks = await withFile(configFile(providers));
   assert.equal(problems(checks), ["fail config.grpc"]); // nobody listens there
   assertCheck(checks, "round-trip", "ok", new RegExp(`by ${link}`));
 });
 
-test("warns where no variable is set or no provider is this program, which is no failure", () => {
-  assertCheck(examine(dir), "config.variable", "warn", /is not set.*ocicrypt-keystore config > FILE/);
+test("warns where no variable is set or no provider is this program, which is no failure", async () => {
+  assertCheck(await examineHere(dir), "config.variable", "warn", /is not set.*ocicrypt-keystore config > FILE/);
   assertCheck(
-    withFile(configFile({ other: entry([], "/bin/true") })),
+    await withFile(configFile({ other: entry([], "/bin/true") })),
     "config.provider",
     "warn",
     new RegExp(`no provider of \\S+ is this program, ${BINARY}`),
@@ -151,9 +153,9 @@ for (const [what, id, status, message, content] of [
     { ks: entry(["--keystore", dir]), second: entry(["--keystore", dir], named) },
   ],
 ] as const) {
-  test(`finds ${what}`, () => {
+  test(`finds ${what}`, async () => {
     const file = configFile(content);
-    const checks = examine(dir, [], { OCICRYPT_KEYPROVIDER_CONFIG: file, PATH: folder });
+    const checks = await examineHere(dir, [], { OCICRYPT_KEYPROVIDER_CONFIG: file, PATH: folder });
     assert.is(
       only(
         checks.filter((check) => check.id === id && message.test(`${check.message}; ${check.hint ?? ""}`)),
@@ -165,9 +167,9 @@ for (const [what, id, status, message, content] of [
   });
 }
 
-test("finds a file that is not there, or is named by a relative path", () => {
+test("finds a file that is not there, or is named by a relative path", async () => {
   assertCheck(
-    withFile("/none.conf"),
+    await withFile("/none.conf"),
     "config.file",
     "fail",
     /there is no file \/none.conf: clients go on without a message/,
@@ -193,8 +195,8 @@ for (const [what, file, ids, message] of [
     /has no provider that|no provider of/,
   ],
 ] as const) {
-  test(`skips what depends on it where ${what}, and says why`, () => {
-    const checks = examine(dir, [], { OCICRYPT_KEYPROVIDER_CONFIG: file });
+  test(`skips what depends on it where ${what}, and says why`, async () => {
+    const checks = await examineHere(dir, [], { OCICRYPT_KEYPROVIDER_CONFIG: file });
     const wanted = ids.split(" ").map((id) => `config.${id}`);
     assert.equal(
       skipped(checks).filter((id) => id.startsWith("config.")),
@@ -204,58 +206,65 @@ for (const [what, file, ids, message] of [
   });
 }
 
-test("uses the store of the client's own entry for the round trip, and shows its line where it fails", () => {
+test("uses the store of the client's own entry for the round trip, and shows its line where it fails", async () => {
   const file = configFile({ ks: entry(["--keystore", other, "--provider", "ks"]) });
-  assertCheck(withFile(file), "round-trip", "ok", /wrapped for bob/);
+  assertCheck(await withFile(file), "round-trip", "ok", /wrapped for bob/);
   const broken = makeStore("carol");
-  const checks = examine(broken, [], {
+  const checks = await examineHere(broken, [], {
     OCICRYPT_KEYPROVIDER_CONFIG: configFile({ ks: entry(["--keystore", broken, "--provider", "wrong"]) }),
   });
   assertCheck(checks, "round-trip", "fail", /failed \(exit code 1\): the request names no provider "wrong"/);
 });
 
-test("makes the round trip with another key where the default one is a recipient only, and warns where there is none", () => {
+test("makes the round trip with another key where the default one is a recipient only, and warns where there is none", async () => {
   const mixed = makeStore("alice", "bob");
   const pem = join(temporaryFolder(), "alice.pem");
   succeed(["export", "alice", "--keystore", mixed, "--format", "pem", "-o", pem]);
   const recipients = join(temporaryFolder(), "store");
   succeed(["import", "alice", pem, "--keystore", recipients]);
-  assertCheck(examine(recipients), "round-trip", "warn", /not tried: no current key of \S+ has its private key there/);
+  assertCheck(
+    await examineHere(recipients),
+    "round-trip",
+    "warn",
+    /not tried: no current key of \S+ has its private key there/,
+  );
   succeed(["keygen", "bob", "--keystore", recipients]);
-  assertCheck(examine(recipients), "round-trip", "ok", /wrapped for bob/);
+  assertCheck(await examineHere(recipients), "round-trip", "ok", /wrapped for bob/);
 });
 
-test("knows a copy of itself under another name", () => {
+test("knows a copy of itself under another name", async () => {
   const own = join(folder, "copy");
   copyFileSync(BINARY, own);
-  const checks = withFile(configFile({ ks: entry(args, own) }));
+  const checks = await withFile(configFile({ ks: entry(args, own) }));
   assertCheck(checks, "config.provider", "ok", /provider ks is this program/);
   assertCheck(checks, "round-trip", "ok", new RegExp(`by ${own}`));
   rmSync(own);
   mkdirSync(own);
-  assertCheck(withFile(configFile({ ks: entry(args, own) })), "config.path", "fail", /cannot be executed/);
+  assertCheck(await withFile(configFile({ ks: entry(args, own) })), "config.path", "fail", /cannot be executed/);
 });
 
-test("goes through a wrapper, whose key store it may not know, and fails with a broken one", () => {
+test("goes through a wrapper, whose key store it may not know, and fails with a broken one", async () => {
   const wrapper = join(programs("wrapper", `#!/bin/sh\nexec ${shellLine([BINARY, ...args])}\n`), "wrapper");
-  const checks = withFile(configFile({ ks: entry([], wrapper) }));
+  const checks = await withFile(configFile({ ks: entry([], wrapper) }));
   assert.equal(problems(checks), []);
   assertCheck(checks, "config.provider", "ok", /a provider wraps for keys of this key store/);
   assertCheck(checks, "round-trip", "ok", new RegExp(`provider ks wrapped and unwrapped, by ${wrapper}`));
-  const elsewhere = examine(other, [], { OCICRYPT_KEYPROVIDER_CONFIG: configFile({ ks: entry([], wrapper) }) });
+  const elsewhere = await examineHere(other, [], {
+    OCICRYPT_KEYPROVIDER_CONFIG: configFile({ ks: entry([], wrapper) }),
+  });
   assert.equal(problems(elsewhere), ["warn config.provider"]);
-  const broken = withFile(configFile({ ks: entry([], "/bin/false") }));
+  const broken = await withFile(configFile({ ks: entry([], "/bin/false") }));
   assertCheck(broken, "round-trip", "fail", /provider ks: \/bin\/false failed \(exit code 1\)/);
 });
 
-test("starts none of its own commands that an entry names, and quotes no args", () => {
+test("starts none of its own commands that an entry names, and quotes no args", async () => {
   const victim = makeStore("alice");
   const file = configFile({ ks: entry(["remove", "alice", "--force", "--keystore", victim]) });
-  const checks = examine(victim, [], { OCICRYPT_KEYPROVIDER_CONFIG: file });
+  const checks = await examineHere(victim, [], { OCICRYPT_KEYPROVIDER_CONFIG: file });
   assert.equal(problems(checks), ["fail config.args"]);
   assert.ok(existsSync(join(victim, "names/alice")));
   const secret = configFile({ ks: entry(["--passphrase", "hunter2"]) });
-  assert.not.match(JSON.stringify(withFile(secret)), "hunter2");
+  assert.not.match(JSON.stringify(await withFile(secret)), "hunter2");
 });
 
 test.run();

@@ -15,11 +15,23 @@ import {
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { assertCheck, configFile, entry, examine, problems, skipped } from "../support/checks.ts";
+import {
+  assertCheck,
+  checksIn,
+  configFile,
+  entry,
+  examine,
+  examineHere,
+  NO_ROUND_TRIP,
+  problems,
+  skipped,
+} from "../support/checks.ts";
+import { secretFiles } from "../../src/at-rest/secret-files.ts";
+import { fix } from "../../src/doctor/doctor.ts";
+import { openStore } from "../../src/keystore/store.ts";
 import { temporaryFolder } from "../support/folders.ts";
 import { assertFailure, run, succeed } from "../support/program.ts";
-import { unwrap, wrap } from "../support/requests.ts";
-import { kidOf, lock, makeStore } from "../support/stores.ts";
+import { kidOf, lock, makeStore, noSecrets, readJson, wrapHere, assertOpens } from "../support/stores.ts";
 
 const IDS = [
   ..."store store.modes store.owners store.leftovers store.lock store.names store.default store.keys store.unnamed store.twice store.locked store.holders".split(
@@ -93,9 +105,9 @@ test("is a line a problem for people, with the way out, and a summary; --verbose
   assert.match(stdout, /^fail {2}store: no key store at .*\n(warn .*\n)*1 failure, 2 warnings; /);
 });
 
-test("fails with the report on standard output where there is no store, and makes none", () => {
+test("fails with the report on standard output where there is no store, and makes none", async () => {
   const dir = join(temporaryFolder(), "none");
-  const checks = examine(dir, ["--fix"]);
+  const checks = await examineHere(dir, ["--fix"]);
   assertCheck(checks, "store", "fail", /no key store at .*keygen NAME/);
   assert.equal(problems(checks), ["fail store"]);
   assert.not.ok(existsSync(dir));
@@ -109,10 +121,10 @@ for (const [what, breakIt] of [
     (dir: string) => (rmSync(join(dir, "names"), { recursive: true }), writeFileSync(join(dir, "names"), "")),
   ],
 ] as const) {
-  test(`skips every check that needs the store where the store ${what}, with nothing of it ok`, () => {
+  test(`skips every check that needs the store where the store ${what}, with nothing of it ok`, async () => {
     const dir = makeStore("alice");
     breakIt(dir);
-    const checks = examine(dir);
+    const checks = await examineHere(dir);
     assert.equal(problems(checks), ["fail store"]);
     const needStore = IDS.filter((id) => id.startsWith("store.") || id === "round-trip");
     assert.equal(
@@ -124,10 +136,10 @@ for (const [what, breakIt] of [
   });
 }
 
-test("looks at a store without keys, and skips only what is about keys of a kind", () => {
+test("looks at a store without keys, and skips only what is about keys of a kind", async () => {
   const dir = join(temporaryFolder(), "store");
   mkdirSync(dir);
-  const checks = examine(dir);
+  const checks = await examineHere(dir);
   assert.equal(
     skipped(checks).filter((id) => id.startsWith("store")),
     ["store.locked", "store.holders"],
@@ -137,13 +149,18 @@ test("looks at a store without keys, and skips only what is about keys of a kind
   assertCheck(checks, "round-trip", "warn", /not tried: no current key/);
 });
 
-test("counts one thing in the singular", () => {
+test("counts one thing in the singular", async () => {
   const dir = makeStore("alice");
-  assertCheck(examine(dir), "store.names", "ok", /^1 name;/);
-  assertCheck(examine(dir), "store.keys", "ok", /^1 key, 1 of them with the private key;/);
+  assertCheck(await examineHere(dir, [], NO_ROUND_TRIP), "store.names", "ok", /^1 name;/);
+  assertCheck(await examineHere(dir, [], NO_ROUND_TRIP), "store.keys", "ok", /^1 key, 1 of them with the private key;/);
   const secret = lock(dir);
-  assertCheck(examine(dir), "store.locked", "warn", /^1 key is locked with a master key, which was not given;/);
-  const checks = examine(dir, ["--master-key-file", secret]);
+  assertCheck(
+    await examineHere(dir, [], NO_ROUND_TRIP),
+    "store.locked",
+    "warn",
+    /^1 key is locked with a master key, which was not given;/,
+  );
+  const checks = await examineHere(dir, ["--master-key-file", secret], NO_ROUND_TRIP);
   assertCheck(
     checks,
     "store.locked",
@@ -154,18 +171,19 @@ test("counts one thing in the singular", () => {
 
 test("never prints what is secret", () => {
   const { dir, secret } = interruptedLock();
+  const { k } = readJson(privateKey(dir)) as { k: string };
   const { stdout, stderr } = run(["doctor", "--keystore", dir, "--master-key-file", secret, "--fix"]);
-  const { k } = JSON.parse(
-    succeed(["export", "alice", "--private", "--keystore", dir, "--master-key-file", secret]),
-  ) as { k: string };
+  assert.match(stderr, /^fixed: /m);
   assert.not.match(stdout + stderr, k);
 });
 
-test("--fix removes a dead lock without needing it, --fix --force one of which nothing is known, and none that is held", () => {
+test("--fix removes a dead lock without needing it, --fix --force one of which nothing is known, and none that is held", async () => {
   const dir = makeStore("alice");
   const [path, takeover] = [join(dir, ".lock"), join(dir, ".lock-takeover")];
   const doctor = (...args: readonly string[]): string =>
-    run(["doctor", ...args, "--keystore", dir], { env: { PATH: "" } }).stderr;
+    run(["doctor", ...args, "--keystore", dir], { env: { PATH: "", ...NO_ROUND_TRIP } }).stderr;
+  const fixHere = async (force: boolean): Promise<string> =>
+    (await fix(openStore(dir, noSecrets), {}, force)).map((line) => `${line}\n`).join("");
   const began = performance.now();
   for (const held of [path, takeover]) writeFileSync(held, JSON.stringify({ pid: deadPid() }));
   assert.match(
@@ -175,19 +193,19 @@ test("--fix removes a dead lock without needing it, --fix --force one of which n
   assert.not.ok(existsSync(path) || existsSync(takeover));
   for (const content of [JSON.stringify({ pid: 7, system: "elsewhere" }), "no record", ""]) {
     for (const held of [path, takeover]) writeFileSync(held, content);
-    assert.is(doctor("--fix"), "");
+    assert.is(await fixHere(false), "");
     assert.ok(existsSync(path) && existsSync(takeover));
-    assert.match(doctor("--fix", "--force"), /^fixed: .*\nfixed: .*\n$/);
+    assert.match(content === "" ? doctor("--fix", "--force") : await fixHere(true), /^fixed: .*\nfixed: .*\n$/);
     assert.not.ok(existsSync(path) || existsSync(takeover));
   }
   writeFileSync(path, JSON.stringify({ pid: process.pid }));
-  assert.is(doctor("--fix", "--force"), "");
+  assert.is(await fixHere(true), "");
   assert.ok(existsSync(path));
   assert.ok(performance.now() - began < 25_000, "and waits for none");
   assert.match(assertFailure(run(["doctor", "--force", "--keystore", dir]), 2), /--force is only for --fix/);
 });
 
-test("--fix fixes what crashes left and what others can read, says so, and finds nothing the second time", () => {
+test("--fix fixes what crashes left and what others can read, says so, and finds nothing the second time", async () => {
   const { dir, secret } = interruptedLock();
   const annotation = wrapWith(dir, secret);
   chmodSync(join(dir, "private"), 0o777);
@@ -197,7 +215,7 @@ test("--fix fixes what crashes left and what others can read, says so, and finds
   for (const path of [".lock", ".lock-takeover"])
     writeFileSync(join(dir, path), JSON.stringify({ pid: deadPid(), start: "1", system: "" }), { mode: 0o600 });
   for (const path of [".lock", ".lock-takeover"]) utimesSync(join(dir, path), 1, 1); // of another boot, so it must be old
-  const before = examine(dir, ["--master-key-file", secret]);
+  const before = await examineHere(dir, ["--master-key-file", secret]);
   assert.equal(
     [...new Set(problems(before))],
     [
@@ -218,12 +236,11 @@ test("--fix fixes what crashes left and what others can read, says so, and finds
   assert.not.match(stdout, '"fix"');
   assert.match(stderr, /^fixed: \S+ was not completely written/m);
   assert.equal(readdirSync(dir).toSorted(), ["default", "names", "private", "public"]);
-  const { code: second, stderr: silent } = run(["doctor", "--fix", "--keystore", dir, "--master-key-file", secret], {
+  const second = run(["doctor", "--fix", "--json", "--keystore", dir, "--master-key-file", secret], {
     env: { PATH: "" },
   });
-  assert.is(second, 0);
-  assert.is(silent, "");
-  assert.equal(problems(examine(dir, ["--master-key-file", secret])), []);
+  assert.is(second.stderr, "");
+  assert.equal(problems(checksIn(second)), []);
   assert.equal(readdirSync(join(dir, "private")), [`${kidOf(dir, "alice")}.jwe`]);
   assert.is(statSync(join(dir, "private")).mode & 0o777, 0o700);
   assert.match(succeed(["--keystore", dir, "--master-key-file", secret], { input: annotation }), "keyunwrapresults");
@@ -238,10 +255,11 @@ for (const [what, open, withSecret] of [
   ],
   ["the open key is damaged", () => "{", true],
 ] as const) {
-  test(`--fix keeps the open file of an interrupted lock where ${what}`, () => {
+  test(`--fix keeps the open file of an interrupted lock where ${what}`, async () => {
     const { dir, secret } = interruptedLock(open);
     const before = readFileSync(privateKey(dir), "utf8");
-    const checks = examine(dir, ["--fix", ...(withSecret ? ["--master-key-file", secret] : [])]);
+    const args = ["--fix", ...(withSecret ? ["--master-key-file", secret] : [])];
+    const checks = await examineHere(dir, args, NO_ROUND_TRIP);
     assertCheck(
       checks,
       "store.twice",
@@ -252,9 +270,9 @@ for (const [what, open, withSecret] of [
   });
 }
 
-test("--fix never removes a private key without a name, and works on a removed key's leftovers too", () => {
+test("--fix never removes a private key without a name, and works on a removed key's leftovers too", async () => {
   const dir = makeStore("alice", "bob");
-  const annotation = wrap(dir, ["bob"]);
+  const annotation = await wrapHere(dir, "bob");
   const removed = kidOf(dir, "alice");
   succeed(["remove", "alice", "--force", "--keystore", dir]);
   const open = readFileSync(join(dir, "removed", `${removed}.jwk`));
@@ -262,17 +280,16 @@ test("--fix never removes a private key without a name, and works on a removed k
   writeFileSync(join(dir, "removed", `${removed}.jwk`), open);
   chmodSync(join(dir, "removed", `${removed}.jwk`), 0o644);
   rmSync(name(dir, "bob"));
-  const checks = examine(dir, ["--fix", "--master-key-file", secret]);
+  const checks = await examineHere(dir, ["--fix", "--master-key-file", secret]);
   assert.equal(problems(checks), ["warn store.unnamed", "warn round-trip"]);
   assert.equal(readdirSync(join(dir, "removed")).toSorted(), [`${removed}.jwe`, `${removed}.public.jwk`].toSorted());
-  succeed(["unlock", "--keystore", dir, "--master-key-file", secret]);
-  assert.match(unwrap(dir, annotation), "symkey");
+  await assertOpens(dir, annotation, secretFiles({ masterKeyFile: secret }));
 });
 
-test("--fix says what it could not fix, and writes nothing to a store that needs nothing", () => {
+test("--fix says what it could not fix, and writes nothing to a store that needs nothing", async () => {
   const dir = makeStore("alice");
   const before = statSync(dir, { bigint: true }).ctimeNs;
-  examine(dir, ["--fix"]);
+  assert.equal(await fix(openStore(dir, noSecrets), {}, false), []);
   assert.is(statSync(dir, { bigint: true }).ctimeNs, before);
   mkdirSync(temporary(dir)); // no file: it is not ours to remove
   const { code, stderr } = run(["doctor", "--fix", "--keystore", dir], { env: { PATH: "" } });

@@ -1,10 +1,10 @@
 // doctor and the commands that hold keys: each is asked, and none is asked twice in vain.
 
-import { chmodSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { assertCheck, examine, problems } from "../support/checks.ts";
+import { assertCheck, examine, examineHere, problems } from "../support/checks.ts";
 import { temporaryFolder } from "../support/folders.ts";
 import { held, heldStore, holds, linesOf, newEc, newRsa, script, writeHolder } from "../support/holders.ts";
 import { assertFailure, run } from "../support/program.ts";
@@ -14,6 +14,14 @@ import { commands, kidOf } from "../support/stores.ts";
 const RSA = newRsa();
 const EC = newEc();
 const OTHER = newRsa();
+const HELD = heldStore("rsa-oaep-256", RSA);
+/** A store of its own with the key that a command holds. */
+const heldCopy = (): string => {
+  const dir = newStore();
+  cpSync(HELD, dir, { recursive: true });
+  chmodSync(join(dir, "private"), 0o700);
+  return dir;
+};
 const newStore = (): string => join(temporaryFolder(), "store");
 const holderOf = (dir: string, name = "hsm"): string => join(dir, "private", `${kidOf(dir, name)}.holder`);
 
@@ -27,7 +35,7 @@ test("doctor asks every holder, and does its round trip with one where that is t
   assertCheck(checks, "round-trip", "ok", /wrapped for hsm and unwrapped/);
 });
 
-test("doctor gives a holder the environment and the time that it needs", () => {
+test("doctor gives a holder the environment and the time that it needs", async () => {
   const dir = newStore();
   const program = script(`test "$TOKEN" = here && exec ${holds("rsa-oaep-256", RSA).join(" ")}`);
   const { code, stderr } = run(
@@ -35,16 +43,16 @@ test("doctor gives a holder the environment and the time that it needs", () => {
     { env: { TOKEN: "here" } },
   );
   assert.is(code, 0, stderr);
-  assert.equal(problems(examine(dir, [], { TOKEN: "here" })), []);
-  assert.equal(problems(examine(dir)), ["fail store.holders"]);
+  assert.equal(problems(await examineHere(dir, [], { TOKEN: "here" })), []);
+  assert.equal(problems(await examineHere(dir)), ["fail store.holders"]);
 });
 
-test("doctor asks a holder that has failed for nothing more: its token may count wrong PINs", () => {
-  const dir = heldStore("rsa-oaep-256", RSA);
+test("doctor asks a holder that has failed for nothing more: its token may count wrong PINs", async () => {
+  const dir = heldCopy();
   const log = join(temporaryFolder(), "log");
   const program = script(`echo asked >> ${log}; exit 1`);
   writeHolder(dir, kidOf(dir, "hsm"), { "rsa-oaep-256": [program], "rsa-oaep": [program] });
-  assert.equal(problems(examine(dir)), ["fail store.holders"]);
+  assert.equal(problems(await examineHere(dir)), ["fail store.holders"]);
   assert.is(linesOf(log).length, 1);
 });
 
@@ -86,10 +94,10 @@ for (const [what, damage, expected, line] of [
     /is never asked: the key itself is .*\.jwk; move one of the two/,
   ],
 ] as const) {
-  test(`doctor finds ${what}`, () => {
-    const dir = heldStore("rsa-oaep-256", RSA);
+  test(`doctor finds ${what}`, async () => {
+    const dir = heldCopy();
     damage(dir);
-    const checks = examine(dir);
+    const checks = await examineHere(dir);
     assert.equal(problems(checks), expected);
     assertCheck(checks, "store.holders", expected[0].startsWith("warn") ? "warn" : "fail", line);
     const [status, said] = expected[0].startsWith("warn")
@@ -105,12 +113,12 @@ function newStoreWith(file: string): string {
   return dir;
 }
 
-test("doctor --fix closes a holder file that others can read", () => {
-  const dir = heldStore("rsa-oaep-256", RSA);
+test("doctor --fix closes a holder file that others can read", async () => {
+  const dir = heldCopy();
   const annotation = wrap(dir, ["hsm"]);
   chmodSync(holderOf(dir), 0o644);
   assertFailure(exec(dir, annotation), 3);
-  assert.equal(problems(examine(dir)), ["fail store.modes", "fail store.holders"]);
+  assert.equal(problems(await examineHere(dir)), ["fail store.modes", "fail store.holders"]);
   assert.is(run(["doctor", "--fix", "--keystore", dir], { env: { PATH: "" } }).code, 0);
   assert.is(statSync(holderOf(dir)).mode & 0o7777, 0o600);
   assert.is(unwrap(dir, annotation), OPTSDATA);

@@ -13,11 +13,12 @@ import { configFile, entry } from "../support/checks.ts";
 import { copy, encryptedLayer, HandMade, skopeo } from "../support/encrypted-images.ts";
 import { temporaryFolder } from "../support/folders.ts";
 import { makeImage } from "../support/images.ts";
-import { testWith } from "../support/parts.ts";
+import { sampled, testWith } from "../support/parts.ts";
 import { assertFailure, BINARY, run, succeed } from "../support/program.ts";
 import { startServer } from "../support/server.ts";
 import { commands, lock, makeStore } from "../support/stores.ts";
 
+process.execPath = BINARY; // doctor knows itself by its path, and need not look into the file
 const store = makeStore("alice");
 const plain = join(temporaryFolder(), "plain");
 makeImage(plain, { layerBytes: 16 });
@@ -63,7 +64,7 @@ testWith(skopeo, "a skopeo with ocicrypt 1.1 or later", "names the reason, and a
   const server = await startServer(store);
   const grpc = configFile({ keystore: { grpc: server.address } });
   const missing = join(folder, "none.conf");
-  for (const [image, config, dir, exit, said] of [
+  const rows = [
     [
       encrypted,
       conf(),
@@ -99,10 +100,14 @@ testWith(skopeo, "a skopeo with ocicrypt 1.1 or later", "names the reason, and a
       /built-in jwe.*export alice --private --format pem.*rewrap \S+ --from jwe --as provider:keystore --to alice/,
     ],
     [jwe, conf(stranger), stranger, 3, /jwe: no private key of the store/],
-  ] as const) {
+  ] as const;
+  const compared: readonly unknown[] = sampled(rows, 3);
+  for (const row of rows) {
+    const [image, config, dir, exit, said] = row;
     const found = await diagnose(image, config, dir);
     assert.match(found.said, said);
     assert.is(found.exitCode, exit, found.said);
+    if (!compared.includes(row)) continue;
     const [file = "", ...prefix] = tool.command;
     const words = ["copy", "-q", "--decryption-key", "provider:keystore", image, `oci:${temporaryFolder()}/x`];
     const env = { PATH: "/usr/bin:/bin", OCICRYPT_KEYPROVIDER_CONFIG: config };

@@ -12,12 +12,13 @@ import { makeAuthority, openssl } from "../support/certificates.ts";
 import { skopeo } from "../support/encrypted-images.ts";
 import { temporaryFolder } from "../support/folders.ts";
 import { makeImage } from "../support/images.ts";
-import { testWith } from "../support/parts.ts";
+import { sampled, testWith } from "../support/parts.ts";
 import { BINARY, shellLine } from "../support/program.ts";
 import { startServer, type TestServer } from "../support/server.ts";
 import type { Skopeo } from "../support/skopeo.ts";
 import { lockedStore, makeStore, masterKeyFile } from "../support/stores.ts";
 
+process.execPath = BINARY; // doctor knows itself by its path, and need not look into the file
 const PROVIDER = "keystore";
 const store = makeStore("alice", "bob");
 const bin = temporaryFolder();
@@ -264,19 +265,28 @@ function confFile(conf: unknown): string {
   return path;
 }
 
-async function assertAgree(tool: Skopeo, row: Row, dir = store): Promise<void> {
+/** What doctor says must be what the row says. @returns it, and the machine for skopeo */
+async function assertSays(row: Row, dir = store): Promise<{ said: string[]; conf: string; env: { PATH: string } }> {
   const conf = confFile(row.conf);
   const env = { PATH: `/usr/bin:/bin${row.path === undefined ? "" : `:${row.path}`}` };
   const said = await failures(row, conf, env, dir);
-  const complaint = skopeoFails(tool, row, conf, env);
-  assert.is(said.length > 0, complaint !== undefined, `doctor: ${said.join("\n")}\nskopeo: ${complaint}`);
   if (row.fails === undefined) assert.equal(said, []);
   else assert.match(said.join("\n"), row.fails);
+  return { said, conf, env };
+}
+
+async function assertAgree(tool: Skopeo, row: Row, dir = store): Promise<void> {
+  const { said, conf, env } = await assertSays(row, dir);
+  const complaint = skopeoFails(tool, row, conf, env);
+  assert.is(said.length > 0, complaint !== undefined, `doctor: ${said.join("\n")}\nskopeo: ${complaint}`);
 }
 
 const A_SKOPEO = "a skopeo with ocicrypt 1.1 or later";
+const COMPARED = sampled(ROWS, 5);
 for (const row of ROWS) {
-  testWith(skopeo, A_SKOPEO, `agrees with skopeo on ${row.what}`, async (tool) => await assertAgree(tool, row));
+  if (COMPARED.includes(row)) {
+    testWith(skopeo, A_SKOPEO, `agrees with skopeo on ${row.what}`, async (tool) => await assertAgree(tool, row));
+  } else test(`says what agrees with skopeo in full runs: ${row.what}`, async () => void (await assertSays(row)));
 }
 
 testWith(skopeo, A_SKOPEO, "agrees with skopeo on keys that are locked", async (tool) => {
@@ -337,8 +347,12 @@ testWith(skopeo, A_SKOPEO, "agrees with skopeo on addresses of servers", async (
     servers.push(await startServer(store, { listen }));
   }
   const [socket = "", port = ""] = servers.map(({ address }) => address.replace(/^unix:\/\/|.*:(?=\d+$)/, ""));
-  for (const [grpc, fails] of addresses(socket, port)) {
-    await assertAgree(tool, { what: "", conf: entry({ grpc }), ...(fails && { fails }) });
+  const all = addresses(socket, port);
+  const compared = sampled(all, 5);
+  for (const address of all) {
+    const [grpc, fails] = address;
+    const row = { what: "", conf: entry({ grpc }), ...(fails && { fails }) };
+    await (compared.includes(address) ? assertAgree(tool, row) : assertSays(row));
   }
   await assertAgree(tool, { what: "", conf: entry({ cmd: null, grpc: `localhost:${port}` }) });
   await assertAgree(tool, { what: "", conf: entry({ cmd: {}, grpc: `localhost:${port}` }), fails: /without a path/ });
