@@ -5,16 +5,19 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { open } from "../../src/jwe/open.ts";
+import { openStore } from "../../src/keystore/store.ts";
 import { temporaryFolder } from "../support/folders.ts";
 import { placeKey, privateKeyFile, type PrivateJwk } from "../support/foreign-keys.ts";
 import { endurance, testWith } from "../support/parts.ts";
 import { assertFailure, run } from "../support/program.ts";
 import { OPTSDATA, unwrap, unwrapRequest, wrap } from "../support/requests.ts";
-import { makeStore } from "../support/stores.ts";
+import { makeStore, noSecrets, wrapHere } from "../support/stores.ts";
 
 const listed = spawnSync("jose", ["alg"], { encoding: "utf8" });
 const found = listed.status === 0 ? listed.stdout.split("\n") : undefined;
-const withJose = (name: string, body: () => void): void => testWith(found, "Debian's package jose", name, body);
+const withJose = (name: string, body: () => void | Promise<void>): void =>
+  testWith(found, "Debian's package jose", name, body);
 
 function jose(args: readonly string[], input: string | Buffer = ""): { code: number | null; output: string } {
   const { status, stdout } = spawnSync("jose", args, { input, timeout: 20_000 });
@@ -58,6 +61,11 @@ function joseEncrypt(
 
 function assertJoseOpens(annotation: Buffer, keyFile: string): void {
   assert.is(mustJose(["jwe", "dec", "-i-", "-k", keyFile], annotation), OPTSDATA);
+}
+
+/** What a store opens an annotation to, in this process. */
+async function unwrapHere(dir: string, annotation: string): Promise<string> {
+  return (await open(Buffer.from(annotation), openStore(dir, noSecrets))).toString();
 }
 
 /** A store with these keys, named after their places. */
@@ -114,16 +122,16 @@ for (const template of [
 ]) {
   withJose(
     `a key that jose makes from ${JSON.stringify(template)} opens what jose writes for it, and wraps what jose opens`,
-    () => {
+    async () => {
       const key = joseKey(template);
       if ("alg" in template) assert.equal(key["key_ops"], ["wrapKey", "unwrapKey"]);
       const dir = storeWith(key);
       assert.match(joseEncrypt([key]), /^\{.*"header":\{"alg":/, "flattened");
-      assert.is(unwrap(dir, joseEncrypt([key])), OPTSDATA);
+      assert.is(await unwrapHere(dir, joseEncrypt([key])), OPTSDATA);
       const compact = joseEncrypt([key], { compact: true });
       assert.match(compact, /^[\w-]+\.[\w-]+\.[\w-]+\.[\w-]+\.[\w-]+$/);
-      assert.is(unwrap(dir, compact), OPTSDATA);
-      const annotation = wrap(dir, ["0"]);
+      assert.is(await unwrapHere(dir, compact), OPTSDATA);
+      const annotation = await wrapHere(dir, "0");
       if ("alg" in template) assert.match(annotation.toString(), `"alg":"${template.alg}"`);
       assertJoseOpens(annotation, file(key));
     },
@@ -131,30 +139,30 @@ for (const template of [
 }
 
 for (const enc of ENCRYPTIONS) {
-  withJose(`opens ${enc} as jose writes it, flattened, compact and for several`, () => {
+  withJose(`opens ${enc} as jose writes it, flattened, compact and for several`, async () => {
     const keys = [joseKey({ kty: "EC", crv: "P-256" }), joseKey({ alg: "A256KW" })];
     const template = { protected: { enc } };
     for (const key of keys) {
       for (const compact of [false, true])
-        assert.is(unwrap(storeWith(key), joseEncrypt([key], { template, compact })), OPTSDATA);
-      assert.is(unwrap(storeWith(key), joseEncrypt(keys, { template })), OPTSDATA);
+        assert.is(await unwrapHere(storeWith(key), joseEncrypt([key], { template, compact })), OPTSDATA);
+      assert.is(await unwrapHere(storeWith(key), joseEncrypt(keys, { template })), OPTSDATA);
     }
   });
 }
 
-withJose("opens every pair of algorithm and curve that jose writes", () => {
+withJose("opens every pair of algorithm and curve that jose writes", async () => {
   for (const crv of CURVES) {
     const key = joseKey({ kty: "EC", crv });
     const dir = storeWith(key);
     for (const alg of ECDH) {
       const jwe = joseEncrypt([key], { recipients: [{ header: { alg } }] });
       assert.match(jwe, `"alg":"${alg}"`);
-      assert.is(unwrap(dir, jwe), OPTSDATA);
+      assert.is(await unwrapHere(dir, jwe), OPTSDATA);
     }
   }
 });
 
-withJose("opens what jose writes for several recipients with any one of their keys, whatever their order", () => {
+withJose("opens what jose writes for several recipients with any one of their keys, whatever their order", async () => {
   const keys = [
     ...CURVES.map((crv) => ({ kty: "EC", crv })),
     { kty: "EC", crv: "P-256" },
@@ -163,7 +171,7 @@ withJose("opens what jose writes for several recipients with any one of their ke
   for (const order of [keys, keys.toReversed()]) {
     const jwe = joseEncrypt(order);
     assert.is((JSON.parse(jwe) as { recipients: unknown[] }).recipients.length, keys.length);
-    for (const key of keys) assert.is(unwrap(storeWith(key), jwe), OPTSDATA);
+    for (const key of keys) assert.is(await unwrapHere(storeWith(key), jwe), OPTSDATA);
     assert.match(
       assertFailure(run(["--keystore", store], { input: unwrapRequest(jwe) }), 3),
       /no private key of the store opens this annotation \(it names no kid\)/,
@@ -171,11 +179,11 @@ withJose("opens what jose writes for several recipients with any one of their ke
   }
 });
 
-withJose("skips recipients that only jose can open", () => {
+withJose("skips recipients that only jose can open", async () => {
   const mine = joseKey({ kty: "EC", crv: "P-384" });
   const jwe = joseEncrypt([joseKey({ alg: "A256GCMKW" }), joseKey({ alg: "PBES2-HS256+A128KW" }), mine]);
   assert.match(jwe, /A256GCMKW.*PBES2/);
-  assert.is(unwrap(storeWith(joseKey({ alg: "A256KW" }), mine), jwe), OPTSDATA);
+  assert.is(await unwrapHere(storeWith(joseKey({ alg: "A256KW" }), mine), jwe), OPTSDATA);
 });
 
 withJose("takes jose's party info into the key agreement", () => {
@@ -188,26 +196,26 @@ withJose("takes jose's party info into the key agreement", () => {
   }
 });
 
-withJose("takes a kid in jose's headers as a hint: right, of another key or of nobody", () => {
+withJose("takes a kid in jose's headers as a hint: right, of another key or of nobody", async () => {
   const key = joseKey({ kty: "EC", crv: "P-256" });
   const dir = storeWith(key);
   const [right, another] = [placeKey(dir, "mine", key), placeKey(dir, "another", joseKey({ kty: "EC", crv: "P-256" }))];
   for (const kid of [right, another, "nobody", "../../names/mine"]) {
-    assert.is(unwrap(dir, joseEncrypt([key], { recipients: [{ header: { kid } }] })), OPTSDATA);
+    assert.is(await unwrapHere(dir, joseEncrypt([key], { recipients: [{ header: { kid } }] })), OPTSDATA);
   }
 });
 
-withJose("authenticates the additional data that jose protects", () => {
+withJose("authenticates the additional data that jose protects", async () => {
   const key = joseKey({ kty: "EC", crv: "P-256" });
   const jwe = joseEncrypt([key], { template: { aad: "QUJD" } });
   assert.match(jwe, /"aad":"QUJD"/);
-  assert.is(unwrap(storeWith(key), jwe), OPTSDATA);
+  assert.is(await unwrapHere(storeWith(key), jwe), OPTSDATA);
   assertFailure(run(["--keystore", storeWith(key)], { input: unwrapRequest(jwe.replace("QUJD", "QUJE")) }), 3);
 });
 
 for (const alg of ["ECDH-ES", "A256GCMKW", "PBES2-HS256+A128KW", "RSA1_5"]) {
   if (found?.includes(alg) === false) continue; // what a build leaves out it cannot write
-  withJose(`refuses ${alg}, though the store has the key`, () => {
+  withJose(`refuses ${alg}, though the store has the key`, async () => {
     const key = joseKey({ alg });
     const { alg: _, ...unlimited } = key;
     for (const dir of [storeWith(key), storeWith(unlimited)]) {
@@ -217,7 +225,7 @@ for (const alg of ["ECDH-ES", "A256GCMKW", "PBES2-HS256+A128KW", "RSA1_5"]) {
   });
 }
 
-withJose("refuses zip, however well compressed", () => {
+withJose("refuses zip, however well compressed", async () => {
   const key = joseKey({ kty: "EC", crv: "P-256" });
   const jwe = joseEncrypt([key], { template: { protected: { zip: "DEF" } } });
   assert.match(
@@ -226,15 +234,18 @@ withJose("refuses zip, however well compressed", () => {
   );
 });
 
-withJose("agrees with jose again and again: one coordinate or shared secret in 256 begins with a zero byte", () => {
-  const keys = CURVES.map((crv) => joseKey({ kty: "EC", crv }));
-  const [dir, files] = [storeWith(...keys), keys.map(file)];
-  for (let round = 0; round < endurance(500); round++) {
-    const place = round % keys.length;
-    const key = keys[place] ?? {};
-    assert.is(unwrap(dir, joseEncrypt([key], { compact: true })), OPTSDATA);
-    assertJoseOpens(wrap(dir, [String(place)]), files[place] ?? "");
-  }
-});
+withJose(
+  "agrees with jose again and again: one coordinate or shared secret in 256 begins with a zero byte",
+  async () => {
+    const keys = CURVES.map((crv) => joseKey({ kty: "EC", crv }));
+    const [dir, files] = [storeWith(...keys), keys.map(file)];
+    for (let round = 0; round < endurance(500); round++) {
+      const place = round % keys.length;
+      const key = keys[place] ?? {};
+      assert.is(await unwrapHere(dir, joseEncrypt([key], { compact: true })), OPTSDATA);
+      assertJoseOpens(await wrapHere(dir, String(place)), files[place] ?? "");
+    }
+  },
+);
 
 test.run();
