@@ -12,7 +12,7 @@ import * as assert from "uvu/assert";
 import { openssl, selfSigned } from "../support/certificates.ts";
 import { secretFile, temporaryFolder, tree } from "../support/folders.ts";
 import { held, newRsa, script } from "../support/holders.ts";
-import { testWith } from "../support/parts.ts";
+import { sampled, testWith } from "../support/parts.ts";
 import { assertFailure, BINARY, run, runBeside, type Result } from "../support/program.ts";
 import { unwrapRequest, wrap } from "../support/requests.ts";
 import { startServer, grpcUnwrap } from "../support/server.ts";
@@ -92,7 +92,7 @@ function assertIgnored(args: readonly string[], input: string, envs: readonly No
 
 test("no variable of Node, OpenSSL or a library steers an unwrap", () => {
   const each = VARIABLES.map(([name, value]) => ({ [name]: value }));
-  assertIgnored([], unwrapRequest(annotation), [...each, together]);
+  assertIgnored([], unwrapRequest(annotation), [...sampled(each, 3), together]);
 });
 
 test("no such variable steers a command", () => {
