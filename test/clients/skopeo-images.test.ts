@@ -13,7 +13,7 @@ import { inspectImage } from "../../src/image/inspect.ts";
 import { openImage } from "../../src/image/source/open.ts";
 import { HandMade, skopeo } from "../support/encrypted-images.ts";
 import { temporaryFolder } from "../support/folders.ts";
-import { testWith } from "../support/parts.ts";
+import { sampled, testWith } from "../support/parts.ts";
 import type { Skopeo } from "../support/skopeo.ts";
 
 const OCI = "application/vnd.oci.image";
@@ -404,7 +404,7 @@ testWith(
   "reads what skopeo reads, with the same layers, and refuses what it refuses",
   async (tool) => {
     assert.ok(AGREE.length > 30);
-    for (const [name, make] of AGREE) {
+    for (const [name, make] of sampled(AGREE, 2)) {
       const image = make();
       const [theirs, ours] = [bySkopeo(tool, image), await byUs(image)];
       if (isRefusal(theirs) || isRefusal(ours)) {
@@ -427,7 +427,8 @@ testWith(
   async (tool) => {
     for (const [name, make, line] of STRICTER) {
       const image = make();
-      assert.not.ok(isRefusal(bySkopeo(tool, image)), `${name}: ${String(bySkopeo(tool, image))}`);
+      const theirs = bySkopeo(tool, image);
+      assert.not.ok(isRefusal(theirs), `${name}: ${String(theirs)}`);
       assert.match(String(await byUs(image)), line, name);
     }
   },
