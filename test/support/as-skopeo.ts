@@ -2,7 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import * as assert from "uvu/assert";
 import { asKeystoreError, errorLine } from "../../src/errors.ts";
@@ -37,6 +37,8 @@ export interface Row {
   readonly image?: string;
   /** Content of files below HOME: a text, or what is to be written as JSON. */
   readonly files?: Readonly<Record<string, unknown>>;
+  /** Links below HOME, which are made after the files, and their targets. */
+  readonly links?: Readonly<Record<string, string>>;
   readonly env?: Readonly<Record<string, string>>;
   readonly tlsVerify?: boolean;
   /** Below HOME. */
@@ -89,7 +91,10 @@ interface Machine {
   readonly env: NodeJS.ProcessEnv;
 }
 
-function machine({ image = `${HOST}/ns/app:1`, files = {}, env = {}, certDir }: Row, registry: Registry): Machine {
+function machine(
+  { image = `${HOST}/ns/app:1`, files = {}, links = {}, env = {}, certDir }: Row,
+  registry: Registry,
+): Machine {
   const home = join(temporaryFolder(), "a home");
   const filled = (text: string): string =>
     text
@@ -108,6 +113,7 @@ function machine({ image = `${HOST}/ns/app:1`, files = {}, env = {}, certDir }: 
       mode: path.startsWith("bin/") ? 0o700 : 0o600,
     });
   }
+  for (const [path, target] of Object.entries(links)) symlinkSync(target, join(home, path));
   const settings = {
     HTTPS_PROXY: registry.proxy,
     SSL_CERT_FILE: authority().ca,

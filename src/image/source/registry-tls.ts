@@ -1,7 +1,7 @@
 // Whom a connection to a registry trusts, and what it shows: the system's authorities as Go finds them, and certs.d.
 
 import { X509Certificate } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { createSecureContext, type SecureContext } from "node:tls";
 import { errorCode, imageError, usageError } from "../../errors.ts";
@@ -107,7 +107,8 @@ function readCertsFolder(folder: string): Certs {
     if (text === undefined) throw imageError(`cannot read ${join(folder, name)}`, "let this user read it (see ls -l)");
     return text;
   };
-  const authorities = names.filter((name) => name.endsWith(".crt")).map(read);
+  // skopeo leaves out an authority that is a link to nothing, such as RHEL's before it is registered.
+  const authorities = names.filter((name) => name.endsWith(".crt") && !isDangling(join(folder, name))).map(read);
   const pairs = names.flatMap((name) => {
     const [, base = "", kind = ""] = /^(.*)\.(cert|key)$/s.exec(name) ?? [];
     if (kind === "") return [];
@@ -126,6 +127,14 @@ function readCertsFolder(folder: string): Certs {
     return [pair];
   });
   return { authorities, pairs };
+}
+
+function isDangling(path: string): boolean {
+  try {
+    return statSync(path, { throwIfNoEntry: false }) === undefined;
+  } catch {
+    return false; // to be told when it is read
+  }
 }
 
 function list(folder: string): string[] {

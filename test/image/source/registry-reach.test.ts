@@ -125,6 +125,17 @@ function certificates(): Row[] {
       files: { [`${CERTS}/${HOST}/ca.pem`]: ca },
       expect: UNTRUSTED,
     },
+    {
+      name: "an authority that is a link to nothing",
+      files: { [`${CERTS}/${HOST}/other.crt`]: "" },
+      links: { [`${CERTS}/${HOST}/redhat-ca.crt`]: "/etc/rhsm/ca/redhat-uep.pem" },
+      expect: ANONYMOUS,
+    },
+    {
+      name: "an authority that is a folder",
+      files: { [`${CERTS}/${HOST}/ca.crt/x`]: "" },
+      expect: /cannot read .*ca\.crt;/,
+    },
     { name: "the system's besides those of certs.d", files: { [`${CERTS}/${HOST}/ca.crt`]: "" }, expect: ANONYMOUS },
     { name: "a client's certificate", mutual: true, files: below(`${CERTS}/${HOST}`, client), expect: ANONYMOUS },
     { name: "no client's certificate", mutual: true, expect: /cannot reach registry\.test/ },
