@@ -58,9 +58,10 @@ export async function connect(
   const found = credentialsFor(host, path, conf.credentialHelpers);
   const verify = tlsVerify ?? !insecure;
   const request = patient(requester({ host, certificates: secureContextFor(host, certDir), verify }), host);
-  const { url, challenges: asked } = await reach(request, reference, verify);
+  const reached = await reach(request, reference, verify);
+  const { url } = reached;
   const asking = { host, url, insecure: !verify, found };
-  let challenges = asked ?? [];
+  let { challenges } = reached;
   let authorize = authorizer(challenges, asking, path, request);
   const base = `${url.origin}/v2/${path}`;
   return {
@@ -73,10 +74,11 @@ export async function connect(
         return await request(new URL(`${base}/${below}`), { ...outgoing, headers });
       };
       const answer = await attempt();
-      if (asked === undefined && challenges.length === 0 && answer.status === 401) {
+      // Some registries let everybody ping. skopeo does not answer what they ask for afterwards; docker does.
+      if (challenges.length === 0 && answer.status === 401) {
         challenges = parseChallenges(answer.headers("www-authenticate"));
         authorize = authorizer(challenges, asking, path, request);
-        return await attempt();
+        return chosenChallenge(challenges) === undefined ? answer : await attempt();
       }
       const scope = missingScope(answer);
       return scope === undefined ? answer : await attempt(scope);
@@ -87,8 +89,10 @@ export async function connect(
         const schemes = challenges.map(({ scheme }) => printable(scheme, 32)).join(", ");
         throw imageError(`${host} asks for ${schemes}, which is not supported`, "it must offer Basic or Bearer");
       }
-      if (answer.status === 401 || answer.status === 403) throw refusal(host, answer.status, found);
-      throw unexpected(answer, host);
+      if (answer.status !== 401 && answer.status !== 403) throw unexpected(answer, host);
+      if (challenges.length > 0) throw refusal(host, answer.status, found);
+      const message = `${host} refuses this without asking for credentials (HTTP ${answer.status})`;
+      throw imageError(message, "check the name, who may see it, and the registry's configuration");
     },
   };
 }
@@ -100,8 +104,8 @@ function unexpected({ status }: Answer, host: string): Error {
 
 interface Reached {
   readonly url: URL;
-  /** undefined if the registry does not say what it asks for. */
-  readonly challenges: readonly Challenge[] | undefined;
+  /** None if the registry does not say yet what it asks for. */
+  readonly challenges: readonly Challenge[];
 }
 
 /** Asks whether there is a registry: over TLS, and without TLS where that need not be verified. */
@@ -115,7 +119,7 @@ async function reach(request: Request, { host }: Reference, verify: boolean): Pr
     }
     // skopeo gives up. But a server that has only images, without the rest of a registry, can be read.
     const unknown = answer.status >= 400 && answer.status < 500 && answer.status !== 429;
-    if (unknown) return { url, challenges: undefined };
+    if (unknown) return { url, challenges: [] };
     throw unexpected(answer, host);
   };
   if (verify) return await ping("https");

@@ -16,6 +16,8 @@ import type { ImageSource } from "./source.ts";
 
 const ACCEPT = [OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST].join(", ");
 
+const ACCEPTED = 202; // older Quay says so of what it has written
+
 /** How a registry's image is opened. */
 export interface RegistryAccess extends Access {
   /** To read only: then mirrors and other locations of registries.conf count. What is changed is read where it is. */
@@ -152,5 +154,5 @@ async function putManifest(
     const hint = "most registries refuse one that names a manifest they lack: push those platforms again";
     throw imageError(`${client.host} refuses the new index (HTTP ${answer.status}), the old one is as it was`, hint);
   }
-  client.expect(answer, 201);
+  if (answer.status !== ACCEPTED) client.expect(answer, 201);
 }

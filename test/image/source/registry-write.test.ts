@@ -168,6 +168,39 @@ test("reads from a server that answers no ping, with what a manifest's answer as
   assert.equal(asked, ["/v2/ -", "/v2/app/manifests/1 -", "/v2/app/manifests/1 Basic Og=="]);
 });
 
+test("answers a registry that lets everybody ping, and asks for credentials to read or to write", async () => {
+  for (const asking of ["GET", "PUT"]) {
+    const asked: string[] = [];
+    const host = await start(({ url = "", method = "", headers: { authorization } }, response) => {
+      asked.push(`${method} ${authorization ?? "-"}`);
+      if (url === "/v2/") response.end();
+      else if (method === asking && authorization === undefined)
+        response.writeHead(401, { "www-authenticate": "Basic" }).end();
+      else response.writeHead(method === "PUT" ? 201 : 200).end(OLD);
+    });
+    await (await open(`${host}/app:1`)).write([], NEW);
+    assert.is(asked.at(-1), "PUT Basic Og==");
+  }
+});
+
+test("says that a registry refuses without asking for credentials: none were sent", async () => {
+  const auth = Buffer.from("u:p").toString("base64");
+  for (const status of [401, 403]) {
+    const host = await start(({ url }, response) => response.writeHead(url === "/v2/" ? 200 : status).end());
+    process.env["REGISTRY_AUTH_FILE"] = join(temporaryFolder(), "auth.json");
+    writeFileSync(process.env["REGISTRY_AUTH_FILE"], JSON.stringify({ auths: { [host]: { auth } } }));
+    const line = await failure(open(`${host}/app:1`));
+    delete process.env["REGISTRY_AUTH_FILE"];
+    assert.match(line, new RegExp(`refuses this without asking for credentials \\(HTTP ${status}\\); check the name`));
+  }
+});
+
+test("takes 202 for a manifest that was written, as skopeo does: older Quay answers so", async () => {
+  const { host, puts } = await tagged(undefined, 202);
+  await (await open(`${host}/app:1`)).write([], NEW);
+  assert.is(puts.length, 1);
+});
+
 testWith(IPV6 ? true : undefined, "IPv6", "reads from an IPv6 address", async () => {
   const host = await start((_, response) => response.end(OLD), "::1");
   assert.is((await open(`${host}/a/b`)).digest, digest(OLD));
