@@ -100,8 +100,8 @@ function ocicryptConf(provider: string, invocation: object): object {
 /** An entry that starts this program: its `path` is a member of `cmd`. */
 function startedProgram(provider: string, keystore: string, { passphraseFile, masterKeyFile }: SecretArgs): object {
   const secrets = [
-    ...(passphraseFile === undefined ? [] : ["--passphrase-file", passphraseFile]),
-    ...(masterKeyFile === undefined ? [] : ["--master-key-file", masterKeyFile]),
+    ...(passphraseFile === undefined ? [] : ["--passphrase-file", resolve(passphraseFile)]),
+    ...(masterKeyFile === undefined ? [] : ["--master-key-file", resolve(masterKeyFile)]),
   ];
   return { cmd: { path: process.execPath, args: ["--keystore", keystore, "--provider", provider, ...secrets] } };
 }

@@ -1,6 +1,7 @@
 // Checks of the file with clients' key providers.
 
 import { basename, isAbsolute } from "node:path";
+import { count } from "../errors.ts";
 import { storeLocation } from "../keystore/location.ts";
 import { attempt, skip, type Check, type Outcome, type Report } from "./check.ts";
 import { realPath, SETTING, type ConfigFile, type Server } from "./config-file.ts";
@@ -110,7 +111,7 @@ export function configArgs({ path: file, providers }: ConfigFile, { warn, fail }
   for (const { name, path, args, options } of own) {
     if (options === undefined) {
       // The args are not quoted: one of them may be a secret.
-      const words = `${args.length} words`;
+      const words = count(args.length, "word", "words");
       fail(`this program does not accept the args of provider ${name} (${words})`, PRINTED);
       continue;
     }
@@ -121,6 +122,11 @@ export function configArgs({ path: file, providers }: ConfigFile, { warn, fail }
     } else if (realPath(other) !== realPath(dir)) {
       const hint = `check that one with --keystore ${other}, or set --keystore in the args of ${file}`;
       warn(`provider ${name} uses the key store ${other}, not ${dir}, which is checked here`, hint);
+    }
+    for (const secret of [options.passphraseFile, options.masterKeyFile]) {
+      if (secret === undefined || isAbsolute(secret)) continue;
+      const message = `provider ${name} has a secret file that depends on a client's working directory`;
+      warn(`${message}: ${secret}`, "name it by its absolute path");
     }
     if (options.provider !== undefined && options.provider !== name) {
       const hint = `set "--provider", "${name}" in its args`;

@@ -17,13 +17,18 @@ const cli = (...args: readonly string[]): string => succeed([...args, "--keystor
 
 test("config prints the ocicrypt.conf that names this binary and this store by absolute paths", () => {
   const conf = JSON.parse(
-    succeed(["config", "--provider", "simplecrypt", "--keystore", "keys"], { cwd: temporaryFolder() }),
+    succeed(["config", "--provider", "simplecrypt", "--keystore", "keys", "--master-key-file", "master"], {
+      cwd: temporaryFolder(),
+    }),
   ) as object;
   const { simplecrypt } = (conf as { "key-providers": Record<string, { cmd: { path: string; args: string[] } }> })[
     "key-providers"
   ];
   assert.is(simplecrypt?.cmd.path, BINARY);
-  assert.match(simplecrypt?.cmd.args.join(" ") ?? "", /^--keystore \/\S+\/keys --provider simplecrypt$/);
+  assert.match(
+    simplecrypt?.cmd.args.join(" ") ?? "",
+    /^--keystore \/\S+\/keys --provider simplecrypt --master-key-file \/\S+\/master$/,
+  );
   assert.match(cli("config"), '"keystore": {');
   assert.match(assertFailure(run(["config", "--provider", "a:b"]), 2), /cannot be a provider's name/);
 });

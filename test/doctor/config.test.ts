@@ -146,6 +146,13 @@ for (const [what, id, status, message, content] of [
     { ks: entry(["--keystore", "keys", "--provider", "ks"]) },
   ],
   [
+    "a relative file with the secret",
+    "config.args",
+    "warn",
+    /has a secret file that depends on a client's working directory: master; name it by its absolute path/,
+    { ks: entry([...args, "--master-key-file", "master"]) },
+  ],
+  [
     "two providers told apart by nothing",
     "config.args",
     "warn",
