@@ -162,7 +162,9 @@ function sorted(
   let refusedTls: string | undefined;
   for (const [name, { cmd, grpc, tls, ...entry }] of entries) {
     refusedTls ??= entry.refusedTls;
-    if (cmd !== undefined && cmd.path !== "") providers.push(providerOf(name, cmd));
+    if (cmd !== undefined && [cmd.path, ...cmd.args].some((word) => word.includes("\0")))
+      unusable.set(name, "has a NUL character in its cmd: clients cannot start it");
+    else if (cmd !== undefined && cmd.path !== "") providers.push(providerOf(name, cmd));
     else if (cmd !== undefined) unusable.set(name, "has a cmd without a path");
     else if (grpc !== "") servers.push({ name, address: grpc, tls });
     else if (entry.pathWithoutCmd) unusable.set(name, `has its "path" directly below its name, ${UNSUPPORTED}`);

@@ -1,6 +1,16 @@
 // Programs: where PATH has one, what keeps one from being started, and what is inside.
 
-import { accessSync, closeSync, constants, openSync, readFileSync, readSync, realpathSync, statSync } from "node:fs";
+import {
+  accessSync,
+  closeSync,
+  constants,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  realpathSync,
+  statSync,
+} from "node:fs";
 import { join } from "node:path";
 import { errorCode } from "../errors.ts";
 
@@ -73,7 +83,8 @@ export function obstacleTo(path: string): Obstacle | undefined {
 /** A script needs its first line: clients do not start a shell for it, as shells do. */
 function obstacleInside(path: string): Obstacle | undefined {
   const start = firstBytes(path);
-  if (start === undefined || start.subarray(0, 4).equals(ELF)) return undefined; // it may be executable and not readable
+  if (start === undefined) return undefined; // it may be executable and not readable
+  if (start.subarray(0, 4).equals(ELF)) return obstacleInHeader(start);
   const [, interpreter] = /^#![ \t]*([^ \t\n]+)/.exec(start.toString("latin1")) ?? [];
   if (interpreter === undefined) {
     const message = 'cannot be executed: it is neither a program nor a script that begins with "#!"';
@@ -88,7 +99,31 @@ function obstacleInside(path: string): Obstacle | undefined {
   return { message: `cannot be executed: its interpreter ${interpreterPath} is not there`, hint: "fix its first line" };
 }
 
+/** A program of another machine. Node would have a shell run it as a script, line by line. */
+function obstacleInHeader(header: Buffer): Obstacle | undefined {
+  if (header.length < ELF_HEADER) {
+    return { message: "cannot be executed: it is cut off", hint: "install it again" };
+  }
+  const known = MACHINES[process.arch];
+  if (known === undefined || known.includes(header.readUInt16LE(E_MACHINE)) || hasEmulators()) return undefined;
+  const message = "cannot be executed: it is for a machine of another kind (exec format error)";
+  return { message, hint: `install the program for ${process.arch}` };
+}
+
+/** Whether the kernel may start programs of other machines (binfmt_misc). */
+function hasEmulators(): boolean {
+  try {
+    return readdirSync("/proc/sys/fs/binfmt_misc").some((name) => !["register", "status"].includes(name));
+  } catch {
+    return false;
+  }
+}
+
 const ELF = Buffer.from("\x7fELF", "latin1");
+const ELF_HEADER = 52; // bytes of the shorter form (elf(5))
+const E_MACHINE = 18; // where a header names the machine
+/** The machines whose programs a kernel runs, with those of 32 bits. */
+const MACHINES: Partial<Record<string, readonly number[]>> = { x64: [62, 3], arm64: [183, 40] };
 const HEAD = 256; // bytes: the kernel reads as many of a script's first line
 
 function firstBytes(path: string): Buffer | undefined {

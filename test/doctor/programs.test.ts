@@ -1,7 +1,7 @@
 // What keeps a provider's program from being started.
 
 import { spawnSync } from "node:child_process";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -40,6 +40,13 @@ test("knows this program, and finds others as Go does", () => {
   assert.match(lookPath("no-such-program").obstacle?.message ?? "", /in no folder of PATH/);
   const script = join(programs("script", "echo x\n"), "script");
   assert.match(obstacleTo(script)?.message ?? "", /neither a program nor a script that begins with "#!"/);
+  const header = readFileSync(BINARY).subarray(0, 64);
+  const elf = (bytes: Buffer): string => obstacleTo(join(programs("elf", bytes), "elf"))?.message ?? "";
+  assert.is(elf(header), "");
+  assert.match(elf(header.subarray(0, 40)), /it is cut off/);
+  const foreign = Buffer.from(header);
+  foreign.writeUInt16LE(22, 18); // System/390
+  assert.match(elf(foreign), /it is for a machine of another kind/);
 });
 
 test.run();

@@ -48,6 +48,7 @@ if (skopeoPath !== undefined) symlinkSync(skopeoPath, join(bin, "skopeo"));
 const folder = join(bin, "folder");
 mkdirSync(folder);
 const wrapper = program("wrapper", `#!/bin/sh\nexec ${call} "$@"\n`);
+const foreignProgram = `\x7fELF\x02\x01\x01${"\0".repeat(9)}\x02\0\x01\0${"\0".repeat(44)}\ntouch ${join(bin, "ran")}\n`;
 const fifo = join(bin, "fifo");
 spawnSync("mkfifo", [fifo]);
 
@@ -126,6 +127,13 @@ const ROWS: readonly Row[] = [
   { what: "a program that says nothing", conf: cmd("/bin/true", []), fails: /gave an answer that is empty/ },
   { what: "a program that says {}", conf: cmd("/bin/echo", ["{}"]), fails: /answer without keywrapresults.annotation/ },
   { what: "a program that repeats the request", conf: cmd("/bin/cat", []), fails: /answer without keywrapresults/ },
+  {
+    what: "a program of another machine",
+    conf: cmd(program("foreign", foreignProgram)),
+    fails: /for a machine of another kind/,
+  },
+  { what: "a NUL in args", conf: cmd(BINARY, [...args, "\0"]), fails: /has a NUL character in its cmd/ },
+  { what: "a NUL in a path", conf: cmd(`${BINARY}\0`), fails: /has a NUL character in its cmd/ },
   { what: "a folder", conf: cmd(folder), fails: /it is not a file/ },
   { what: "a FIFO", conf: cmd(fifo), fails: /it is not a file/ },
   { what: "a missing program", conf: cmd("/none/x"), fails: /is not there/ },

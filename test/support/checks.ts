@@ -108,7 +108,7 @@ export function entry(args: readonly string[], path = BINARY): object {
 }
 
 /** A folder for PATH with a program of these bytes. */
-export function programs(name: string, content: string): string {
+export function programs(name: string, content: string | Buffer): string {
   const folder = temporaryFolder();
   writeFileSync(join(folder, name), content, { mode: 0o755 });
   return folder;
