@@ -17,10 +17,13 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { atRestBySecret } from "../../src/at-rest/secret.ts";
+import { secretFiles } from "../../src/at-rest/secret-files.ts";
 import { moveFile, removeFile, writeFileSafely } from "../../src/fs/write.ts";
 import { lockOwner } from "../../src/fs/lock-owner.ts";
 import { withLock } from "../../src/fs/lock.ts";
 import { temporaryFolder, tree } from "../support/folders.ts";
+import { keygenHere, lockHere, refusedHere } from "../support/here.ts";
 import { deadPid, makeOld, owner } from "../support/locks.ts";
 import { endurance, testWith, tool } from "../support/parts.ts";
 import { assertFailure, BINARY, ROOT, run, succeed } from "../support/program.ts";
@@ -128,20 +131,25 @@ const inTheWay: [string, (path: string) => unknown][] = [
 ];
 
 for (const [what, put] of inTheWay) {
-  test(`${what} in the place of the lock is refused at once, and stays`, () => {
+  test(`${what} in the place of the lock is refused at once, and stays`, async () => {
     const dir = makeStore("alice");
     const path = join(dir, ".lock");
     put(path);
-    for (const args of [
-      ["keygen", "bob"],
-      ["lock", "--master-key-file", masterKeyFile()],
-    ]) {
+    const masterKeyPath = masterKeyFile();
+    const lock = atRestBySecret("master key", secretFiles({ masterKeyFile: masterKeyPath }));
+    const byBinary = (...args: readonly string[]): string =>
+      assertFailure(run([...args, "--keystore", dir], { timeout: 5000 }), 1);
+    const tries: (() => string | Promise<string>)[] = [
+      async () => await refusedHere(dir, 1, async () => await keygenHere(dir, "bob")),
+      async () => await refusedHere(dir, 1, async () => await lockHere(dir, lock)),
+    ];
+    if (what === "a FIFO") tries.push(() => byBinary("keygen", "bob"));
+    if (what === "a socket") tries.push(() => byBinary("lock", "--master-key-file", masterKeyPath));
+    for (const refused of tries) {
       const before = tree(dir);
       const began = performance.now();
-      const result = run([...args, "--keystore", dir]);
-      const line = assertFailure(result, 1);
       assert.is(
-        line,
+        await refused(),
         `ocicrypt-keystore: ${path} is in the way of the lock: it is not a regular file; move it away, then try again`,
       );
       assert.ok(performance.now() - began < 5000);
