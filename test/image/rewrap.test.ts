@@ -8,15 +8,15 @@ import { assertDecrypts, copy, encryptedLayer, HandMade, onlyPrivate, skopeo } f
 import { temporaryFolder } from "../support/folders.ts";
 import { makeImage, manifestLayers } from "../support/images.ts";
 import { testWith } from "../support/parts.ts";
-import { runHere, succeedHere } from "../support/thread.ts";
-import { assertFailure, run, succeed } from "../support/program.ts";
+import { assertFailure, run, runHere, succeed, throughBinary } from "../support/program.ts";
 import { kidOf, makeStore } from "../support/stores.ts";
 
 const NONE = "a skopeo that knows provider:";
+runHere();
 const store = makeStore("alice", "bob:--type rsa --bits 2048", "carol:--type oct", "dave:--curve P-384");
 const plain = join(temporaryFolder(), "plain");
 makeImage(plain, { layers: 3 });
-const cli = (...args: readonly string[]): string => succeedHere([...args, "--keystore", store]);
+const cli = (...args: readonly string[]): string => succeed([...args, "--keystore", store]);
 const only = (...names: readonly string[]): string => onlyPrivate(store, ...names.map((name) => kidOf(store, name)));
 const keyFile = (name: string, ...args: readonly string[]): string => {
   const path = join(temporaryFolder(), `${name}.pem`);
@@ -33,7 +33,7 @@ const encrypted = (tool: NonNullable<typeof skopeo>, key: string, ...args: reado
 testWith(skopeo, NONE, "gives a provider's image to somebody else: provider → provider", (tool) => {
   const dir = encrypted(tool, "provider:keystore:alice");
   const before = manifestLayers(dir).map(({ digest }) => digest);
-  succeed(["rewrap", `oci:${dir}`, "--to", "bob", "--keystore", store]); // by the binary
+  throughBinary(() => succeed(["rewrap", `oci:${dir}`, "--to", "bob", "--keystore", store]));
   assert.equal(
     manifestLayers(dir).map(({ digest }) => digest),
     before,
@@ -50,9 +50,9 @@ testWith(skopeo, NONE, "leaves nothing for a retired key after rotate and rewrap
   const old = kidOf(own, "erin");
   const dir = join(temporaryFolder(), "encrypted");
   assert.ok(copy(tool, own, "--encryption-key", "provider:keystore:erin", `oci:${plain}`, `oci:${dir}:latest`).ok);
-  const fresh = succeedHere(["rotate", "erin", "--keystore", own]).trim();
+  const fresh = succeed(["rotate", "erin", "--keystore", own]).trim();
   assertDecrypts(tool, own, `oci:${dir}`, plain, "--decryption-key", "provider:keystore");
-  succeedHere(["rewrap", `oci:${dir}`, "--to", "erin", "--prune", "--keystore", own]);
+  succeed(["rewrap", `oci:${dir}`, "--to", "erin", "--prune", "--keystore", own]);
   assertDecrypts(tool, onlyPrivate(own, fresh), `oci:${dir}`, plain, "--decryption-key", "provider:keystore");
   assert.not.ok(
     copy(
@@ -64,7 +64,7 @@ testWith(skopeo, NONE, "leaves nothing for a retired key after rotate and rewrap
       `oci:${temporaryFolder()}/x`,
     ).ok,
   );
-  assert.not.match(succeedHere(["inspect", `oci:${dir}`, "--json", "--keystore", own]), old);
+  assert.not.match(succeed(["inspect", `oci:${dir}`, "--json", "--keystore", own]), old);
 });
 
 testWith(
@@ -79,7 +79,7 @@ testWith(
       assert.not.match(JSON.stringify(manifestLayers(dir)), "enc.keys.jwe");
     }
     const dir = encrypted(tool, `jwe:${keyFile("alice")}`);
-    succeedHere([
+    succeed([
       "rewrap",
       `oci:${dir}`,
       "--as",
@@ -101,7 +101,7 @@ testWith(skopeo, NONE, "hands an image to the built-in jwe: provider → jwe, EC
   for (const name of ["alice", "bob"])
     assertDecrypts(tool, only(), `oci:${dir}`, plain, "--decryption-key", keyFile(name, "--private"));
   assert.match(
-    assertFailure(runHere(["rewrap", `oci:${dir}`, "--to", "carol", "--keystore", store]), 1),
+    assertFailure(run(["rewrap", `oci:${dir}`, "--to", "carol", "--keystore", store]), 1),
     /no annotation with a recipient of alg A256KW.*--as provider:NAME/,
   );
 });
@@ -272,11 +272,11 @@ test("writes nothing and ends with 3 where an encrypted layer stays unopened", (
   const { image, reference } = unusual();
   const before = image.read();
   assert.match(
-    assertFailure(run(["rewrap", reference, "--to", "dave", "--keystore", only("bob")]), 3),
+    throughBinary(() => assertFailure(run(["rewrap", reference, "--to", "dave", "--keystore", only("bob")]), 3)),
     /no key of the store opens layer sha256:.*nothing was written/,
   );
   assert.match(
-    assertFailure(runHere(["rewrap", reference, "--to", "dave", "--from", "jwe", "--keystore", store]), 3),
+    assertFailure(run(["rewrap", reference, "--to", "dave", "--from", "jwe", "--keystore", store]), 3),
     /2 encrypted layers.* by jwe/,
   );
   assert.is(image.read(), before);
@@ -285,24 +285,24 @@ test("writes nothing and ends with 3 where an encrypted layer stays unopened", (
 test("leaves no layer without a recipient, and names nobody it cannot tell", () => {
   const { reference } = unusual();
   assert.match(
-    assertFailure(runHere(["rewrap", reference, "--remove", "alice", "--keystore", store]), 1),
+    assertFailure(run(["rewrap", reference, "--remove", "alice", "--keystore", store]), 1),
     /would be left without any recipient/,
   );
   assert.match(
-    assertFailure(runHere(["rewrap", reference, "--to", "nobody", "--keystore", store]), 1),
+    assertFailure(run(["rewrap", reference, "--to", "nobody", "--keystore", store]), 1),
     /unknown recipient "nobody"/,
   );
   assert.match(
-    assertFailure(runHere(["rewrap", reference, "--remove", "nobody", "--keystore", store]), 1),
+    assertFailure(run(["rewrap", reference, "--remove", "nobody", "--keystore", store]), 1),
     /no key named nobody/,
   );
-  assert.match(assertFailure(runHere(["rewrap", reference, "--keystore", store]), 2), /give --to, --add or --remove/);
+  assert.match(assertFailure(run(["rewrap", reference, "--keystore", store]), 2), /give --to, --add or --remove/);
   assert.match(
-    assertFailure(runHere(["rewrap", reference, "--to", "bob", "--add", "alice", "--keystore", store]), 2),
+    assertFailure(run(["rewrap", reference, "--to", "bob", "--add", "alice", "--keystore", store]), 2),
     /mutually exclusive/,
   );
   assert.match(
-    assertFailure(runHere(["rewrap", reference, "--to", "bob", "--as", "pgp", "--keystore", store]), 2),
+    assertFailure(run(["rewrap", reference, "--to", "bob", "--as", "pgp", "--keystore", store]), 2),
     /"pgp" is no scheme to rewrap/,
   );
 });
@@ -315,7 +315,7 @@ test("prints the table and writes nothing with --dry-run; keeps old manifests un
     cli("rewrap", reference, "--to", "bob", "--dry-run"),
     /provider:keystore  alice +bob\n.*  alice, bob +bob/,
   );
-  const foreign = runHere(["rewrap", reference, "--to", "bob", "--dry-run", "--keystore", only("dave")]);
+  const foreign = run(["rewrap", reference, "--to", "bob", "--dry-run", "--keystore", only("dave")]);
   assert.not.match(assertFailure(foreign, 3), "nothing was written");
   assert.is(image.read(), before);
   cli("rewrap", reference, "--to", "bob");
@@ -342,7 +342,7 @@ test("--prune leaves a manifest that another tag points to", () => {
 test("says that signatures and referrers do not follow", () => {
   const { reference } = unusual();
   assert.match(
-    runHere(["rewrap", reference, "--to", "bob", "--keystore", store]).stderr,
+    run(["rewrap", reference, "--to", "bob", "--keystore", store]).stderr,
     /sha256:\w+ is now sha256:\w+\n[^]*signatures and referrers point to the old digests/,
   );
 });

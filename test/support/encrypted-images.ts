@@ -7,8 +7,7 @@ import { join } from "node:path";
 import * as assert from "uvu/assert";
 import { temporaryFolder } from "./folders.ts";
 import { layerDigests } from "./images.ts";
-import { succeedHere } from "./thread.ts";
-import { succeed } from "./program.ts";
+import { succeed, throughBundles } from "./program.ts";
 import { wrapRequest } from "./requests.ts";
 import { findSkopeo, type Skopeo } from "./skopeo.ts";
 
@@ -90,7 +89,7 @@ export class HandMade {
 
 /** An encrypted layer's descriptor, its key wrapped for recipients of a store. No blob is behind it: nobody may read it. */
 export function encryptedLayer(store: string, recipients: readonly string[], scheme = "provider.keystore"): string {
-  const answer = succeedHere(["--keystore", store], { input: wrapRequest(recipients) });
+  const answer = throughBundles(() => succeed(["--keystore", store], { input: wrapRequest(recipients) }));
   const value = (JSON.parse(answer) as { keywrapresults: { annotation: string } }).keywrapresults.annotation;
   const digest = sha256(value);
   return `{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip+encrypted","digest":"${digest}","size":123,"annotations":{"org.opencontainers.image.enc.keys.${scheme}":"${value}","org.opencontainers.image.enc.pubopts":"e30="}}`;

@@ -42,8 +42,17 @@ export function runHere(): void {
 
 /** Does something for which {@link run} starts the binary, in a file that says {@link runHere}. */
 export function throughBinary<T>(body: () => T): T {
+  return runIn(false, body);
+}
+
+/** Does something for which {@link run} runs the binary's bundles in this process, in any file. */
+export function throughBundles<T>(body: () => T): T {
+  return runIn(true, body);
+}
+
+function runIn<T>(inProcess: boolean, body: () => T): T {
   const former = here;
-  here = false;
+  here = inProcess;
   try {
     return body();
   } finally {

@@ -4,17 +4,17 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { assertForeign, assertOpens, keys, storeOf } from "../../support/attacks.ts";
-import { runHere, succeedHere } from "../../support/thread.ts";
-import { assertFailure, run } from "../../support/program.ts";
+import { assertFailure, run, runHere, succeed, throughBinary } from "../../support/program.ts";
 import { OPTSDATA, unwrap, unwrapRequest, wrap, wrapRequest } from "../../support/requests.ts";
 import { forge, newKey, type Header, type PlainJwk } from "../../support/second-jwe.ts";
 
+runHere();
 const algOf = (annotation: Buffer): string =>
   (JSON.parse(annotation.toString()) as { recipients: { header: { alg: string } }[] }).recipients[0]?.header.alg ?? "";
 
 /** What the program wraps for the one key of a store. */
 function wrapHere(dir: string): Buffer {
-  const { keywrapresults } = JSON.parse(succeedHere(["--keystore", dir], { input: wrapRequest(["key"]) })) as {
+  const { keywrapresults } = JSON.parse(succeed(["--keystore", dir], { input: wrapRequest(["key"]) })) as {
     keywrapresults: { annotation: string };
   };
   return Buffer.from(keywrapresults.annotation, "base64");
@@ -24,13 +24,13 @@ function wrapHere(dir: string): Buffer {
 function wraps(own: Header, jwk: PlainJwk): string {
   const dir = storeOf({ key: { ...jwk, ...own } });
   const annotation = wrapHere(dir);
-  const { keyunwrapresults } = JSON.parse(succeedHere(["--keystore", dir], { input: unwrapRequest(annotation) })) as {
+  const { keyunwrapresults } = JSON.parse(succeed(["--keystore", dir], { input: unwrapRequest(annotation) })) as {
     keyunwrapresults: { optsdata: string };
   };
   assert.is(Buffer.from(keyunwrapresults.optsdata, "base64").toString(), OPTSDATA);
   return algOf(annotation);
 }
-const wrapsNot = (own: Header, jwk: PlainJwk, reason: string, start = runHere): void => {
+const wrapsNot = (own: Header, jwk: PlainJwk, reason: string, start = run): void => {
   const line = assertFailure(
     start(["--keystore", storeOf({ key: { ...jwk, ...own } })], { input: wrapRequest(["key"]), timeout: 5000 }),
     1,
@@ -56,9 +56,11 @@ test("wraps by a key's own alg", () => {
     assert.is(wraps({ alg }, jwk), alg);
   }
   const dir = storeOf({ key: { ...keys.rsa, alg: "RSA-OAEP" } });
-  const annotation = wrap(dir, ["key"]);
-  assert.is(algOf(annotation), "RSA-OAEP", "by the binary");
-  assert.is(unwrap(dir, annotation), OPTSDATA);
+  throughBinary(() => {
+    const annotation = wrap(dir, ["key"]);
+    assert.is(algOf(annotation), "RSA-OAEP");
+    assert.is(unwrap(dir, annotation), OPTSDATA);
+  });
 });
 
 test("wraps for no key whose own alg is for something else", () => {
@@ -77,7 +79,9 @@ test("wraps for no key whose own alg is for something else", () => {
   ] as const) {
     wrapsNot({ alg }, jwk, '"alg" is not one that this provider uses with such a key');
   }
-  wrapsNot({ alg: "A128KW" }, keys.a256, '"alg" does not match its size', run);
+  wrapsNot({ alg: "A128KW" }, keys.a256, '"alg" does not match its size', (args, options) =>
+    throughBinary(() => run(args, options)),
+  );
 });
 
 test("wraps for no key that is for signatures", () => {
