@@ -1,6 +1,6 @@
 // The annotations of an encrypted layer (ocicrypt's spec): each has one or more base64 parts, joined with commas.
 
-import { imageError, printable, usageError } from "../errors.ts";
+import { printable, usageError } from "../errors.ts";
 import { damagedImage, IMAGE_LIMITS, type Descriptor } from "./documents.ts";
 
 const PREFIX = "org.opencontainers.image.enc.keys.";
@@ -18,19 +18,19 @@ export function isEncrypted({ mediaType }: Descriptor): boolean {
 }
 
 /**
- * The key annotations of a layer, in their order.
+ * The key annotations of a layer, in their order. Clients leave an empty one out.
  *
- * @throws KeystoreError `image` if a part is not base64, or there are too many
+ * @throws KeystoreError `image` if there are too many
  */
 export function keyAnnotations(layer: Descriptor): KeyAnnotation[] {
   if (countParts(layer) > IMAGE_LIMITS.layerParts) {
     throw damagedImage(`layer ${layer.digest}`, `has more than ${IMAGE_LIMITS.layerParts} wrapped keys`);
   }
   return [...layer.annotations].flatMap(([name, value]) => {
-    if (!name.startsWith(PREFIX)) return [];
+    if (!name.startsWith(PREFIX) || value === "") return [];
     const rest = name.slice(PREFIX.length);
     const scheme = rest.startsWith(PROVIDER) ? `provider:${rest.slice(PROVIDER.length)}` : rest;
-    return [{ scheme, parts: value.split(",").map(decodePart) }];
+    return [{ scheme, parts: decodeParts(value) }];
   });
 }
 
@@ -70,8 +70,13 @@ export function shownKid(kid: string): string {
   return /^[\w-]{22,128}$/.test(kid) ? kid : JSON.stringify(printable(kid, 128));
 }
 
-/** Padded standard base64; one writer in the wild emits base64url, which is read and never written. */
-function decodePart(part: string): Buffer {
-  if (/^[A-Za-z0-9+/_-]+={0,2}$/.test(part)) return Buffer.from(part, "base64");
-  throw imageError("a layer has a key annotation that is not base64", "encrypt the image again");
+/**
+ * Clients stop at a part that is not base64, and try the next scheme: what is left of the value is one part that nobody
+ * can read. One writer in the wild emits base64url, which is read and never written.
+ */
+function decodeParts(value: string): Buffer[] {
+  const parts = value.replaceAll(/[\r\n]/g, "").split(","); // as Go reads base64
+  const bad = parts.findIndex((part) => !/^(?:[A-Za-z0-9+/_-]+={0,2})?$/.test(part));
+  const good = parts.slice(0, bad === -1 ? parts.length : bad).map((part) => Buffer.from(part, "base64"));
+  return bad === -1 ? good : [...good, Buffer.from(parts.slice(bad).join(","))];
 }

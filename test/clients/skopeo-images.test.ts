@@ -178,6 +178,13 @@ const AGREE: readonly (readonly [name: string, make: () => string])[] = [
     "an escaped name in a layer",
     () => single((layout) => layout.blob(layout.text(layout.layer("a", String.raw`,"\\\t\/":"1"`)))),
   ],
+  ...["", "!", "AAAA,", String.raw`AA\nAA`].map((value): readonly [string, () => string] => [
+    `a scheme whose wrapped keys are "${value}" beside another one`,
+    () =>
+      single((layout) =>
+        layout.blob(layout.text(layout.layer("a", `,"org.opencontainers.image.enc.keys.pgp":"${value}"`))),
+      ),
+  ]),
   [
     "members whose names are written with escapes",
     () =>
