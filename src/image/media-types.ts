@@ -22,6 +22,11 @@ export function isDocumentType(mediaType: string): boolean {
   return mediaType === "" || DOCUMENTS.includes(mediaType);
 }
 
+/** Whether a media type is that of docker's first manifests, which have no media types of layers: they are not encrypted. */
+export function isOldManifestType(mediaType: string): boolean {
+  return mediaType.startsWith(`${DOCKER}distribution.manifest.v1+`);
+}
+
 /** Whether a media type is that of an image's configuration. */
 export function isConfigType(mediaType: string): boolean {
   return CONFIGS.includes(mediaType);

@@ -15,7 +15,7 @@ import {
   type Manifest,
 } from "./documents.ts";
 import { editJson, type Edit } from "./edit.ts";
-import { isDocumentType, isIndexType, OCI_MANIFEST, ociType } from "./media-types.ts";
+import { isDocumentType, isIndexType, isOldManifestType, OCI_MANIFEST, ociType } from "./media-types.ts";
 import type { ImageSource, NewDocument } from "./source/source.ts";
 
 /** A document of a tree. A document that several others point to is one node. */
@@ -35,7 +35,7 @@ export interface LeftEntry {
   readonly descriptor: Descriptor;
   /** `absent`: not in this image, such as a platform that was not copied along. `other`: not a manifest or an index. */
   readonly state: "absent" | "other";
-  /** Its content is a manifest or an index, whatever its media type says: some clients go by the content. */
+  /** Its content is a manifest or an index, whatever its media type says, or one that only some clients still read. */
   readonly disguised: boolean;
 }
 
@@ -151,7 +151,8 @@ async function walk<T>(source: ImageSource, scope: "image" | "everything", make:
         if (selected?.has(place) === false) continue;
         if (scope === "image" && !isDocumentType(entry.mediaType)) {
           counter?.document(isTooLarge(entry) ? 0 : entry.size);
-          left.push({ place, descriptor: entry, state: "other", disguised: await isDocument(source, entry) });
+          const disguised = isOldManifestType(entry.mediaType) || (await isDocument(source, entry));
+          left.push({ place, descriptor: entry, state: "other", disguised });
           continue;
         }
         const child = await visit(entry, depth + 1);

@@ -123,4 +123,12 @@ test("--require-encrypted is not misled by a manifest of another media type: a r
   }
 });
 
+test("--require-encrypted is not misled by one of docker's first manifests, which some clients still run", async () => {
+  const { image } = saved();
+  const old = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+  const first = entry(image.blob('{"schemaVersion":1,"fsLayers":[]}'), platform("amd64"), old);
+  const [report] = await inspected(image.index(`{"manifests":[${first},${entry(absent("1"))}]}`));
+  assert.equal([report?.other, report?.disguised], [true, true]);
+});
+
 test.run();
