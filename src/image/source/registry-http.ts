@@ -10,6 +10,7 @@ import { proxyFor } from "./registry-proxy.ts";
 
 const TIMEOUT = 30_000; // ms for one request and its answer, with redirects
 const MAX_REDIRECTS = 10;
+const PROXY_LOGIN = 407;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 
 /** A request; without a method it is a GET. */
@@ -66,6 +67,7 @@ export function requester(connection: Connection): Request {
       const answer = await exchange(at, sent, agent, signal).catch((error: unknown) => {
         throw unreachable(error, { url: at, host: connection.host, proxy, timeout });
       });
+      if (proxy !== undefined && answer.status === PROXY_LOGIN) throw proxyError(proxy, answer.status);
       const target = answer.header("location");
       if (outgoing.method !== undefined || !REDIRECTS.has(answer.status) || target === undefined) return answer;
       if (!URL.canParse(target, at.href) || redirects === MAX_REDIRECTS) return answer;
@@ -171,11 +173,22 @@ interface Failed {
 function unreachable(error: unknown, { url, host, proxy, timeout }: Failed): KeystoreError {
   if (error instanceof KeystoreError) return error;
   const code = errorCode(error) ?? (error instanceof Error && "cause" in error ? errorCode(error.cause) : undefined);
+  if (proxy !== undefined && code === "ERR_PROXY_TUNNEL") {
+    const status = error instanceof Error && "statusCode" in error ? Number(error.statusCode) : 0;
+    if (status > 0) return proxyError(proxy, status);
+  }
   const timedOut = error instanceof Error && error.name === "AbortError";
   const why = timedOut ? `no whole answer within ${timeout / 1000} s` : (code ?? "no whole answer");
   const through = proxy === undefined ? "" : ` through the proxy ${proxy.host}`;
   const where = url.host === host ? host : `${host} (at ${printable(url.host, 128)})`;
   return imageError(`cannot reach ${where}${through}: ${printable(why, 64)}`, hintFor(code, host, proxy));
+}
+
+/** A proxy that answers by itself. Its address may have a password, which is not shown. */
+function proxyError(proxy: URL, status: number): KeystoreError {
+  const login = `give it a user and a password that it takes: ${proxy.protocol}//USER:PASSWORD@${proxy.host}`;
+  const hint = status === PROXY_LOGIN ? login : "ask whoever runs it, or add the host to NO_PROXY";
+  return imageError(`the proxy ${proxy.host} refuses the connection (HTTP ${status})`, hint);
 }
 
 function hintFor(code: string | undefined, host: string, proxy: URL | undefined): string {

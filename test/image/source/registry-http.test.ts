@@ -2,9 +2,11 @@
 
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { createServer, type AddressInfo, type Socket } from "node:net";
+import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { errorLine } from "../../../src/errors.ts";
+import { openRegistry } from "../../../src/image/source/registry.ts";
 import { encryptedLayer } from "../../support/encrypted-images.ts";
 import { BROKEN, honest, SLOW, WHOLE, type Behaviour } from "../../support/http.ts";
 import { endurance } from "../../support/parts.ts";
@@ -85,6 +87,33 @@ for (const [name, behave] of sample(WRITES, 9)) {
     assert.ok(Date.now() - started < 10_000);
   });
 }
+
+test("says that a proxy refuses, and shows no password", async () => {
+  const refuse = (status: number): Server => {
+    const answer = `HTTP/1.1 ${status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`;
+    const server = createServer(
+      (socket) => void socket.once("data", () => socket.end(answer)).on("error", () => undefined),
+    );
+    return server.listen(0, "127.0.0.1").unref();
+  };
+  const former = process.env;
+  for (const [status, tlsVerify, hint] of [
+    [407, true, /user and a password that it takes: http:\/\/USER:PASSWORD@127/],
+    [407, false, /user and a password that it takes: http:\/\/USER:PASSWORD@127/],
+    [403, true, /add the host to NO_PROXY/],
+  ] as const) {
+    const server = refuse(status);
+    await once(server, "listening");
+    const proxy = `http://us:secret@127.0.0.1:${(server.address() as AddressInfo).port}`;
+    process.env = { HOME: "/nonexistent", HTTPS_PROXY: tlsVerify ? proxy : "http://127.0.0.1:1", HTTP_PROXY: proxy };
+    const failed = openRegistry("registry.test/a", { tlsVerify, certDir: undefined, change: false });
+    const line = await failed.then(() => "opened", errorLine);
+    assert.match(line, new RegExp(`the proxy 127\\S+ refuses the connection \\(HTTP ${status}\\)`));
+    assert.match(line, hint);
+    assert.not.match(line, "secret");
+  }
+  process.env = former;
+});
 
 if (endurance(100) === 100) {
   test("gives up on whatever never comes to an end", async () => {
