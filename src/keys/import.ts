@@ -8,8 +8,8 @@ import { readJson, refuseCompact } from "./import/jwk.ts";
 import { readPublicLines } from "./import/openssh.ts";
 import { otherKind } from "./import/other.ts";
 import type { Passphrase } from "./import/passphrase.ts";
-import { derBlock, pemBlocks, readPem } from "./import/pem.ts";
-import { fromBase64, plainText } from "./import/text.ts";
+import { derBlock, encodedKeyFile, pemBlocks, readPem } from "./import/pem.ts";
+import { plainText } from "./import/text.ts";
 
 const OCT_KID = /^[A-Za-z0-9_-]{22}$/; // 128 bits, as the kids that generateJwk makes
 
@@ -41,19 +41,16 @@ export async function parseKey(bytes: Buffer, passphrase: Passphrase, options: P
 }
 
 async function readKeys(file: Buffer, passphrase: Passphrase, fromStore: boolean): Promise<readonly Candidate[]> {
-  const text = file.toString("latin1");
-  const decoded = derBlock(file) === undefined ? fromBase64(text) : undefined;
-  return await readFormats(decoded !== undefined && isKeyFile(decoded) ? decoded : file, passphrase, fromStore);
-}
-
-function isKeyFile(decoded: Buffer): boolean {
-  return derBlock(decoded) !== undefined || /^\s*(\{|-----BEGIN )/.test(decoded.toString("latin1"));
-}
-
-async function readFormats(file: Buffer, passphrase: Passphrase, fromStore: boolean): Promise<readonly Candidate[]> {
   const der = derBlock(file);
   if (der !== undefined) return await readPem([der], passphrase);
-  const bytes = plainText(file);
+  const plain = plainText(file);
+  const encoded = encodedKeyFile(plain.toString("latin1"));
+  return await readFormats(encoded === undefined ? plain : plainText(encoded), passphrase, fromStore);
+}
+
+async function readFormats(bytes: Buffer, passphrase: Passphrase, fromStore: boolean): Promise<readonly Candidate[]> {
+  const der = derBlock(bytes);
+  if (der !== undefined) return await readPem([der], passphrase);
   const text = bytes.toString("latin1").trimStart();
   if (text.startsWith("{") || text.startsWith("[")) return readJson(bytes, fromStore);
   if (/^eyJ[\w-]+\.[\w-]*\.[\w-]+(\.[\w-]+\.[\w-]+)?\s*$/.test(text)) throw refuseCompact(text, fromStore);

@@ -14,6 +14,11 @@ const openpgp = (): KeystoreError =>
     "import it into gpg, and run gpg --export-ssh-key KEYID | ocicrypt-keystore import NAME - for its RSA or NIST public key",
   );
 
+const encrypted = (by: string, command: string): KeystoreError =>
+  refused(`is a file that ${by} encrypted`, `run ${command} FILE | ocicrypt-keystore import NAME -`);
+
+const pkcs12 = (legacy = ""): KeystoreError => convertible("is PKCS#12", `openssl pkcs12 ${legacy}-noenc -in`);
+
 /** Kinds of PEM, by the label. */
 const LABELS: readonly Row[] = [
   [/^(NEW )?CERTIFICATE REQUEST$/, () => convertible("is a certificate request", "openssl req -noout -pubkey -in")],
@@ -23,18 +28,16 @@ const LABELS: readonly Row[] = [
     () => convertible("is a certificate request", "openssl req -noout -pubkey -inform DER -in"),
   ],
   [/^DER PKCS7$/, () => convertible("is PKCS#7", "openssl pkcs7 -print_certs -inform DER -in")],
-  [/^DER PKCS12 BY RC2$/, () => convertible("is PKCS#12", "openssl pkcs12 -legacy -nocerts -noenc -in")],
-  [/^(DER )?PKCS12$/, () => convertible("is PKCS#12", "openssl pkcs12 -nocerts -noenc -in")],
+  [/^DER PKCS12 BY RC2$/, () => pkcs12("-legacy ")],
+  [/^(DER )?PKCS12$/, () => pkcs12()],
+  [/^PGP MESSAGE$/, () => encrypted("gpg", "gpg -d")],
   [/^PGP /, openpgp],
   [
     /^TSS2 PRIVATE KEY$/,
     () => refused("is a key that a TPM holds", "import its public key with --holder: see the README"),
   ],
   [/^ENCRYPTED (SIGSTORE|COSIGN) PRIVATE KEY$/, () => notForEncryption("is a key of cosign, for signatures")],
-  [
-    /^AGE ENCRYPTED FILE$/,
-    () => refused("is a file that age encrypted", "run age -d FILE | ocicrypt-keystore import NAME -"),
-  ],
+  [/^AGE ENCRYPTED FILE$/, () => encrypted("age", "age -d")],
   [/^(DER )?X509 CRL$/, () => refused("is a list of revoked certificates", "name a file with a key or a certificate")],
   [/^(EC|DH|DSA|X9\.42 DH) PARAMETERS$/, () => refused("has only parameters, no key", "name the file with the key")],
 ];
@@ -74,6 +77,16 @@ const KINDS: readonly Row[] = [
       ),
   ],
   [/^[\x94\x95\x98\x99\xc5\xc6]/, openpgp],
+  [/^[\x84\x85\x8c\xc1\xc3]/, () => encrypted("gpg", "gpg -d")], // RFC 4880, sections 5.1 and 5.3
+  [/^age-encryption\.org\//, () => encrypted("age", "age -d")],
+  [/^\$ANSIBLE_VAULT;/, () => encrypted("ansible-vault", "ansible-vault view")],
+  [
+    /^(Salted__|U2FsdGVkX1)/,
+    () =>
+      refused("is a file that openssl enc encrypted", "decrypt it with the openssl enc -d that fits, then import it"),
+  ],
+  [/^0\x80\W\t\*/, () => convertible("is PKCS#7", "openssl pkcs7 -print_certs -inform DER -in")], // BER: an OID
+  [/^0\x80/, () => pkcs12()], // BER, as NSS and Apple write it
   [
     /^(<\?xml|<RSAKeyValue|<ECDSAKeyValue|<ECKeyValue)/,
     () => refused("is XML", "export it as PEM: .NET has ExportPkcs8PrivateKeyPem and ExportSubjectPublicKeyInfoPem"),

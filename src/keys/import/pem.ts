@@ -1,5 +1,6 @@
 // PEM (RFC 7468, RFC 1421) and DER: private and public keys, certificates. DER is read as the PEM that it would be.
 
+import { isUtf8 } from "node:buffer";
 import { createPrivateKey, createPublicKey, type KeyObject } from "node:crypto";
 import { errorCode, KeystoreError } from "../../errors.ts";
 import { checkJwk } from "../../jwk/jwk.ts";
@@ -9,6 +10,7 @@ import { isOpenssh, readOpenssh } from "./openssh.ts";
 import { pemOfAnotherKind } from "./other.ts";
 import { passphrasesIn, wrongPassphrase, type Passphrase } from "./passphrase.ts";
 import { refused, unusableCurve, unusableKind } from "./refusal.ts";
+import { fromBase64 } from "./text.ts";
 
 /** One block of PEM. */
 export interface Block {
@@ -76,6 +78,22 @@ export function derBlock(bytes: Buffer): Block | undefined {
   return label === undefined ? undefined : { label, headers: [], base64: bytes.toString("base64") };
 }
 
+/** A block with the label of what it holds: OpenSSL, too, reads a key whatever kind of key its label names. */
+function relabelled(block: Block): Block {
+  if (block.headers.length > 0 || !block.label.endsWith(" KEY")) return block;
+  const label = derBlock(Buffer.from(block.base64, "base64"))?.label ?? "";
+  const half = block.label.endsWith("PRIVATE KEY") ? "PRIVATE KEY" : "PUBLIC KEY";
+  return label.endsWith(half) ? { ...block, label } : block;
+}
+
+/** The key file that text is the base64 of, as in a Kubernetes secret; undefined if it is something else. */
+export function encodedKeyFile(text: string): Buffer | undefined {
+  const decoded = fromBase64(text);
+  if (decoded === undefined) return undefined;
+  const plain = isUtf8(decoded) ? decoded.toString() : ""; // a key in hexadecimal can be base64 of { and more
+  return derBlock(decoded) !== undefined || /^\s*(\{|-----BEGIN )/.test(plain) ? decoded : undefined;
+}
+
 function tags(list: readonly Member[]): string {
   return list.map(({ tag }) => tag.toString(16).padStart(2, "0")).join(" ");
 }
@@ -106,7 +124,8 @@ function members(bytes: Buffer): readonly Member[] {
  *
  * @throws KeystoreError `key` if it has none
  */
-export async function readPem(blocks: readonly Block[], passphrase: Passphrase): Promise<readonly Candidate[]> {
+export async function readPem(written: readonly Block[], passphrase: Passphrase): Promise<readonly Candidate[]> {
+  const blocks = written.map(relabelled);
   const ending = (end: string): readonly Block[] => blocks.filter(({ label }) => label.endsWith(end));
   const [secret, open, certificates] = [ending("PRIVATE KEY"), ending("PUBLIC KEY"), ending("CERTIFICATE")];
   const keys = secret.length > 0 ? secret : open;

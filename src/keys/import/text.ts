@@ -2,8 +2,24 @@
 
 const UTF8_BOM = Buffer.of(0xef, 0xbb, 0xbf);
 
-/** The file as UTF-8 without a byte order mark: Windows writes UTF-16. Other bytes stay as they are. */
+/** The file as UTF-8 without a byte order mark, and without JSON's quotes. Other bytes stay as they are. */
 export function plainText(bytes: Buffer): Buffer {
+  return unquoted(utf8(bytes));
+}
+
+/** What a JSON string holds: AWS's and Azure's CLI print one if they are asked for a single value. */
+function unquoted(bytes: Buffer): Buffer {
+  const text = bytes.toString("latin1").trim();
+  if (!text.startsWith('"') || !text.endsWith('"')) return bytes;
+  try {
+    return Buffer.from(String(JSON.parse(bytes.toString())));
+  } catch {
+    return bytes;
+  }
+}
+
+/** Windows writes UTF-16. */
+function utf8(bytes: Buffer): Buffer {
   if (bytes.subarray(0, 3).equals(UTF8_BOM)) return bytes.subarray(3);
   const [first, second, third, fourth] = bytes;
   if (bytes.length % 2 !== 0 || first === undefined) return bytes;

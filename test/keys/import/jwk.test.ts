@@ -1,6 +1,6 @@
 // JWK and JWK sets: those of jose and WebCrypto, and what Keycloak, Azure, step and others document.
 
-import { generateKeyPairSync, webcrypto, type JsonWebKey } from "node:crypto";
+import { createPrivateKey, createPublicKey, generateKeyPairSync, webcrypto, type JsonWebKey } from "node:crypto";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { MAKE, CHOOSE, FORBIDDEN, type KeyFile, of, outcome, thumbprint, line } from "../../support/key-imports.ts";
@@ -51,7 +51,21 @@ const rsaPublic = rsaPair.publicKey.export({ format: "jwk" });
 const mine = pair();
 const { d: _d, ...minePublic } = mine;
 const json = (value: unknown): KeyFile => of(JSON.stringify(value, null, 2));
+const zero = (text = ""): string =>
+  Buffer.concat([Buffer.alloc(1), Buffer.from(text, "base64url")]).toString("base64url");
 const standard = (text = ""): string => Buffer.from(text, "base64url").toString("base64");
+const ecSpki = createPublicKey({ key: minePublic, format: "jwk" })
+  .export({ type: "spki", format: "der" })
+  .toString("base64");
+const ecPkcs8 = String(createPrivateKey({ key: mine, format: "jwk" }).export({ type: "pkcs8", format: "pem" }));
+/** 379·G of P-256, whose x starts with a zero byte. */
+const withZero = {
+  kty: "EC",
+  crv: "P-256",
+  x: "AFVDiUrz0A7X10Cr29dclrBod7eH219w7qeLkKjXwAo",
+  y: "u0yFo9jqKe-q-iRAaRLdhNWxTcMr9lbvbGvVil2UP5I",
+};
+const withoutZero = Buffer.from(withZero.x, "base64url").subarray(1).toString("base64url");
 const MINE = `public ${thumbprint(mine)}`;
 const MY_RSA = `public ${thumbprint(rsaPublic)}`;
 
@@ -125,6 +139,12 @@ const DOCUMENTED: readonly (readonly [name: string, file: KeyFile, is: string])[
   ],
   ["a set with a key of an unknown type", json({ keys: [{ kty: "XYZ" }, minePublic] }), MINE],
   ["a pair in a set", json({ keys: [minePublic, mine] }), `private ${thumbprint(mine)}`],
+  ["a set with members that are not keys", json({ keys: [{ use: "enc" }, null, minePublic] }), MINE],
+  [
+    "a set of keys in other objects",
+    json({ keys: [{ jwk: minePublic }] }),
+    line("is JSON with a key inside", "run jq -r '.keys[0].jwk' FILE | ocicrypt-keystore import NAME -"),
+  ],
   ["a list of one", json([minePublic]), MINE],
   ["a set after a byte order mark", of(`\ufeff${JSON.stringify({ keys: [minePublic] })}`), MINE],
   ["a JWK in UTF-16", of(Buffer.from(`\ufeff${JSON.stringify(minePublic)}`, "utf16le")), MINE],
@@ -135,6 +155,23 @@ const DOCUMENTED: readonly (readonly [name: string, file: KeyFile, is: string])[
     MINE,
   ],
   ["members that are empty", json({ ...minePublic, kid: "", use: "", alg: "", key_ops: [] }), MINE],
+  ["a created that is a number", json({ ...minePublic, created: 1_700_000_000 }), MINE],
+  ["members in padded base64", json({ ...minePublic, x: standard(mine.x), y: standard(mine.y) }), MINE],
+  ["coordinates as Java's BigInteger writes them", json({ ...minePublic, x: zero(mine.x), y: zero(mine.y) }), MINE],
+  ["an RSA key as Java's BigInteger writes it", json({ ...rsaPublic, n: zero(rsaPublic.n), e: "AAEAAQ" }), MY_RSA],
+  [
+    "a private RSA key as Java's BigInteger writes it",
+    json(
+      Object.fromEntries(
+        Object.entries(rsaPair.privateKey.export({ format: "jwk" })).map(([name, value]) => [
+          name,
+          name === "kty" ? value : zero(String(value)),
+        ]),
+      ),
+    ),
+    `private ${thumbprint(rsaPublic)}`,
+  ],
+  ["a coordinate without its leading zero", json({ ...withZero, x: withoutZero }), `public ${thumbprint(withZero)}`],
   [
     "an RSA key whose private members are null",
     json({ ...rsaPublic, d: null, p: null, q: null, dp: null, dq: null, qi: null, oth: null }),
@@ -235,6 +272,23 @@ const DOCUMENTED: readonly (readonly [name: string, file: KeyFile, is: string])[
     "an answer of AWS",
     json({ KeyId: "x", PublicKey: rsaPair.publicKey.export({ type: "spki", format: "der" }).toString("base64") }),
     line("is JSON with a key inside", "run jq -r '.PublicKey' FILE | ocicrypt-keystore import NAME -"),
+  ],
+  [
+    "an answer of AWS, with an EC key",
+    json({ KeyId: "x", PublicKey: ecSpki }),
+    line("is JSON with a key inside", "run jq -r '.PublicKey' FILE | ocicrypt-keystore import NAME -"),
+  ],
+  ["what aws prints with --query PublicKey", json(ecSpki), MINE],
+  ["what az prints with --query value", json(JSON.stringify(minePublic)), MINE],
+  [
+    "a secret of Azure with a JWK",
+    json({ id: "x", value: JSON.stringify(minePublic) }),
+    line("is JSON with a key inside", "run jq -r '.value' FILE | ocicrypt-keystore import NAME -"),
+  ],
+  [
+    "a secret of Kubernetes",
+    json({ kind: "Secret", data: { "tls.key": Buffer.from(ecPkcs8).toString("base64") } }),
+    line("is JSON with a key inside", `run jq -r '.data["tls.key"]' FILE | ocicrypt-keystore import NAME -`),
   ],
   [
     "what that command prints for AWS",

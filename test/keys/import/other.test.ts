@@ -10,10 +10,12 @@ import { tool, use } from "../../support/parts.ts";
 const OPENPGP =
   "import it into gpg, and run gpg --export-ssh-key KEYID | ocicrypt-keystore import NAME - for its RSA or NIST public key";
 
+const ENC = "decrypt it with the openssl enc -d that fits, then import it";
+const SOPS = "run sops -d FILE, and import the key that this prints";
 const pgp = (kind: string): string =>
   `-----BEGIN PGP ${kind} BLOCK-----\n\nmQENBF\n=abcd\n-----END PGP ${kind} BLOCK-----\n`;
 const block = (label: string): string => `-----BEGIN ${label}-----\nAAAA\n-----END ${label}-----\n`;
-const k = randomBytes(32);
+const k = Buffer.concat([Buffer.of(0xe5), randomBytes(31)]); // in hexadecimal, it is base64 of { and more, too
 const oct = (decoded: string): string =>
   `run printf '{"kty":"oct","k":"%s"}' "$(${decoded} | tr '+/' '-_' | tr -d '=\\n')" | ocicrypt-keystore import NAME -`;
 
@@ -77,6 +79,35 @@ const OTHERS: readonly (readonly [name: string, content: string | Buffer, what: 
     "is a key that a TPM holds",
     "import its public key with --holder: see the README",
   ],
+  [
+    "a file that gpg encrypted",
+    "-----BEGIN PGP MESSAGE-----\n\nhQEMA\n=abcd\n-----END PGP MESSAGE-----\n",
+    "is a file that gpg encrypted",
+    withKey("gpg -d"),
+  ],
+  ["the same in binary", Buffer.from("85010c03", "hex"), "is a file that gpg encrypted", withKey("gpg -d")],
+  ["a binary file of age", "age-encryption.org/v1\n-> X25519 x\n", "is a file that age encrypted", withKey("age -d")],
+  [
+    "a file of ansible-vault",
+    "$ANSIBLE_VAULT;1.1;AES256\n6162\n",
+    "is a file that ansible-vault encrypted",
+    withKey("ansible-vault view"),
+  ],
+  ["openssl enc", "Salted__\u0001\u0002", "is a file that openssl enc encrypted", ENC],
+  ["openssl enc -a", "U2FsdGVkX18BAgMEBQYHCA==\n", "is a file that openssl enc encrypted", ENC],
+  [
+    "PKCS#12 in BER, as NSS writes it",
+    Buffer.from("30800201033080", "hex"),
+    "is PKCS#12",
+    withKey("openssl pkcs12 -noenc -in"),
+  ],
+  [
+    "PKCS#7 in BER",
+    Buffer.from("308006092a864886f70d010702a080", "hex"),
+    "is PKCS#7",
+    withKey("openssl pkcs7 -print_certs -inform DER -in"),
+  ],
+  ["sops", '{"data":"ENC[AES256_GCM,data:x]","sops":{}}', "is a file that sops encrypted", SOPS],
   ["cosign", block("ENCRYPTED SIGSTORE PRIVATE KEY"), "is a key of cosign, for signatures", MAKE],
   ["a list of revoked certificates", block("X509 CRL"), "is a list of revoked certificates", NAME_ONE],
   ["PEM of no kind that is known", block("SOMETHING"), "is PEM without a key or a certificate", NAME_ONE],

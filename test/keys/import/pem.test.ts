@@ -32,17 +32,36 @@ import {
 } from "../../support/key-imports.ts";
 import { testWith, tool, use } from "../../support/parts.ts";
 
+const pkcs1 = (): string => run("rsa", "-in", RSA_FILE(), "-traditional");
+const labelled = (label: string, pem: string): string =>
+  pem.replaceAll(/-----(BEGIN|END) [A-Z ]+ KEY-----/g, `-----$1 ${label} KEY-----`);
+
 takes([
   ["PKCS#8, EC", () => of(EC()), privateBy()],
   ["PKCS#8, P-384", () => of(ecPem("P-384")), privateBy()],
   ["PKCS#8, P-521", () => of(ecPem("P-521")), privateBy()],
   ["PKCS#8, RSA", () => of(RSA()), privateBy()],
-  ["PKCS#1", () => of(run("rsa", "-in", RSA_FILE(), "-traditional")), privateBy()],
+  ["PKCS#1", () => of(pkcs1()), privateBy()],
   ["SEC1", () => of(run("ec", "-in", EC_FILE())), privateBy()],
   ["SEC1 after its parameters", () => of(run("ecparam", "-name", "secp521r1", "-genkey")), privateBy()],
   ["SEC1, compressed", () => of(run("ec", "-in", EC_FILE(), "-conv_form", "compressed")), privateBy()],
   ["SEC1 without its point", () => of(run("ec", "-in", EC_FILE(), "-no_public")), privateBy()],
   ["SEC1, a curve by its parameters", () => of(run("ec", "-in", EC_FILE(), "-param_enc", "explicit")), privateBy()],
+  ["PKCS#1 that is labelled as PKCS#8", () => of(labelled("PRIVATE", pkcs1())), privateBy()],
+  ["SEC1 that is labelled as PKCS#8", () => of(labelled("PRIVATE", run("ec", "-in", EC_FILE()))), privateBy()],
+  ["PKCS#8 with a label of an application", () => of(labelled("ANY PRIVATE", EC())), isEc],
+  [
+    "PKCS#1, public, that is labelled as SPKI",
+    () => of(labelled("PUBLIC", run("rsa", "-in", RSA_FILE(), "-RSAPublicKey_out"))),
+    publicBy(),
+  ],
+  [
+    "SPKI that is labelled as PKCS#1",
+    () => of(labelled("RSA PUBLIC", run("pkey", "-in", RSA_FILE(), "-pubout"))),
+    publicBy(),
+  ],
+  ["SPKI with a label of EC", () => of(labelled("EC PUBLIC", run("pkey", "-in", EC_FILE(), "-pubout"))), isEcPublic],
+  ["PEM as a JSON string", () => of(JSON.stringify(EC())), isEc],
   ["SPKI, EC", () => of(run("pkey", "-in", EC_FILE(), "-pubout")), publicBy()],
   ["SPKI, RSA", () => of(run("pkey", "-in", RSA_FILE(), "-pubout")), publicBy()],
   ["PKCS#1, public", () => of(run("rsa", "-in", RSA_FILE(), "-RSAPublicKey_out")), publicBy()],
@@ -247,14 +266,14 @@ refuses([
   [
     "PKCS#12 of Windows",
     () => of(readFileSync(pkcs12("-legacy"))),
-    line("is PKCS#12", withKey("openssl pkcs12 -legacy -nocerts -noenc -in")),
+    line("is PKCS#12", withKey("openssl pkcs12 -legacy -noenc -in")),
   ],
   [
     "DER that was cut",
     () => of(der("pkey", "-in", RSA_FILE(), "-pubout").subarray(0, 200)),
     line("is DER that is cut, or has something after its end", DAMAGED),
   ],
-  ["PKCS#12", () => of(readFileSync(pkcs12())), line("is PKCS#12", withKey("openssl pkcs12 -nocerts -noenc -in"))],
+  ["PKCS#12", () => of(readFileSync(pkcs12())), line("is PKCS#12", withKey("openssl pkcs12 -noenc -in"))],
   [
     "parameters",
     () => of(run("ecparam", "-name", "prime256v1")),
