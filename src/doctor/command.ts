@@ -7,9 +7,10 @@ import type { Provider } from "./config-file.ts";
 import { GoJsonError, resultIn } from "./go-json.ts";
 import { lookPath } from "./programs.ts";
 
-/** ms for one start, beside what a holder may take. */
-export const TIME_LIMIT = 10_000;
+/** ms for one start, beside what a holder may take: more than this program gives a Tang server to answer. */
+export const TIME_LIMIT = 15_000;
 
+const FIX = "fix what it says; clients get the same answer";
 const MAX_OUTPUT = 64 * 1024 * 1024;
 const RESULTS = {
   keywrapresults: "annotation",
@@ -38,6 +39,9 @@ export function start(
   results: keyof typeof RESULTS,
   timeout = TIME_LIMIT,
 ): Buffer {
+  const { path: program, obstacle } = lookPath(path);
+  // Node would have a shell run a file that the kernel refuses; clients do not.
+  if (program === undefined) throw failure(`${path} ${obstacle.message}`, null, obstacle.hint);
   const options = {
     argv0: path,
     env: callersEnvironment(),
@@ -46,7 +50,7 @@ export function start(
     killSignal: "SIGKILL",
     maxBuffer: MAX_OUTPUT,
   } as const;
-  const { error, status, signal, stdout, stderr } = spawnSync(lookPath(path).path ?? path, args, options);
+  const { error, status, signal, stdout, stderr } = spawnSync(program, args, options);
   if (status !== 0) {
     const said = /.+/.exec(String(stderr ?? ""))?.[0]?.replace(/^ocicrypt-keystore: /, "");
     const code = errorCodeOf(error);
@@ -69,6 +73,6 @@ function errorCodeOf(error: Error | undefined): string | undefined {
   return error !== undefined && "code" in error ? String(error.code) : undefined;
 }
 
-function failure(message: string, status: number | null): StartError {
-  return new StartError(ioError(message, "fix what it says; clients get the same answer"), status ?? undefined);
+function failure(message: string, status: number | null, hint = FIX): StartError {
+  return new StartError(ioError(message, hint), status ?? undefined);
 }

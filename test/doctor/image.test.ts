@@ -9,12 +9,12 @@ import { secretFiles } from "../../src/at-rest/secret-files.ts";
 import { diagnoseImage } from "../../src/doctor/doctor.ts";
 import { digestOf } from "../../src/image/documents.ts";
 import { openStore } from "../../src/keystore/store.ts";
-import { configFile, entry } from "../support/checks.ts";
+import { configFile, entry, programs } from "../support/checks.ts";
 import { copy, encryptedLayer, HandMade, skopeo } from "../support/encrypted-images.ts";
 import { temporaryFolder } from "../support/folders.ts";
 import { makeImage } from "../support/images.ts";
 import { sampled, testWith } from "../support/parts.ts";
-import { assertFailure, BINARY, run, succeed } from "../support/program.ts";
+import { assertFailure, BINARY, run, shellLine, succeed } from "../support/program.ts";
 import { startServer } from "../support/server.ts";
 import { commands, lock, makeStore } from "../support/stores.ts";
 
@@ -64,6 +64,7 @@ testWith(skopeo, "a skopeo with ocicrypt 1.1 or later", "names the reason, and a
   const server = await startServer(store);
   const grpc = configFile({ keystore: { grpc: server.address } });
   const missing = join(folder, "none.conf");
+  const noScript = join(programs("wrapper", `exec ${shellLine([BINARY, ...args(store)])}\n`), "wrapper");
   const rows = [
     [
       encrypted,
@@ -88,7 +89,8 @@ testWith(skopeo, "a skopeo with ocicrypt 1.1 or later", "names the reason, and a
     [encrypted, conf(stranger), stranger, 3, /no private key of the store opens this annotation/],
     [encrypted, conf(stranger), store, 3, /provider keystore of \S+: .*no private key of the store/],
     [encrypted, conf(locked), locked, 3, /is locked/],
-    [encrypted, conf(store, "keystore", "/none/x"), store, 1, /\/none\/x failed/],
+    [encrypted, conf(store, "keystore", "/none/x"), store, 1, /\/none\/x is not there/],
+    [encrypted, conf(store, "keystore", noScript), store, 1, /neither a program nor a script.*#!\/bin\/sh/],
     [encrypted, conf(store, "keystore", "/bin/true"), store, 1, /answer that is empty/],
     [encrypted, configFile({ keystore: {} }), store, 1, /has neither cmd nor grpc/],
     [encrypted, configFile({ keystore: { grpc: "unix:///none/socket" } }), store, 1, /no server answers there/],
