@@ -179,7 +179,7 @@ for (const [name, command, answers, exitCode, line] of [
 
 onTty("a terminal is restored when the program is ended from outside", async (command) => {
   const dir = lockedStore();
-  const { code } = await onTerminal(command, ["unlock", "--keystore", dir], [[ASK, "half"]], "timeout --foreground 1");
+  const { code } = await onTerminal(command, ["unlock", "--keystore", dir], [[ASK, "half"]], "timeout --foreground 3");
   assert.is(code, 124);
   commands(dir)("default", "alice");
   assert.not.ok(existsSync(join(dir, ".lock")));
