@@ -11,7 +11,7 @@ export type Toml = { readonly table: JsonObject } | { readonly refused: string }
 /** Reads a file; undefined if it is not there. */
 export function readToml(path: string): Toml | undefined {
   try {
-    const table: unknown = parse(readFileSync(path, "utf8"));
+    const table: unknown = parse(readFileSync(path, "utf8"), { integersAsBigInt: "asNeeded" });
     return isObject(table) ? { table } : { refused: "is not TOML" };
   } catch (error) {
     const code = errorCode(error);

@@ -82,6 +82,7 @@ for (const [what, files] of [
     "a drop-in of the vendor that /etc replaces",
     { "usr/lib/systemd/system/crio.service.d/ocicrypt.conf": "[Service]\nEnvironment=\n" },
   ],
+  ["the largest integer of Go", { "etc/crio/crio.conf": "[crio.runtime]\npids_limit = 9223372036854775807\n" }],
   ["a folder of keys with a key", { "etc/crio/keys/a.pem": "" }],
   [
     "another folder of keys in a drop-in",
