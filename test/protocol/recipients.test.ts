@@ -130,7 +130,18 @@ test("refuses to guess among entries of ocicrypt.conf that start it alike, even 
     if (typeof expected === "string") assert.is(providerName(parameters, hints), expected, what);
     else assert.match(refused(map({ keystore: ["1"], second: ["2"] }), hints), expected, what);
   }
-  for (const text of ["", "no JSON", "[]", '{"key-providers":[]}', '{"key-providers":{"keystore":1,"second":{"cmd":null}}}']) {
+  const path = JSON.stringify(binary);
+  for (const text of [
+    `{"Key-Providers":{"keystore":{"cmd":{"path":${path}}},"second":{"CMD":{"Path":${path},"ARGS":[]}}}}`,
+    `{"\u212aey-provider\u017f":{"keystore":{"cmd":{"path":${path}}},"second":{"cmd":{"path":${path}}}}}`,
+    `{"key-providers":{"keystore":{"cmd":{"path":${path}}},"second":{"cmd":{"path":${path}},"cmd":{"args":[]}}}}`,
+  ]) {
+    assert.equal(withConf(secretFile(text), () => entriesAlike(binary)), ["keystore", "second"], text);
+  }
+  for (const text of ["", "no JSON", `{"x":"${"x".repeat(2_000_000)}"}`]) {
+    assert.throws(() => withConf(secretFile(text), () => entriesAlike(binary)), /cannot be read to tell/, text.slice(0, 9));
+  }
+  for (const text of ["[]", '{"key-providers":[]}', '{"key-providers":{"keystore":1,"second":{"cmd":null}}}']) {
     assert.equal(withConf(secretFile(text), () => entriesAlike(binary)), [], text);
   }
   assert.equal(withConf("/nowhere", () => entriesAlike(binary)), []);
