@@ -24,10 +24,12 @@ export async function storeKeys({ store }: Context, { warn, fail }: Report): Pro
   const listed = store.publicKids();
   const kids = store.allPrivateKids();
   for (const kid of listed) await attempt(fail, () => store.publicKey(kid), await rebuild(store, kid));
+  const { names, public: folder, default: defaultFile } = store.paths;
+  const decryptsOnly = ![names, folder, defaultFile].some((path) => existsSync(path)); // private/ is enough for that
   for (const kid of kids) {
     const path = store.paths.privateKey(kid, "jwk");
     if (existsSync(path)) await attempt(fail, () => parsePrivateFile(path, kid, contents(path)));
-    if (existsSync(store.paths.publicKey(kid)) || store.locate(kid)?.form === "holder") continue;
+    if (decryptsOnly || existsSync(store.paths.publicKey(kid)) || store.locate(kid)?.form === "holder") continue;
     const fix = await rebuild(store, kid);
     const hint = "make it again with ocicrypt-keystore doctor --fix";
     const locked = `${hint}, and give what the private key is locked with`;

@@ -274,6 +274,15 @@ test("doctor --fix guesses no name, and says what to type", () => {
   assert.match(commands(dir)("list"), /^alice /m);
 });
 
+test("doctor --fix leaves a store alone that has only private keys, to decrypt", () => {
+  const dir = makeStore("alice", "bob");
+  for (const one of ["names", "public", "default"]) rmSync(join(dir, one), { recursive: true });
+  const before = tree(dir);
+  assert.not.match(doctor(dir, "--fix"), "fixed:");
+  assert.equal(tree(dir), before);
+  assert.match(commands(dir)("list"), "2 private keys, which decrypt");
+});
+
 test("a link to a store is followed, and one that leads nowhere is no store", () => {
   const dir = makeStore("alice");
   const link = `${dir}-link`;
