@@ -151,17 +151,21 @@ export function containerdKeyModel({ images, cri }: Containerd, warn: Note): Out
 
 /** CRI pulls in the way that decrypts. */
 export function containerdPull(containerd: Containerd, warn: Note): Outcome {
-  const { generation, images, file, cri } = containerd;
+  const { generation, images, file, cri, distribution } = containerd;
   if (!cri) return skip(NO_CRI);
   if (["1.6", "1.7", "2.0"].includes(generation)) return skip(`containerd ${generation} needs no setting for that`);
   if (member(images, "use_local_image_pull") === true) return "use_local_image_pull is set";
   const other = localPullBy(images);
   if (other !== undefined) return `${other} makes containerd pull by itself`;
   const which = generation === "unknown" ? "containerd 2.1 and later pull" : "containerd pulls";
-  const where = `[plugins.'io.containerd.cri.v1.images'] of ${file}`;
+  const [into, hint] =
+    distribution === undefined
+      ? [file, HINT]
+      : [`the template beside ${file}`, "see ocicrypt-keystore config --client k3s"];
+  const where = `[plugins.'io.containerd.cri.v1.images'] of ${into}`;
   warn(
     `${which} by the transfer service, which does not decrypt`,
-    `set use_local_image_pull = true in ${where}; ${HINT}`,
+    `set use_local_image_pull = true in ${where}; ${hint}`,
   );
   return "";
 }

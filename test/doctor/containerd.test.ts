@@ -374,7 +374,7 @@ for (const [what, id, message, files] of [
   [
     "k3s without the setting",
     "pull",
-    /rancher/,
+    /of the template beside \S+rancher\S+config\.toml; see ocicrypt-keystore config --client k3s/,
     {
       [`${rancher}/config.toml`]: `version = 3\n${STANZA}`,
       [`${rancher}/config-v3.toml.tmpl`]: STANZA,
