@@ -85,6 +85,15 @@ export function errorLine(error: unknown): string {
   return printable(`ocicrypt-keystore: ${message}; ${hint}`, MAX_LINE);
 }
 
+const SYSTEM_HINTS: ReadonlyMap<string, string> = new Map([
+  ["ENOSPC", "free some space there"],
+  ["EDQUOT", "free some space: this user's quota is used up"],
+  ["EROFS", "that file system is mounted read-only: mount it to write, or name another path"],
+  ["EPERM", "the file system or an attribute of the file (see lsattr) forbids it, or only its owner may do it"],
+  ["EACCES", "let this user change it (see ls -l), or run this as its owner"],
+  ["EISDIR", "that is a folder: name a file"],
+]);
+
 /**
  * Any thrown value as a KeystoreError. An unexpected error is shown with its place in the code and without its message,
  * which could quote a secret.
@@ -95,7 +104,7 @@ export function asKeystoreError(error: unknown): KeystoreError {
   if (code !== undefined && error instanceof Error && "syscall" in error) {
     const path = "path" in error && typeof error.path === "string" ? ` ${error.path}` : "";
     const message = `${String(error.syscall)}${path} failed: ${code}`;
-    return ioError(message, "check that path, its permissions and the free space");
+    return ioError(message, SYSTEM_HINTS.get(code) ?? "check that path, its permissions and the free space");
   }
   const name = error instanceof Error ? error.name : typeof error;
   // The stack repeats the message.

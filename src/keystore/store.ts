@@ -61,8 +61,12 @@ export class Store implements KeyStore {
 
   /** {@link Store.mustExist}. @throws KeystoreError `store` also if its keys have lost all names */
   mustHaveNames(): this {
-    if (statOf(this.mustExist().paths.names) !== undefined || this.publicKids().length === 0) return this;
-    const hint = "run ocicrypt-keystore doctor --fix, or give a key a name: ocicrypt-keystore import NAME FILE";
+    if (statOf(this.mustExist().paths.names) !== undefined) return this;
+    const [kid, ...others] = this.publicKids();
+    if (kid === undefined) return this;
+    // doctor gives a name back only where one key can be meant.
+    const fix = others.length === 0 ? "run ocicrypt-keystore doctor --fix, or " : "";
+    const hint = `${fix}give each key a name: ocicrypt-keystore import NAME ${this.paths.publicKey(kid)}`;
     throw storeError(`${this.paths.names} is missing, and ${this.paths.public} has keys`, hint);
   }
 
