@@ -131,10 +131,15 @@ async function fetchManifest(client: Client, reference: string): Promise<Manifes
   }
   client.expect(answer, 200);
   const etag = answer.header("etag");
+  const mediaType = answer.header("content-type") ?? "";
+  if (/^text\/html\b/i.test(mediaType)) {
+    const hint = "check the host and the port, or the login page of a proxy in between";
+    throw imageError(`${client.host} answers with a web page, as no registry does`, hint);
+  }
   return {
     bytes: answer.body,
     digest: digestOf(answer.body),
-    mediaType: answer.header("content-type") ?? "",
+    mediaType,
     etag: etag !== undefined && /^"[\x21\x23-\x7e]*"$/.test(etag) ? etag : undefined, // a weak one never matches
   };
 }

@@ -82,6 +82,14 @@ test("believes no answer that is not what its digest says, at the top or below",
   );
 });
 
+test("tells a web page from an image", async () => {
+  const { host } = await start((_, response) => send(response, "<html>Log in</html>", "text/html; charset=utf-8"));
+  assert.match(
+    assertFailure(await cli(["inspect", `docker://${host}/app`]), 1),
+    /127\.0\.0\.1:\d+ answers with a web page, as no registry does; check the host and the port/,
+  );
+});
+
 test("reads each document once, however often an image points to it", async () => {
   const entry = `{"mediaType":"${MANIFEST}","digest":"${digest(manifest)}","size":${manifest.length}}`;
   const index = `{"manifests":[${Array<string>(50).fill(entry).join(",")}]}`;
