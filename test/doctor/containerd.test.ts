@@ -429,7 +429,7 @@ test("tries the providers of the file that only containerd reads", async () => {
       ],
       [{ keystore: entry([], "/none/x") }, /provider: the program of provider keystore of \S+ is not there/],
       [{ keystore: entry([], "/bin/true") }, /provider: provider keystore: \/bin\/true gave an answer that is empty/],
-      [{ keystore: entry(["--keystore", "/none"]) }, /provider: \S+ failed \(exit code 1\): no key store at \/none/],
+      [{ keystore: entry(["--keystore", "/none"]) }, /provider: .+ failed \(exit code 1\): no key store at \/none/],
     ] as const) {
       const found = await warnings(root({ [CONF]: JSON.stringify({ "key-providers": providers }) }));
       assert.match(found.join("\n"), message);
