@@ -24,12 +24,11 @@ export async function storeKeys({ store }: Context, { warn, fail }: Report): Pro
   const listed = store.publicKids();
   const kids = store.allPrivateKids();
   for (const kid of listed) await attempt(fail, () => store.publicKey(kid), await rebuild(store, kid));
-  const { names, public: folder, default: defaultFile } = store.paths;
-  const decryptsOnly = ![names, folder, defaultFile].some((path) => existsSync(path)); // private/ is enough for that
+  const unlisted = decryptsOnly(store);
   for (const kid of kids) {
     const path = store.paths.privateKey(kid, "jwk");
     if (existsSync(path)) await attempt(fail, () => parsePrivateFile(path, kid, contents(path)));
-    if (decryptsOnly || existsSync(store.paths.publicKey(kid)) || store.locate(kid)?.form === "holder") continue;
+    if (unlisted || existsSync(store.paths.publicKey(kid)) || store.locate(kid)?.form === "holder") continue;
     const fix = await rebuild(store, kid);
     const hint = "make it again with ocicrypt-keystore doctor --fix";
     const locked = `${hint}, and give what the private key is locked with`;
@@ -37,6 +36,15 @@ export async function storeKeys({ store }: Context, { warn, fail }: Report): Pro
   }
   return `${count(listed.length, "key", "keys")}, ${kids.length} of them with the private key`;
 }
+
+/** Whether a store has only private/, which is enough to decrypt. */
+export function decryptsOnly(store: Store): boolean {
+  const { names, public: folder, default: defaultFile } = store.paths;
+  return ![names, folder, defaultFile].some((path) => existsSync(path)) && store.allPrivateKids().length > 0;
+}
+
+/** Why a check of names and recipients skips such a store. */
+export const ONLY_DECRYPTS = "the store has only private keys, which decrypt";
 
 /** How to make a public file again: from its private key, if that can be opened now. */
 async function rebuild(store: Store, kid: string): Promise<(() => void) | undefined> {
@@ -49,6 +57,7 @@ async function rebuild(store: Store, kid: string): Promise<(() => void) | undefi
 
 /** A name leads to each private key. */
 export function storeUnnamed({ store }: Context, { warn }: Report): Outcome {
+  if (decryptsOnly(store)) return skip(ONLY_DECRYPTS);
   const named = new Set(store.names().flatMap((name) => quietly(() => store.kidsOf(name)) ?? []));
   for (const kid of store.allPrivateKids().filter((one) => !named.has(one))) {
     const message = `no name points to private key ${kid}: a keygen was interrupted, or its name was removed`;

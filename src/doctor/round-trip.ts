@@ -12,6 +12,7 @@ import { start, StartError, TIME_LIMIT } from "./command.ts";
 import { realPath, type ConfigFile, type Provider } from "./config-file.ts";
 import type { Context } from "./context.ts";
 import { NO_RECIPIENT, unwrapRequest, wrapRequest } from "./exchange.ts";
+import { decryptsOnly } from "./keys.ts";
 import { lookPath } from "./programs.ts";
 
 const SECRET = 32; // bytes that are wrapped
@@ -70,6 +71,7 @@ function tryOwn(provider: Provider, context: Context, { warn, fail }: Report): O
     return skip(`no key store to use at ${dir}`);
   const askHolders = !context.failed("store.holders"); // a token may count wrong PINs
   const names = [store.defaultName(), ...store.names()].filter((one) => one !== undefined);
+  if (decryptsOnly(store)) return skip(`${dir} has only private keys, which decrypt`);
   const name = names.find((one) => wrapsAndOpens(store, currentKid(store, one), askHolders));
   if (name === undefined && !askHolders) {
     return skip(`only commands hold the current keys of ${dir}, and not all of them work: see store.holders`);

@@ -13,6 +13,7 @@ import { secretFile } from "../at-rest/secret-files.ts";
 import type { Store } from "../keystore/store.ts";
 import { attempt, skip, type Check, type Outcome, type Report } from "./check.ts";
 import type { Context } from "./context.ts";
+import { decryptsOnly, ONLY_DECRYPTS } from "./keys.ts";
 
 const SLOW = 10 * 60_000; // ms; a write takes a few, so a temporary file of this age is a leftover
 const STICKY = 0o1000; // only its owner may replace what is in such a folder
@@ -187,6 +188,7 @@ function quietly<T>(read: () => T): T | undefined {
 
 /** There is a default key. */
 export function storeDefault({ store }: Context, { warn, fail }: Report): Outcome {
+  if (decryptsOnly(store)) return skip(ONLY_DECRYPTS);
   const name = store.defaultName();
   const names = store.names();
   if (name === undefined && names.length > 0) {

@@ -149,6 +149,17 @@ test("looks at a store without keys, and skips only what is about keys of a kind
   assertCheck(checks, "round-trip", "warn", /not tried: no current key/);
 });
 
+test("takes a store of private keys alone as it is: it decrypts", async () => {
+  const dir = makeStore("alice");
+  for (const one of ["names", "public", "default"]) rmSync(join(dir, one), { recursive: true });
+  const env = { OCICRYPT_KEYPROVIDER_CONFIG: configFile({ ks: entry(["--keystore", dir, "--provider", "ks"]) }) };
+  for (const checks of [await examineHere(dir), await examineHere(dir, [], env)]) {
+    assert.equal(problems(checks), []);
+    for (const id of ["store.default", "store.unnamed", "round-trip"])
+      assertCheck(checks, id, "skip", /only private keys/);
+  }
+});
+
 test("counts one thing in the singular", async () => {
   const dir = makeStore("alice");
   assertCheck(await examineHere(dir, [], NO_ROUND_TRIP), "store.names", "ok", /^1 name;/);
