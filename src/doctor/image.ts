@@ -222,6 +222,12 @@ function notNamed(image: string, scheme: string, annotations: readonly KeyAnnota
     return { message, hint: `give clients a key file: ${file}; or run ${rewrap(provider ?? "keystore")}`, exit: 1 };
   }
   const name = scheme.replace(/^provider:/, "");
+  // The image says it, and hints are pasted into shells.
+  if (!/^[\w.-]+$/.test(name)) {
+    const shown = JSON.stringify(printable(name, 64));
+    const message = `${image} is encrypted under the provider ${shown}, whose name cannot be typed`;
+    return { message, hint: "encrypt the image again under another name", exit: 1 };
+  }
   if (config === undefined) {
     const message = `the key of ${image} is here, but ${SETTING} is not set: clients know no provider ${says}`;
     return {

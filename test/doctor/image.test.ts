@@ -141,6 +141,11 @@ testWith(skopeo, "a skopeo with ocicrypt 1.1 or later", "names the reason, and a
 test("tells other schemes and a layer without a wrapped key from a missing key", async () => {
   for (const [scheme, exit, said] of [
     ["pgp", 3, /is encrypted for pgp, which no key provider opens/],
+    [
+      "provider.x;reboot",
+      1,
+      /under the provider "x;reboot", whose name cannot be typed; encrypt the image again under/,
+    ],
     ["none", 1, /is encrypted and has no wrapped key: nobody can open it/],
   ] as const) {
     const image = new HandMade();
