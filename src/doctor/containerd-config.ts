@@ -73,9 +73,6 @@ export function readContainerds(root: string): Containerd[] {
     .map((folder) => root + folder)
     .join(":");
   const program = (root === "" ? findProgram("containerd") : undefined) ?? findProgram("containerd", path);
-  if (existsSync(root + CONTAINERD_CONFIG) || program !== undefined || existsSync(root + dirname(CONTAINERD_CONFIG))) {
-    found.push(readContainerd(root, CONTAINERD_CONFIG, undefined, program, path));
-  }
   for (const distribution of ["k3s", "rke2"] as const) {
     const home = `${RANCHER}/${distribution}`;
     const file = `${home}/agent/etc/containerd/config.toml`;
@@ -83,6 +80,11 @@ export function readContainerds(root: string): Containerd[] {
     const bin = `${home}/data/current/bin`;
     const own = [join(root, bin, "containerd"), join(root, home, "bin/containerd")].find(isProgram);
     found.push(readContainerd(root, file, distribution, own, `${root}${bin}:${path}`));
+  }
+  // A distribution's decoder has its keys below this folder, so there the folder alone is no containerd.
+  const folder = found.length === 0 && existsSync(root + dirname(CONTAINERD_CONFIG));
+  if (existsSync(root + CONTAINERD_CONFIG) || program !== undefined || folder) {
+    found.unshift(readContainerd(root, CONTAINERD_CONFIG, undefined, program, path));
   }
   return found;
 }
