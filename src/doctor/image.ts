@@ -15,6 +15,7 @@ import { SETTING } from "./config-file.ts";
 import type { Context } from "./context.ts";
 import { unwrapRequest } from "./exchange.ts";
 import { findProgram } from "./programs.ts";
+import { patienceWith, storeOf } from "./round-trip.ts";
 
 /** The exit code that a reason means: 3 if no usable key here opens the image. */
 type Exit = 0 | 1 | 3;
@@ -148,7 +149,8 @@ async function openLayer(image: string, layer: Descriptor, context: Context): Pr
 }
 
 /** Why a provider of the configuration does not open a part; undefined if it does. */
-async function openThroughProvider(scheme: string, part: Buffer, { config }: Context): Promise<Reason | undefined> {
+async function openThroughProvider(scheme: string, part: Buffer, context: Context): Promise<Reason | undefined> {
+  const { config } = context;
   const name = scheme.replace(/^provider:/, "");
   const provider = config?.providers.find((one) => one.name === name);
   const server = config?.servers.find((one) => one.name === name);
@@ -158,7 +160,8 @@ async function openThroughProvider(scheme: string, part: Buffer, { config }: Con
         const message = `this program does not accept the args of provider ${name} in ${config?.path}`;
         return { message, hint: "write it as ocicrypt-keystore config prints it", exit: 1 };
       }
-      start(provider, unwrapRequest(part), "keyunwrapresults");
+      const store = provider.own ? storeOf(provider, context) : context.store; // another may be a wrapper of this one
+      start(provider, unwrapRequest(part), "keyunwrapresults", patienceWith(store));
     } else if (server !== undefined) {
       const { unwrapByServer } = await import("./grpc.ts");
       await unwrapByServer(server, part);

@@ -157,7 +157,8 @@ function contents(path: string): Buffer {
   return readSmallFile(path)?.bytes ?? Buffer.alloc(0);
 }
 
-function quietly<T>(read: () => T): T | undefined {
+/** What is read; undefined if that fails. */
+export function quietly<T>(read: () => T): T | undefined {
   try {
     return read();
   } catch {

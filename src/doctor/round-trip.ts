@@ -12,7 +12,7 @@ import { start, StartError, TIME_LIMIT } from "./command.ts";
 import { realPath, type ConfigFile, type Provider } from "./config-file.ts";
 import type { Context } from "./context.ts";
 import { NO_RECIPIENT, unwrapRequest, wrapRequest } from "./exchange.ts";
-import { decryptsOnly } from "./keys.ts";
+import { decryptsOnly, quietly } from "./keys.ts";
 import { lookPath } from "./programs.ts";
 
 const SECRET = 32; // bytes that are wrapped
@@ -152,8 +152,14 @@ function tryRoundTrip(provider: Provider, store: Store): Trial {
   return { ours, ...(error && { error }) };
 }
 
+/** ms for one start that may ask a holder of a store, whichever it is. */
+export function patienceWith(store: Store): number {
+  const held = (quietly(() => store.heldKids()) ?? []).flatMap((kid) => quietly(() => store.held(kid)) ?? []);
+  return TIME_LIMIT + Math.max(0, ...held.map(({ holder }) => timeLimit(holder)));
+}
+
 /** The store of a provider that is this program. */
-function storeOf({ options }: Provider, { store }: Context): Store {
+export function storeOf({ options }: Provider, { store }: Context): Store {
   return openStore(storeLocation(options?.keystore), store.secrets);
 }
 

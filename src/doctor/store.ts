@@ -13,7 +13,7 @@ import { secretFile } from "../at-rest/secret-files.ts";
 import type { Store } from "../keystore/store.ts";
 import { attempt, skip, type Check, type Outcome, type Report } from "./check.ts";
 import type { Context } from "./context.ts";
-import { decryptsOnly, ONLY_DECRYPTS } from "./keys.ts";
+import { decryptsOnly, ONLY_DECRYPTS, quietly } from "./keys.ts";
 
 const SLOW = 10 * 60_000; // ms; a write takes a few, so a temporary file of this age is a leftover
 const STICKY = 0o1000; // only its owner may replace what is in such a folder
@@ -176,14 +176,6 @@ function lostName(
   const [kid, ...more] = all.filter((one) => !known.has(one));
   if (name === undefined || kid === undefined || others.length > 0 || more.length > 0) return undefined;
   return { name, kid, restore: () => writeName(store, name, [kid]) };
-}
-
-function quietly<T>(read: () => T): T | undefined {
-  try {
-    return read();
-  } catch {
-    return undefined;
-  }
 }
 
 /** There is a default key. */

@@ -4,12 +4,14 @@ import { chmodSync, cpSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { patienceWith } from "../../src/doctor/round-trip.ts";
+import { openStore } from "../../src/keystore/store.ts";
 import { assertCheck, examine, examineHere, problems } from "../support/checks.ts";
 import { temporaryFolder } from "../support/folders.ts";
 import { held, heldStore, holds, linesOf, newEc, newRsa, script, writeHolder } from "../support/holders.ts";
 import { assertFailure, run } from "../support/program.ts";
 import { exec, OPTSDATA, unwrap, wrap } from "../support/requests.ts";
-import { commands, kidOf } from "../support/stores.ts";
+import { commands, kidOf, noSecrets } from "../support/stores.ts";
 
 const RSA = newRsa();
 const EC = newEc();
@@ -45,6 +47,16 @@ test("doctor gives a holder the environment and the time that it needs", async (
   assert.is(code, 0, stderr);
   assert.equal(problems(await examineHere(dir, [], { TOKEN: "here" })), []);
   assert.equal(problems(await examineHere(dir)), ["fail store.holders"]);
+});
+
+test("doctor IMAGE waits as long as the slowest holder may take", () => {
+  const dir = heldCopy();
+  const patience = (): number => patienceWith(openStore(dir, noSecrets));
+  assert.is(patience(), 45_000);
+  writeHolder(dir, kidOf(dir, "hsm"), { "rsa-oaep-256": ["/x"] }, { timeout_ms: 600_000 });
+  assert.is(patience(), 615_000);
+  writeFileSync(holderOf(dir), "{}");
+  assert.is(patience(), 15_000);
 });
 
 test("doctor asks a holder that has failed for nothing more: its token may count wrong PINs", async () => {
