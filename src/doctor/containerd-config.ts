@@ -37,6 +37,8 @@ export interface Containerd {
   readonly generation: Generation;
   /** Why it does not start with this configuration; undefined if nothing is known. */
   readonly refused: string | undefined;
+  /** A file of the configuration that this user may not read; then nothing is known of it. */
+  readonly unreadable: string | undefined;
   /** The main file's version; 0 if it has none. */
   readonly version: number;
   /** Whether CRI is on: Docker's package turns it off. */
@@ -121,7 +123,7 @@ function generationOf(program: string | undefined): Generation {
   return bytes.includes("is not supported, the max version is") ? "1.7" : "1.6";
 }
 
-interface Loaded extends Pick<Containerd, "refused" | "version" | "cri" | "images" | "processors"> {
+interface Loaded extends Pick<Containerd, "refused" | "unreadable" | "version" | "cri" | "images" | "processors"> {
   readonly files: ReadonlySet<string>;
 }
 
@@ -132,11 +134,16 @@ function load(root: string, file: string, generation: Generation): Loaded {
   let [images, cri]: [JsonObject, boolean] = [{}, true];
   let version = 0;
   let refused: string | undefined;
+  let unreadable: string | undefined;
   for (let path = pending.shift(); path !== undefined; path = pending.shift()) {
     if (files.has(path)) continue;
     const toml = readToml(root + path);
     if (toml === undefined && path === file) break; // containerd takes its defaults
     files.add(path);
+    if (toml !== undefined && "unreadable" in toml) {
+      unreadable ??= path;
+      continue;
+    }
     if (toml === undefined || "refused" in toml) {
       refused ??= `${path} ${toml === undefined ? "is imported, and not there" : toml.refused}`;
       continue;
@@ -157,7 +164,7 @@ function load(root: string, file: string, generation: Generation): Loaded {
   if (generation === "1.7" && version > 2) {
     refused ??= `${file} has version ${version}, and containerd 1.7 knows 2 as the highest`;
   }
-  return { refused, version, cri, images, processors: [...processors.values()], files };
+  return { refused, unreadable, version, cri, images, processors: [...processors.values()], files };
 }
 
 /** The settings of CRI's images in one file, where containerd 2.x looks for them after it migrated the file. */

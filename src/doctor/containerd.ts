@@ -9,7 +9,7 @@ import { CONTAINERD_CONF, type Containerd, type StreamProcessor } from "./contai
 import type { Context } from "./context.ts";
 import { keysFolder, usableProviders } from "./node-provider.ts";
 import { findProgram, isProgram } from "./programs.ts";
-import { tableIn } from "./toml.ts";
+import { tableIn, UNREADABLE } from "./toml.ts";
 import { unitEnvironment } from "./units.ts";
 
 const HINT = "see ocicrypt-keystore config --client containerd";
@@ -25,7 +25,11 @@ type ContainerdCheck = (containerd: Containerd, warn: Note, context: Context) =>
 export function withContainerd(run: ContainerdCheck): Check["run"] {
   return async (context, { warn }: Report) => {
     const outcomes = [];
-    for (const containerd of context.containerds) outcomes.push(await run(containerd, warn, context));
+    for (const containerd of context.containerds) {
+      const { unreadable } = containerd;
+      const known = unreadable === undefined || run === containerdConfig;
+      outcomes.push(known ? await run(containerd, warn, context) : skip(`${unreadable} ${UNREADABLE[0]}`));
+    }
     if (outcomes.length === 0) return skip("no containerd here");
     const said = outcomes.filter((outcome) => typeof outcome === "string");
     return said.length === 0 ? (outcomes[0] ?? "") : said.join("; ");
@@ -34,7 +38,11 @@ export function withContainerd(run: ContainerdCheck): Check["run"] {
 
 /** containerd starts with its configuration, and reads all files that are meant for it. */
 export function containerdConfig(containerd: Containerd, warn: Note, { root }: Context): Outcome {
-  const { file, refused, unread, distribution } = containerd;
+  const { file, refused, unreadable, unread, distribution } = containerd;
+  if (unreadable !== undefined) {
+    warn(`${unreadable} ${UNREADABLE[0]}`, UNREADABLE[1]);
+    return "";
+  }
   if (refused !== undefined) {
     const merge = /redefin|already|existing|duplicate/i.test(refused) ? "merge the two tables" : "correct the file";
     warn(`${refused}: containerd does not start`, merge);

@@ -1,13 +1,13 @@
 // Checks of what keeps CRI-O from decrypting: its unit's environment, and its configuration.
 
-import { existsSync, globSync } from "node:fs";
+import { existsSync, globSync, statSync } from "node:fs";
 import { member } from "../json.ts";
 import { skip, type Check, type Note, type Outcome, type Report } from "./check.ts";
 import { SETTING } from "./config-file.ts";
 import type { Context } from "./context.ts";
 import { keysFolder, usableProviders } from "./node-provider.ts";
 import { findProgram } from "./programs.ts";
-import { readToml, tableIn } from "./toml.ts";
+import { readToml, tableIn, UNREADABLE } from "./toml.ts";
 import { unitEnvironment } from "./units.ts";
 
 /** The file of providers that CRI-O's unit names. */
@@ -37,6 +37,7 @@ export function crioConfig(root: string, warn: Note): Outcome {
     const toml = readToml(root + path);
     if (toml !== undefined && "refused" in toml)
       warn(`${path} ${toml.refused}: CRI-O does not start`, "correct the file");
+    if (toml !== undefined && "unreadable" in toml) warn(`${path} ${UNREADABLE[0]}`, UNREADABLE[1]);
   }
   return files.length === 0 ? skip(`there is no configuration in ${FOLDER}`) : `${files.join(", ")} is read`;
 }
@@ -56,6 +57,7 @@ export async function crioKeys(root: string, warn: Note): Promise<Outcome> {
   let folder = DEFAULT_KEYS;
   for (const path of configFiles(root)) {
     const toml = readToml(root + path);
+    if (toml !== undefined && "unreadable" in toml) return skip(`${path} ${UNREADABLE[0]}`);
     const found =
       toml && "table" in toml ? member(tableIn(toml.table, "crio", "runtime"), "decryption_keys_path") : undefined;
     if (typeof found === "string") folder = found;
@@ -65,6 +67,8 @@ export async function crioKeys(root: string, warn: Note): Promise<Outcome> {
 }
 
 function configFiles(root: string): string[] {
-  const dropIns = globSync(`${root}${FOLDER}/crio.conf.d/*`).map((path) => path.slice(root.length));
-  return [`${FOLDER}/crio.conf`, ...dropIns.toSorted()].filter((path) => existsSync(root + path));
+  const dropIns = globSync(`${root}${FOLDER}/crio.conf.d/**/*`).map((path) => path.slice(root.length));
+  return [`${FOLDER}/crio.conf`, ...dropIns.toSorted()].filter((path) => {
+    return existsSync(root + path) && statSync(root + path).isFile();
+  });
 }

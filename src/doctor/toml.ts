@@ -6,7 +6,14 @@ import { errorCode, printable } from "../errors.ts";
 import { isObject, member, type JsonObject } from "../json.ts";
 
 /** A file's content, or why its reader refuses it: words that follow the file's path. */
-export type Toml = { readonly table: JsonObject } | { readonly refused: string };
+export type Toml =
+  | { readonly table: JsonObject }
+  | { readonly refused: string }
+  /** This user may not read it; the service, which is root's, can. */
+  | { readonly unreadable: true };
+
+/** Words that follow the path of such a file, and what to do. */
+export const UNREADABLE = ["cannot be read by this user", "run doctor as root"] as const;
 
 /** Reads a file; undefined if it is not there. */
 export function readToml(path: string): Toml | undefined {
@@ -16,6 +23,7 @@ export function readToml(path: string): Toml | undefined {
   } catch (error) {
     const code = errorCode(error);
     if (code === "ENOENT") return undefined;
+    if (code === "EACCES" || code === "EPERM") return { unreadable: true };
     if (code !== undefined) return { refused: `cannot be read (${code})` };
     // The first line of the message; the others quote the file.
     const [reason = ""] = (error instanceof Error ? error.message : "")

@@ -2,7 +2,7 @@
 // (test/clients/containerd.test.ts). In the last test the binary looks at /etc itself, which a mount namespace replaces.
 
 import { spawnSync } from "node:child_process";
-import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -24,7 +24,7 @@ import { openStore } from "../../src/keystore/store.ts";
 import { assertCheck, checksIn, entry, problems } from "../support/checks.ts";
 import { CONFIGURATIONS } from "../support/containerd-configurations.ts";
 import { CONTAINERD_NEEDS, findContainerd, VERSIONS } from "../support/containerd.ts";
-import { temporaryFolder } from "../support/folders.ts";
+import { sharedFolder, temporaryFolder, withoutRoot, withUmask } from "../support/folders.ts";
 import { mountNamespace, testWith } from "../support/parts.ts";
 import { BINARY, succeed } from "../support/program.ts";
 import { makeStore } from "../support/stores.ts";
@@ -60,8 +60,7 @@ const ZSTD = '"application/vnd.oci.image.layer.v1.tar+zstd+encrypted"';
 type Files = Record<string, string | undefined>;
 
 /** A root with containerd in order, where some files differ: without content, they are missing. */
-function root(files: Files): string {
-  const made = temporaryFolder();
+function root(files: Files, made = temporaryFolder()): string {
   mkdirSync(join(made, ETC, "ocicrypt/keys"), { recursive: true });
   const usual = { [CONF]: PROVIDERS, [CONFIG]: PRINTED, [PROGRAM]: NEWEST, "usr/bin/ctd-decoder": "" };
   for (const [path, content] of Object.entries<string | undefined>({ ...usual, ...files })) {
@@ -433,6 +432,20 @@ test("tries the providers of the file that only containerd reads", async () => {
     }
   } finally {
     delete process.env["OCICRYPT_KEYPROVIDER_CONFIG"];
+  }
+});
+
+test("says one thing of a configuration that this user may not read, and nothing of what it may hold", async () => {
+  const drop = { [CONFIG]: 'version = 2\nimports = ["/etc/containerd/conf.d/*.toml"]\n', [DROP_IN]: PRINTED };
+  for (const [files, secret] of [
+    [{}, CONFIG],
+    [drop, DROP_IN],
+  ] as const) {
+    const folder = withUmask(0o022, () => root(files, sharedFolder()));
+    chmodSync(join(folder, secret), process.geteuid?.() === 0 ? 0o600 : 0);
+    assert.equal(await withoutRoot(async () => await warnings(folder)), [
+      `config: /${secret} cannot be read by this user; run doctor as root`,
+    ]);
   }
 });
 

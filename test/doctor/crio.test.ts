@@ -1,6 +1,6 @@
 // doctor and CRI-O: folders of units and configurations, as CRI-O 1.37 and systemd read them.
 
-import { existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -11,7 +11,7 @@ import { newContext } from "../../src/doctor/context.ts";
 import { crioConfig, crioKeys, crioProvider, withCrio } from "../../src/doctor/crio.ts";
 import { openStore } from "../../src/keystore/store.ts";
 import { entry } from "../support/checks.ts";
-import { temporaryFolder } from "../support/folders.ts";
+import { sharedFolder, temporaryFolder, withoutRoot, withUmask } from "../support/folders.ts";
 import { BINARY, succeed } from "../support/program.ts";
 import { makeStore } from "../support/stores.ts";
 
@@ -37,8 +37,7 @@ const UNIT = "usr/lib/systemd/system/crio.service";
 type Files = Record<string, string | undefined>;
 
 /** A root with CRI-O in order, where some files differ: without content, they are missing. */
-function root(files: Files): string {
-  const made = temporaryFolder();
+function root(files: Files, made = temporaryFolder()): string {
   const usual = { [DROP_IN]: DROP_IN_TEXT, [CONF]: PROVIDERS, "etc/crio/crio.conf": CRIO_CONF };
   for (const [path, content] of Object.entries<string | undefined>({ ...usual, ...files })) {
     if (content === undefined) continue;
@@ -83,6 +82,7 @@ for (const [what, files] of [
     { "usr/lib/systemd/system/crio.service.d/ocicrypt.conf": "[Service]\nEnvironment=\n" },
   ],
   ["the largest integer of Go", { "etc/crio/crio.conf": "[crio.runtime]\npids_limit = 9223372036854775807\n" }],
+  ["a folder in that of the drop-ins, which CRI-O reads too", { "etc/crio/crio.conf.d/a/10": "" }],
   ["a folder of keys with a key", { "etc/crio/keys/a.pem": "" }],
   [
     "another folder of keys in a drop-in",
@@ -142,6 +142,7 @@ for (const [what, id, message, files] of [
     /crio\.conf is not valid TOML.*CRI-O does not start/,
     { "etc/crio/crio.conf": "[crio\n" },
   ],
+  ["one in a folder", "config", /crio\.conf\.d\/a\/10 is not valid TOML/, { "etc/crio/crio.conf.d/a/10": "x" }],
   ["a drop-in that is not TOML", "config", /crio\.conf\.d\/10 is not valid TOML/, { "etc/crio/crio.conf.d/10": "x" }],
 ] as const) {
   test(`warns of ${what}`, async () => {
@@ -164,6 +165,15 @@ test("warns of a symlink in the folder of keys, also in another one", async () =
     assert.match(line ?? "", new RegExp(`^keys: /${folder}/? is or holds a symlink, which CRI-O refuses`));
     assert.equal(more, []);
   }
+});
+
+test("says one thing of a configuration that this user may not read", async () => {
+  const folder = withUmask(0o022, () => root({ "etc/crio/keys/a.pem": "" }, sharedFolder()));
+  symlinkSync("a.pem", join(folder, "etc/crio/keys/b.pem"));
+  chmodSync(join(folder, "etc/crio/crio.conf"), process.geteuid?.() === 0 ? 0o600 : 0);
+  const found = await withoutRoot(async () => await findings(folder, ["warn", "fail"]));
+  const lines = found.filter((line) => !line.startsWith("provider: ")); // it cannot read the test's key store
+  assert.equal(lines, ["config: /etc/crio/crio.conf cannot be read by this user; run doctor as root"]);
 });
 
 test("takes the file that the unit names where no variable is set, and skips all without CRI-O", async () => {

@@ -44,6 +44,17 @@ export function withUmask<T>(umask: number, body: () => T): T {
   }
 }
 
+/** Does something as a user who is not root. */
+export async function withoutRoot<T>(body: () => Promise<T>): Promise<T> {
+  const root = process.geteuid?.() === 0;
+  if (root) process.seteuid?.(65534);
+  try {
+    return await body();
+  } finally {
+    if (root) process.seteuid?.(0);
+  }
+}
+
 /** A file for its owner alone, or of another mode whatever the umask is, in a folder of its own. */
 export function secretFile(content: string | Buffer, mode = 0o600): string {
   const path = join(temporaryFolder(), "file");
