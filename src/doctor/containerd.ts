@@ -12,12 +12,20 @@ import { findProgram, isProgram } from "./programs.ts";
 import { tableIn, UNREADABLE } from "./toml.ts";
 import { unitEnvironment } from "./units.ts";
 
-const HINT = "see ocicrypt-keystore config --client containerd";
+const CONFIG = "see ocicrypt-keystore config --client";
 const LAYER = "application/vnd.oci.image.layer.v1.tar";
 /** imgcrypt hands the keys to stream processors of these ids only. */
 const DECODERS = ["io.containerd.ocicrypt.decoder.v1.tar", "io.containerd.ocicrypt.decoder.v1.tar.gzip"];
 
 const NO_CRI = "disabled_plugins turns CRI off";
+
+/** The units that start a containerd. */
+const UNITS = { containerd: ["containerd"], k3s: ["k3s", "k3s-agent"], rke2: ["rke2-server", "rke2-agent"] } as const;
+
+/** Where to read how it is set up. */
+function setUp({ distribution }: Containerd): string {
+  return `${CONFIG} ${distribution === undefined ? "containerd" : "k3s"}`;
+}
 
 type ContainerdCheck = (containerd: Containerd, warn: Note, context: Context) => Outcome | Promise<Outcome>;
 
@@ -45,13 +53,15 @@ export function containerdConfig(containerd: Containerd, warn: Note, { root }: C
   }
   if (refused !== undefined) {
     const merge = /redefin|already|existing|duplicate/i.test(refused) ? "merge the two tables" : "correct the file";
-    warn(`${refused}: containerd does not start`, merge);
+    const template = `correct the template beside ${file}, then restart ${distribution}`;
+    warn(`${refused}: containerd does not start`, distribution === undefined ? merge : template);
   }
   for (const path of unread) {
-    const hint = `add imports = ["${dirname(path)}/*.toml"] to ${file}, above its first table`;
+    const imports = `add imports = ["${dirname(path)}/*.toml"] to ${file}, above its first table`;
+    const template = `write what it has into the template beside ${file}; ${setUp(containerd)}`;
     warn(
       `${path} is not read: ${existsSync(root + file) ? `${file} does not import it` : `there is no ${file}`}`,
-      hint,
+      distribution === undefined ? imports : template,
     );
   }
   if (distribution !== undefined) checkTemplate(containerd, distribution, warn, root);
@@ -115,7 +125,8 @@ export async function containerdKeys({ processors }: Containerd, warn: Note, { r
 /** The decoders' files of providers name providers that work. */
 export async function containerdProvider(containerd: Containerd, warn: Note, context: Context): Promise<Outcome> {
   const { root } = context;
-  const unit = unitEnvironment(root, containerd.distribution ?? "containerd").get(SETTING);
+  const units = UNITS[containerd.distribution ?? "containerd"].map((unit) => unitEnvironment(root, unit).get(SETTING));
+  const unit = units.find((file) => file !== undefined && file !== "");
   const files = new Set<string>();
   for (const { id, env } of decoders(containerd.processors)) {
     const assigned = env.findLast((one) => one.startsWith(`${SETTING}=`))?.slice(SETTING.length + 1);
@@ -128,32 +139,35 @@ export async function containerdProvider(containerd: Containerd, warn: Note, con
       );
   }
   const said = [];
-  for (const file of files) said.push(await usableProviders(root, file, "containerd's decoder", HINT, warn, context));
+  const hint = setUp(containerd);
+  for (const file of files) said.push(await usableProviders(root, file, "containerd's decoder", hint, warn, context));
   return said.join(", ");
 }
 
 /** Encrypted layers of one compression get to a decoder that gets their keys. */
 export function containerdLayers(suffix: "gzip" | "zstd"): ContainerdCheck {
-  return ({ processors }, warn) => {
-    const accepting = processors.filter(({ accepts }) => accepts.includes(`${LAYER}+${suffix}+encrypted`));
+  return (containerd, warn) => {
+    const hint = setUp(containerd);
+    const accepting = containerd.processors.filter(({ accepts }) => accepts.includes(`${LAYER}+${suffix}+encrypted`));
     const [odd] = accepting.filter(({ id }) => !DECODERS.includes(id));
     if (accepting.length === 0) {
       const message = `encrypted ${suffix} layers have no stream processor: images with such layers are not decrypted`;
-      warn(message, `add their media type to the accepts of ${DECODERS[1]}; ${HINT}`);
+      warn(message, `add their media type to the accepts of ${DECODERS[1]}; ${hint}`);
     } else if (odd !== undefined) {
       const message = `encrypted ${suffix} layers go to the stream processor ${odd.id}, which gets no keys`;
-      warn(message, `add their media type to the accepts of ${DECODERS[1]} instead; ${HINT}`);
+      warn(message, `add their media type to the accepts of ${DECODERS[1]} instead; ${hint}`);
     }
     return `encrypted ${suffix} layers have a stream processor`;
   };
 }
 
 /** CRI is set to decrypt. */
-export function containerdKeyModel({ images, cri }: Containerd, warn: Note): Outcome {
+export function containerdKeyModel(containerd: Containerd, warn: Note): Outcome {
+  const { images, cri } = containerd;
   if (!cri) return skip(NO_CRI);
   const model = member(tableIn(images, "image_decryption"), "key_model") ?? "node";
   if (model !== "node")
-    warn(`key_model is ${JSON.stringify(model)}: CRI does not decrypt`, `set key_model = "node"; ${HINT}`);
+    warn(`key_model is ${JSON.stringify(model)}: CRI does not decrypt`, `set key_model = "node"; ${setUp(containerd)}`);
   return 'key_model is "node"';
 }
 
@@ -166,14 +180,11 @@ export function containerdPull(containerd: Containerd, warn: Note): Outcome {
   const other = localPullBy(images);
   if (other !== undefined) return `${other} makes containerd pull by itself`;
   const which = generation === "unknown" ? "containerd 2.1 and later pull" : "containerd pulls";
-  const [into, hint] =
-    distribution === undefined
-      ? [file, HINT]
-      : [`the template beside ${file}`, "see ocicrypt-keystore config --client k3s"];
+  const into = distribution === undefined ? file : `the template beside ${file}`;
   const where = `[plugins.'io.containerd.cri.v1.images'] of ${into}`;
   warn(
     `${which} by the transfer service, which does not decrypt`,
-    `set use_local_image_pull = true in ${where}; ${hint}`,
+    `set use_local_image_pull = true in ${where}; ${setUp(containerd)}`,
   );
   return "";
 }

@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 
 /** Where units are, the more important ones last. */
-const FOLDERS = ["/usr/lib/systemd/system", "/lib/systemd/system", "/run/systemd/system", "/etc/systemd/system"];
+const FOLDERS = ["/usr/lib", "/lib", "/usr/local/lib", "/run", "/etc"].map((folder) => `${folder}/systemd/system`);
 /** Files that packages of a service name in its unit. */
 const ENVIRONMENT_FOLDERS = ["/etc/sysconfig", "/etc/default"];
 
@@ -20,7 +20,7 @@ export function unitEnvironment(root: string, service: string): ReadonlyMap<stri
       if (name === "Environment" && value === "") variables.clear();
       if (name === "Environment") for (const word of words(value)) assign(variables, word);
       if (name === "EnvironmentFile" && value === "") files.length = 0;
-      else if (name === "EnvironmentFile") files.push(value.replace(/^-/, ""));
+      else if (name === "EnvironmentFile") files.push(value.replace(/^-/, "").replaceAll("%N", service));
     }
   }
   for (const file of files) {

@@ -87,7 +87,8 @@ async function warnings(folder: string): Promise<string[]> {
 }
 
 const v3 = PRINTED.replace("version = 2", "version = 3");
-const rancher = "var/lib/rancher/k3s/agent/etc/containerd";
+const rancherOf = (unit: string): string => `var/lib/rancher/${unit.split("-")[0]}/agent/etc/containerd`;
+const rancher = rancherOf("k3s");
 
 for (const version of VERSIONS) {
   for (const { name, arrange, outcome } of CONFIGURATIONS) {
@@ -171,6 +172,30 @@ for (const [what, files] of [
       "etc/systemd/system/containerd.service.d/x.conf": `[Service]\nEnvironment=OCICRYPT_KEYPROVIDER_CONFIG=/${CONF}\n`,
     },
   ],
+  ...(
+    [
+      ["k3s-agent", "etc/systemd/system", "etc/default/k3s-agent", "/etc/default/%N"],
+      [
+        "rke2-server",
+        "usr/local/lib/systemd/system",
+        "usr/local/lib/systemd/system/rke2-server.env",
+        "/usr/local/lib/systemd/system/%N.env",
+      ],
+    ] as const
+  ).map(
+    ([unit, folder, file, named]) =>
+      [
+        `the variable in a file of the unit ${unit}`,
+        {
+          [CONFIG]: undefined,
+          [PROGRAM]: undefined,
+          [`${rancherOf(unit)}/config.toml`]: v3.replace(/ {2}env = .*/, "  env = []"),
+          [`${rancherOf(unit)}/config-v3.toml.tmpl`]: `{{ template "base" . }}\n${LOCAL}${STANZA}`,
+          [`${folder}/${unit}.service`]: `[Service]\nEnvironmentFile=-${named}\n`,
+          [file]: `OCICRYPT_KEYPROVIDER_CONFIG=/${CONF}\n`,
+        },
+      ] as const,
+  ),
   [
     "k3s with a template",
     {
@@ -376,6 +401,18 @@ for (const [what, id, message, files] of [
       [`${rancher}/config-v3.toml.tmpl`]: STANZA,
       "var/lib/rancher/k3s/data/current/bin/containerd": NEWEST,
     },
+  ],
+  [
+    "k3s without a decoder for zstd",
+    "zstd",
+    /see ocicrypt-keystore config --client k3s$/,
+    { [`${rancher}/config.toml`]: "version = 3\n" },
+  ],
+  [
+    "a drop-in that k3s does not import",
+    "config",
+    /is not read: .*; write what it has into the template beside \S+rancher/,
+    { [`${rancher}/config.toml`]: "version = 3\n", [`${rancher}/conf.d/x.toml`]: `version = 3\n${LOCAL}` },
   ],
   [
     "k3s with settings that no template has",
