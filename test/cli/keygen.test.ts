@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -33,6 +33,12 @@ test("writes private keys for the owner alone, in a folder for the owner alone",
     "x",
     "y",
   ]);
+});
+
+test("prints the kid also beside a link that leads nowhere, or a file that a lock has just removed", () => {
+  const dir = makeStore("alice");
+  symlinkSync("nowhere", join(dir, "private", `${"A".repeat(43)}.jwk`));
+  assert.match(succeed(["keygen", "bob", "--keystore", dir]), kidOf(dir, "bob"));
 });
 
 test("writes nothing secret of a symmetric key to public/, nor a kid that tells of it", () => {
