@@ -111,7 +111,7 @@ function startedProgram(provider: string, keystore: string, { passphraseFile, ma
  */
 async function askedServer(grpc: string, tls: readonly (string | undefined)[]): Promise<object> {
   const { parseAddress, shownAddress } = await import("../serve/address.ts");
-  const address = parseAddress(grpc);
+  const address = parseAddress(grpc, "call");
   if (tls.every((file) => file === undefined)) return { grpc: shownAddress(address) };
   if (address.kind === "unix") throw usageError("TLS is not for a unix socket", "leave the --tls options out");
   const [ca, cert, key] = tls.map((file) => file && resolve(file));

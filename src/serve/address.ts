@@ -22,23 +22,29 @@ const LOOPBACK = new BlockList();
 LOOPBACK.addSubnet("127.0.0.0", 8, "ipv4");
 LOOPBACK.addAddress("::1", "ipv6");
 
-/** `unix:PATH` (also `unix:///PATH`, as clients write it) or `HOST:PORT`. @throws KeystoreError `usage` */
-export function parseAddress(text: string): Address {
+/**
+ * `unix:PATH` (also `unix:///PATH`, as clients write it) or `HOST:PORT`.
+ *
+ * @param what what cannot be done with it otherwise
+ * @throws KeystoreError `usage`
+ */
+export function parseAddress(text: string, what: "listen on" | "call" = "listen on"): Address {
+  const refused = (reason: string): KeystoreError => unusable(text, reason, what);
   if (printable(text, text.length) !== text)
-    throw unusable(text, "it has characters that cannot be shown: use another path or host");
+    throw refused("it has characters that cannot be shown: use another path or host");
   const [, path] = /^unix:(?:\/\/(?=\/))?(.+)$/s.exec(text) ?? [];
   if (path !== undefined) {
     const absolute = resolve(path);
     const tooLong = [absolute, temporarySocket(absolute)].some((socket) => Buffer.byteLength(socket) > MAX_SOCKET_PATH);
-    if (tooLong || absolute.includes("\0")) throw unusable(text, `use a path of at most ${MAX_SOCKET_PATH} bytes`);
+    if (tooLong || absolute.includes("\0")) throw refused(`use a path of at most ${MAX_SOCKET_PATH} bytes`);
     return { kind: "unix", path: absolute };
   }
   const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:[\]/]*)):(\d{1,5})$/.exec(text) ?? [];
   const host = bracketed ?? plain;
   if (host === undefined || Number(port) > 65_535)
-    throw unusable(text, "write unix:PATH or HOST:PORT, such as localhost:50051");
-  if (host === "")
-    throw unusable(text, "without a host it would be every interface of this machine: write localhost:PORT");
+    throw refused("write unix:PATH or HOST:PORT, such as localhost:50051");
+  if (host === "" && what === "call") throw refused("write the server's host before the port: HOST:PORT");
+  if (host === "") throw refused("without a host it would be every interface of this machine: write localhost:PORT");
   return { kind: "tcp", host, port: Number(port) };
 }
 
@@ -138,6 +144,6 @@ async function isLive(path: string): Promise<boolean> {
   });
 }
 
-function unusable(address: string, reason: string): KeystoreError {
-  return usageError(`cannot listen on ${printable(address, 200)}`, reason);
+function unusable(address: string, reason: string, what = "listen on"): KeystoreError {
+  return usageError(`cannot ${what} ${printable(address, 200)}`, reason);
 }

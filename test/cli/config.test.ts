@@ -74,7 +74,8 @@ test("config --grpc prints an address as clients take it, without TLS for every 
 
 test("config --grpc refuses what no client could use", () => {
   const refuse = (...args: readonly string[]): string => assertFailure(run(["config", ...args]), 2);
-  assert.match(refuse("--grpc", "localhost"), /cannot listen on|write unix:PATH or HOST:PORT/);
+  assert.match(refuse("--grpc", "http://h:1"), /: cannot call http:\/\/h:1; write unix:PATH or HOST:PORT/);
+  assert.match(refuse("--grpc", ":50051"), /: cannot call :50051; write the server's host/);
   assert.match(refuse("--tls-ca", "/ca"), /the --tls options are only for --grpc/);
   assert.match(refuse("--grpc", "h:1", "--tls-ca", "/ca"), /--tls-ca, --tls-cert and --tls-key must be given together/);
   assert.match(

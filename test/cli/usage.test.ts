@@ -105,7 +105,7 @@ test("refuses an address with characters that would break its line, and prints t
       ["serve", "--keystore", store, "--listen", address],
       ["config", "--grpc", address],
     ]) {
-      assert.match(assertFailure(run(args), 2), /cannot listen on \S*\\u[0-9a-f]{4}/);
+      assert.match(assertFailure(run(args), 2), /cannot (listen on|call) \S*\\u[0-9a-f]{4}/);
     }
   }
 });
