@@ -4,6 +4,7 @@ import { count, usageError } from "../errors.ts";
 import type { Finding } from "../doctor/check.ts";
 import { diagnoseImage, examine, fix } from "../doctor/doctor.ts";
 import { IMAGE } from "../image/source/open.ts";
+import { registryAccess, REGISTRY_OPTIONS } from "./registry.ts";
 import { cliStore } from "./secrets.ts";
 import { print, printJson, tell, type Cli } from "./shared.ts";
 
@@ -25,12 +26,13 @@ export function doctor(cli: Cli): void {
           default: false,
           describe: "With --fix: also remove the lock of a process that cannot be seen from here",
         })
+        .options(REGISTRY_OPTIONS)
         .option("verbose", { type: "boolean", default: false, describe: "Show every check, not only problems" })
         .option("json", { type: "boolean", default: false, describe: "As JSON, for programs: every check" })
         .example("$0 doctor", "The problems and a summary; exit code 1 if a check fails")
         .example("$0 doctor oci:encrypted", "Exit code 0 if it opens here, 3 if its key is not here, else 1")
         .example("$0 doctor --fix", "Fix permissions, and remove what crashes left behind"),
-    async ({ keystore, IMAGE: image, fix: fixing, force, verbose, json, ...secrets }) => {
+    async ({ keystore, IMAGE: image, fix: fixing, force, tlsVerify, certDir, verbose, json, ...secrets }) => {
       if (force && !fixing) {
         throw usageError("--force is only for --fix", "give both: ocicrypt-keystore doctor --fix --force");
       }
@@ -39,7 +41,12 @@ export function doctor(cli: Cli): void {
       }
       const store = cliStore({ keystore, ...secrets });
       if (image !== undefined) {
-        const { findings, exitCode } = await diagnoseImage(image, store, secrets);
+        const { findings, exitCode } = await diagnoseImage(
+          image,
+          store,
+          secrets,
+          registryAccess({ tlsVerify, certDir }, false),
+        );
         if (json) printFindings(findings);
         else print(findings.map(line).join("\n"));
         process.exitCode = exitCode;

@@ -5,6 +5,7 @@ import { removeLock } from "../fs/lock.ts";
 import { isLeftBehind, lockOwner } from "../fs/lock-owner.ts";
 import type { SecretFiles } from "../at-rest/secret-files.ts";
 import { changeStore, storeLocks } from "../keystore/change.ts";
+import type { RegistryAccess } from "../image/source/registry.ts";
 import type { Store } from "../keystore/store.ts";
 import { runCheck, type Check, type Finding } from "./check.ts";
 import { anyClient, CLIENTS, knowsProvider } from "./clients.ts";
@@ -88,8 +89,13 @@ const CHECKS: readonly Check[] = [
 ];
 
 /** Looks at one image, and names the one reason why this machine cannot open it. */
-export async function diagnoseImage(image: string, store: Store, given: SecretFiles): Promise<ImageFindings> {
-  return await examineImage(image, { ...newContext(store, given), failed: () => false });
+export async function diagnoseImage(
+  image: string,
+  store: Store,
+  given: SecretFiles,
+  access?: RegistryAccess,
+): Promise<ImageFindings> {
+  return await examineImage(image, { ...newContext(store, given), failed: () => false }, access);
 }
 
 /**

@@ -7,6 +7,7 @@ import type { Descriptor } from "../image/documents.ts";
 import { notDecryptedBy, ociType } from "../image/media-types.ts";
 import { partRecipients } from "../image/parts.ts";
 import { openImage } from "../image/source/open.ts";
+import type { RegistryAccess } from "../image/source/registry.ts";
 import { loadTree, manifestEntries, type LeftEntry, type ManifestEntry } from "../image/tree.ts";
 import { open } from "../jwe/open.ts";
 import { runCheck, type Finding, type Outcome, type Report } from "./check.ts";
@@ -46,8 +47,8 @@ const ARCHITECTURES: Partial<Record<string, string>> = { x64: "amd64" };
  *
  * @throws KeystoreError if the image cannot be read
  */
-export async function examineImage(image: string, context: Context): Promise<ImageFindings> {
-  const entries = forThisMachine(manifestEntries(await loadTree(await openImage(image))));
+export async function examineImage(image: string, context: Context, access?: RegistryAccess): Promise<ImageFindings> {
+  const entries = forThisMachine(manifestEntries(await loadTree(await openImage(image, access))));
   const present = entries.filter((entry) => entry.state === "present");
   let exitCode: Exit = 1; // if an annotation is damaged
   const findings = await runCheck(

@@ -78,6 +78,12 @@ for (const [name, behave] of sample(BROKEN, 5)) {
   });
 }
 
+test("doctor reaches a registry as inspect does", async () => {
+  const { host } = await registry((socket, body) => void socket.end(honest(body)));
+  const { stdout, stderr } = await on("doctor")(host);
+  assert.match(stdout, `the key of docker://${host}/app is here`, stderr);
+});
+
 const WRITES = { ...BROKEN, ...WHOLE }; // 200 to a PUT is no success either
 for (const [name, behave] of sample(WRITES, 9)) {
   test(`says that a manifest was not taken: ${name}`, async () => {
