@@ -2,7 +2,7 @@
 
 import { spawnSync } from "node:child_process";
 import { callersEnvironment } from "../environment.ts";
-import { ioError, KeystoreError, printable } from "../errors.ts";
+import { errorCode, ioError, KeystoreError, printable } from "../errors.ts";
 import type { Provider } from "./config-file.ts";
 import { GoJsonError, resultIn } from "./go-json.ts";
 import { lookPath } from "./programs.ts";
@@ -53,7 +53,7 @@ export function start(
   const { error, status, signal, stdout, stderr } = spawnSync(program, args, options);
   if (status !== 0) {
     const said = /.+/.exec(String(stderr ?? ""))?.[0]?.replace(/^ocicrypt-keystore: /, "");
-    const code = errorCodeOf(error);
+    const code = errorCode(error);
     const ended = code === "ETIMEDOUT" ? `killed after ${timeout / 1000} s` : signal && `killed by ${signal}`;
     const how = status === null ? (ended ?? code ?? "it cannot be started") : `exit code ${status}`;
     throw failure(`${path} failed (${how})${said === undefined ? "" : `: ${printable(said, 600)}`}`, status);
@@ -67,10 +67,6 @@ export function start(
     throw failure(`${path} gave an answer that ${wrong.message}`, status);
   }
   throw failure(`${path} gave an answer without ${results}.${name}`, status);
-}
-
-function errorCodeOf(error: Error | undefined): string | undefined {
-  return error !== undefined && "code" in error ? String(error.code) : undefined;
 }
 
 function failure(message: string, status: number | null, hint = FIX): StartError {

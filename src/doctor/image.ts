@@ -4,7 +4,7 @@
 import { count, KeystoreError, printable } from "../errors.ts";
 import { isEncrypted, isJweScheme, keyAnnotations, type KeyAnnotation } from "../image/annotations.ts";
 import type { Descriptor } from "../image/documents.ts";
-import { notDecryptedBy, ociType } from "../image/media-types.ts";
+import { foreignTypes, typesIn } from "../image/inspect.ts";
 import { partRecipients } from "../image/parts.ts";
 import { openImage } from "../image/source/open.ts";
 import type { RegistryAccess } from "../image/source/registry.ts";
@@ -36,7 +36,7 @@ export interface ImageFindings {
   readonly exitCode: Exit;
 }
 
-/** The programs of clients, and how {@link notDecryptedBy} names them. */
+/** The programs of clients, and how {@link foreignTypes} names them. */
 const PROGRAMS = ["skopeo", "podman", "buildah", "crio", "containerd", "nerdctl"] as const;
 const shownClient = (program: string): string => (program === "crio" ? "CRI-O" : program);
 
@@ -101,33 +101,20 @@ async function examineEntries(
     schemes.add(opened);
   }
   const flags = [...schemes].map((scheme) => `--decryption-key ${scheme}`).join(" ");
-  const odd = foreignType(entries);
+  const [odd] = foreignTypes(entries.map(typesIn));
   if (odd !== undefined) {
-    const { mediaType, unable } = odd;
+    const { mediaType, notDecryptedBy: unable, fixable } = odd;
     const able = PROGRAMS.some((name) => findProgram(name) !== undefined && !unable.includes(shownClient(name)));
     const message = `${image} has a layer of the media type ${printable(mediaType, 128)}`;
-    const fixable = ociType(mediaType) !== undefined;
     const rewrap = fixable ? `run ocicrypt-keystore rewrap ${image} --fix-media-types` : "encrypt the image again";
     (able ? warn : fail)(
-      `${message}, which ${unable} do not decrypt; its keys open`,
+      `${message}, which ${unable.join(", ")} do not decrypt; its keys open`,
       `${rewrap}, or use another client`,
     );
     return ["", able ? 0 : 1];
   }
   const opens = count(layers.length, "encrypted layer opens", "encrypted layers open");
   return [`${image}: ${opens} through ${[...schemes].join(" and ")}; skopeo, podman and buildah need ${flags}`, 0];
-}
-
-/** A media type of encrypted layers that some clients do not decrypt, and who does not. */
-function foreignType(entries: readonly ManifestEntry[]): { mediaType: string; unable: string } | undefined {
-  for (const { document, descriptor } of entries) {
-    const manifestType = document.mediaType ?? descriptor?.mediaType ?? "";
-    for (const { mediaType } of document.layers.filter(isEncrypted)) {
-      const unable = notDecryptedBy(mediaType, manifestType).join(", ");
-      if (unable !== "") return { mediaType, unable };
-    }
-  }
-  return undefined;
 }
 
 /** Opens a layer's key as a client does: the scheme that it opened by, or why it does not. */

@@ -13,6 +13,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { errorCode } from "../errors.ts";
+import { noexecMount } from "../fs/mount.ts";
 
 /** Whether there is a file at `path` that this user may execute. */
 export function isProgram(path: string): boolean {
@@ -132,26 +133,6 @@ function firstBytes(path: string): Buffer | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** The mount that a file is on, if it is mounted noexec. */
-function noexecMount(path: string): string | undefined {
-  let [longest, noexec] = ["", false];
-  try {
-    const real = realpathSync(path);
-    for (const line of readFileSync("/proc/self/mountinfo", "utf8").split("\n")) {
-      const [, , , , written = "", options = ""] = line.split(" ");
-      const mount = written.replace(/\\([0-7]{3})/g, (_, digits: string) =>
-        String.fromCharCode(Number.parseInt(digits, 8)),
-      );
-      const above = mount !== "" && (real === mount || real.startsWith(mount === "/" ? "/" : `${mount}/`));
-      // Of two mounts at one place, the last one counts.
-      if (above && mount.length >= longest.length) [longest, noexec] = [mount, options.split(",").includes("noexec")];
-    }
-  } catch {
-    return undefined;
-  }
-  return noexec ? longest : undefined;
 }
 
 /** The bytes of a program; none if it cannot be read. */

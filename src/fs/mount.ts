@@ -7,6 +7,7 @@ import { errorCode } from "../errors.ts";
 const WITHOUT_MODES = new Set(["vfat", "msdos", "exfat", "fuseblk", "fuse.exfat", "fuse.ntfs", "ntfs", "vboxsf"]);
 
 interface Mount {
+  readonly point: string;
   readonly type: string;
   readonly options: readonly string[];
 }
@@ -18,7 +19,13 @@ export function isReadOnly(path: string): boolean {
 
 /** Whether a program cannot be started because its mount has the option noexec. */
 export function isNoexec(path: string): boolean {
-  return refusesWith(path, constants.X_OK) === "EACCES" && mountOf(path)?.options.includes("noexec") === true;
+  return refusesWith(path, constants.X_OK) === "EACCES" && noexecMount(path) !== undefined;
+}
+
+/** Where the mount of a file is, if it has the option noexec. */
+export function noexecMount(path: string): string | undefined {
+  const mount = mountOf(path);
+  return mount?.options.includes("noexec") === true ? mount.point : undefined;
 }
 
 /** The type of a file's file system, if it has no modes: then every file there has the mode that the mount says. */

@@ -16,7 +16,15 @@ import { parseLooseJson } from "./json.ts";
 import { isConfigType, notDecryptedBy, ociType } from "./media-types.ts";
 import { openAny, partRecipients, tellsRecipient } from "./parts.ts";
 import type { ImageSource } from "./source/source.ts";
-import { limitCounter, loadTree, manifestEntries, readVerified, type LeftEntry, type Node } from "./tree.ts";
+import {
+  limitCounter,
+  loadTree,
+  manifestEntries,
+  readVerified,
+  type LeftEntry,
+  type ManifestEntry,
+  type Node,
+} from "./tree.ts";
 
 /** One part of an annotation: a wrapped key. The member names are those of `inspect --json`. */
 export interface PartReport {
@@ -179,10 +187,22 @@ export interface ForeignType {
   readonly fixable: boolean;
 }
 
+/** What {@link foreignTypes} looks at. */
+export interface TypedManifest {
+  readonly mediaType?: string;
+  readonly layers: readonly { readonly mediaType: string; readonly encrypted: boolean }[];
+}
+
+/** The media types of a manifest and its layers. */
+export function typesIn({ document, descriptor }: ManifestEntry): TypedManifest {
+  const layers = document.layers.map((layer) => ({ mediaType: layer.mediaType, encrypted: isEncrypted(layer) }));
+  return { ...typeOf(document, descriptor), layers };
+}
+
 /** The media types of encrypted layers that some clients do not decrypt, with the manifests that they are in. */
-export function foreignTypes(reports: readonly ManifestReport[]): ForeignType[] {
+export function foreignTypes(manifests: readonly TypedManifest[]): ForeignType[] {
   const types = new Map<string, ForeignType>();
-  for (const { mediaType: manifestType = "", layers } of reports) {
+  for (const { mediaType: manifestType = "", layers } of manifests) {
     for (const { mediaType, encrypted } of layers) {
       const clients = encrypted ? notDecryptedBy(mediaType, manifestType) : [];
       if (clients.length === 0) continue;
