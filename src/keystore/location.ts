@@ -6,7 +6,7 @@ import { inUserNamespace } from "../fs/user-namespace.ts";
 
 /**
  * The key store directory, absolute: `given`, else $OCICRYPT_KEYSTORE, else ocicrypt-keystore in {@link configFolder}. If
- * HOME is unset, the home directory is that of the passwd entry.
+ * HOME is no absolute path, the home directory is that of the passwd entry.
  *
  * @throws KeystoreError `store` if there is no home directory
  */
@@ -40,9 +40,12 @@ function absolute(path: string): string {
   }
 }
 
+/** A HOME that is empty or relative would leave the choice of recipients to whoever owns the working directory. */
 function home(): string {
+  const { HOME = "" } = process.env;
+  if (HOME.startsWith("/")) return HOME;
   try {
-    return process.getBuiltinModule("node:os").homedir(); // loaded only if it is needed
+    return process.getBuiltinModule("node:os").userInfo().homedir; // loaded only if it is needed
   } catch {
     const message = "this user has no home directory, so there is no default key store";
     throw storeError(message, "set OCICRYPT_KEYSTORE or --keystore DIR");

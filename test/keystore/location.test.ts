@@ -40,7 +40,10 @@ testWith(
     assert.is(place(asNobody(["HOME=/h", "XDG_CONFIG_HOME=/x"])), "/x/ocicrypt-keystore");
     assert.is(place(asNobody(["HOME=/h", "XDG_CONFIG_HOME=relative"])), "/h/.config/ocicrypt-keystore");
     assert.is(place(asNobody(["HOME=/h"])), "/h/.config/ocicrypt-keystore");
-    assert.is(place(asNobody([])), "/nonexistent/.config/ocicrypt-keystore"); // nobody's home in Debian's passwd
+    for (const variables of [[], ["HOME="], ["HOME=h"], ["HOME=h", "XDG_CONFIG_HOME=relative"]]) {
+      // nobody's home in Debian's passwd
+      assert.is(place(asNobody(variables)), "/nonexistent/.config/ocicrypt-keystore", variables.join(" "));
+    }
   },
 );
 
