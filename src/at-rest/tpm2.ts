@@ -1,7 +1,7 @@
 // Private keys at rest that a TPM opens, as clevis's tpm2 pin locks them. tpm2-tools talk to the TPM.
 
 import { decodeBase64url } from "../base64.ts";
-import { printable, unusableError, usageError, type KeystoreError } from "../errors.ts";
+import { errorCode, printable, unusableError, usageError, type KeystoreError } from "../errors.ts";
 import { isObject, member, parseJson, type JsonObject } from "../json.ts";
 import { ENCRYPTIONS } from "../jwe/alg/algorithms.ts";
 import { decryptContent } from "../jwe/engine.ts";
@@ -91,12 +91,13 @@ async function unseal(
   signal?: AbortSignal,
 ): Promise<Buffer> {
   const { mkdtempSync, rmSync, writeFileSync } = process.getBuiltinModule("node:fs");
-  const { tmpdir } = process.getBuiltinModule("node:os");
-  const folder = mkdtempSync(`${tmpdir()}/ocicrypt-keystore-`);
+  const folder = inTemporary((parent) => mkdtempSync(`${parent}/ocicrypt-keystore-`));
   const at = (name: string): string => `${folder}/${name}`;
   try {
-    writeFileSync(at("public"), publicPart);
-    writeFileSync(at("private"), privatePart);
+    inTemporary(() => {
+      writeFileSync(at("public"), publicPart);
+      writeFileSync(at("private"), privatePart);
+    });
     await tool("createprimary", ["-Q", "-C", "o", "-g", hash, "-G", key, "-c", at("primary")], signal);
     await tool("flushcontext", ["-t"], signal);
     const parts = ["-u", at("public"), "-r", at("private")];
@@ -108,6 +109,17 @@ async function unseal(
     return jwk;
   } finally {
     rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Writes for the tools. A failure is this key's own: other keys may still open the annotation. */
+function inTemporary<T>(write: (parent: string) => T): T {
+  const parent = process.getBuiltinModule("node:os").tmpdir();
+  try {
+    return write(parent);
+  } catch (error) {
+    const message = `its tools exchange files, and ${parent} cannot be written: ${errorCode(error) ?? "unknown error"}`;
+    throw failed(message, "make that folder writable, or mount a tmpfs there");
   }
 }
 

@@ -13,7 +13,7 @@ import { tree } from "../support/folders.ts";
 import { keygenHere, refusedHere, unlockHere } from "../support/here.ts";
 import { endurance, testWith, tool, use } from "../support/parts.ts";
 import { runBeside, assertFailure } from "../support/program.ts";
-import { unwrapRequest } from "../support/requests.ts";
+import { unwrapRequest, wrap } from "../support/requests.ts";
 import {
   assertClosed,
   assertOpens,
@@ -323,6 +323,25 @@ withTang("shares of which too few open, as for clevis: the line names each reaso
 });
 
 // A TPM.
+
+test("leaves the other recipients where there is no folder for the TPM's tools", async () => {
+  const dir = makeStore("alice", "bob");
+  const [alice, both] = [wrap(dir, ["alice"]), wrap(dir, ["alice", "bob"])];
+  const path = join(dir, "private", `${kidOf(dir, "alice")}.jwk`);
+  const clevis = { pin: "tpm2", tpm2: { hash: "sha256", key: "ecc", jwk_pub: "AAAA", jwk_priv: "AAAA" } };
+  writeFileSync(path.replace(/k$/, "e"), header({ alg: "dir", enc: "A256GCM", clevis }) + REST, { mode: 0o600 });
+  rmSync(path);
+  const former = process.env["TMPDIR"];
+  process.env["TMPDIR"] = join(dir, "none");
+  try {
+    const line = await assertClosed(dir, alice);
+    assert.match(line, /\/none cannot be written: ENOENT; make that folder writable, or mount a tmpfs there/);
+    await assertOpens(dir, both);
+  } finally {
+    if (former === undefined) delete process.env["TMPDIR"];
+    else process.env["TMPDIR"] = former;
+  }
+});
 
 testWith(tangParts && tpmParts, `${TPM_PARTS}, ${TANG_PARTS}`, "opens what clevis locked for a TPM", async () => {
   const env = await startTpm();
