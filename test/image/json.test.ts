@@ -76,16 +76,16 @@ test("reads what is written, whatever it is and however it is escaped", () => {
   const escaped = (text: string): string =>
     text.replaceAll(/[a-c<>é]/g, (c) => (c < "b" ? c : `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`));
   const name = fc.string({ unit: fc.constantFrom("a", "b", "<", "é", '"', "\\", "/", " "), maxLength: 4 });
+  const number = fc.double({ noNaN: true, noDefaultInfinity: true }).map((any) => any + 0); // JSON has no -0
   const { value } = fc.letrec((tie) => ({
-    value: fc.oneof({ depthSize: "small" }, fc.double({ noNaN: true }), name, tie("list"), tie("object")),
+    value: fc.oneof({ depthSize: "small" }, number, name, tie("list"), tie("object")),
     list: fc.array(tie("value"), { maxLength: 3 }),
     object: fc.dictionary(name, tie("value"), { maxKeys: 3, noNullPrototype: true }),
   }));
   fc.assert(
     fc.property(value, fc.constantFrom("", " ", "\t"), (content, space) => {
       const text = JSON.stringify(content, null, space);
-      const expected: unknown = JSON.parse(text); // which has no escapes but of quotes and backslashes
-      assert.equal(parse(escaped(text), 100), expected);
+      assert.equal(parse(escaped(text), 100), content); // JSON.parse misreads some names
     }),
     { numRuns: endurance(50_000), seed: 1 },
   );

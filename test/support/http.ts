@@ -1,6 +1,7 @@
 // What an HTTP server, or whoever sits in its place, can do with an answer, down to the bytes: for the clients that must withstand it.
 
 import type { Socket } from "node:net";
+import { gzipSync } from "node:zlib";
 
 /** Answers on a connection whose request was read; `body` is what an honest server would send. */
 export type Behaviour = (socket: Socket, body: Buffer) => void;
@@ -54,6 +55,10 @@ export const WHOLE: Readonly<Record<string, Behaviour>> = {
     (body) => `${CHUNKED}${[...body].map((byte) => chunk(Buffer.of(byte))).join("")}0\r\n\r\n`,
   ),
   "no length": sends((body) => head("200 OK") + latin1(body)),
+  "gzip that nobody asked for": sends((body) => {
+    const packed = gzipSync(body);
+    return honestHead(packed, "Content-Encoding: gzip") + latin1(packed);
+  }),
   "a second answer behind it": sends((body) => (honestHead(body) + latin1(body)).repeat(2)),
   "a byte at a time": (socket, body) => {
     const bytes = honest(body);

@@ -4,6 +4,7 @@
 import { Agent as PlainAgent, request as requestPlain, type ClientRequest, type IncomingMessage } from "node:http";
 import { Agent as TlsAgent, request as requestTls } from "node:https";
 import { checkServerIdentity, type SecureContext } from "node:tls";
+import { gunzipSync } from "node:zlib";
 import { errorCode, imageError, KeystoreError, printable } from "../../errors.ts";
 import { damagedImage, IMAGE_LIMITS } from "../documents.ts";
 import { proxyFor } from "./registry-proxy.ts";
@@ -65,7 +66,7 @@ export function requester(connection: Connection): Request {
       // A change is not sent on a kept connection: the server may have closed it, and nobody knows what it took.
       const agent = agentFor(at, proxy, outgoing.method !== undefined);
       const answer = await exchange(at, sent, agent, signal).catch((error: unknown) => {
-        throw unreachable(error, { url: at, host: connection.host, proxy, timeout });
+        throw unreachable(error, { url: at, host: connection.host, proxy, timeout, late: signal.aborted });
       });
       if (proxy !== undefined && answer.status === PROXY_LOGIN) throw proxyError(proxy, answer.status);
       const target = answer.header("location");
@@ -112,7 +113,9 @@ async function exchange(url: URL, outgoing: Outgoing, agent: Agent, signal: Abor
   for (;;) {
     const request = start(url, outgoing, agent, signal);
     try {
-      return await readAnswer(await response(request));
+      const answer = await readAnswer(await response(request));
+      signal.throwIfAborted(); // a body without a length ends with its connection
+      return answer;
     } catch (error) {
       request.destroy();
       if (!request.reusedSocket || error instanceof KeystoreError || signal.aborted) throw error;
@@ -155,7 +158,17 @@ async function readAnswer(message: IncomingMessage): Promise<Answer> {
     chunks.push(chunk);
   }
   if (!message.complete) throw new Error("cut off");
-  return { ...answer, body: Buffer.concat(chunks) };
+  return { ...answer, body: decoded(Buffer.concat(chunks), answer.header("content-encoding")) };
+}
+
+/** Some servers compress what nobody asked them to. Go reads gzip, and nothing else. */
+function decoded(body: Buffer, encoding: string | undefined): Buffer {
+  if (encoding?.toLowerCase() !== "gzip") return body;
+  try {
+    return gunzipSync(body, { maxOutputLength: IMAGE_LIMITS.documentBytes });
+  } catch {
+    throw damagedImage("a document of the registry", "is not the gzip that its header says, or is larger than 4 MiB");
+  }
 }
 
 // What to do about a failure to connect, by its code.
@@ -168,17 +181,18 @@ interface Failed {
   readonly host: string;
   readonly proxy: URL | undefined;
   readonly timeout: number;
+  /** Whether its time was over. */
+  readonly late: boolean;
 }
 
-function unreachable(error: unknown, { url, host, proxy, timeout }: Failed): KeystoreError {
+function unreachable(error: unknown, { url, host, proxy, timeout, late }: Failed): KeystoreError {
   if (error instanceof KeystoreError) return error;
   const code = errorCode(error) ?? (error instanceof Error && "cause" in error ? errorCode(error.cause) : undefined);
   if (proxy !== undefined && code === "ERR_PROXY_TUNNEL") {
     const status = error instanceof Error && "statusCode" in error ? Number(error.statusCode) : 0;
     if (status > 0) return proxyError(proxy, status);
   }
-  const timedOut = error instanceof Error && error.name === "AbortError";
-  const why = timedOut ? `no whole answer within ${timeout / 1000} s` : (code ?? "no whole answer");
+  const why = late ? `no whole answer within ${timeout / 1000} s` : (code ?? "no whole answer");
   const through = proxy === undefined ? "" : ` through the proxy ${proxy.host}`;
   const where = url.host === host ? host : `${host} (at ${printable(url.host, 128)})`;
   return imageError(`cannot reach ${where}${through}: ${printable(why, 64)}`, hintFor(code, host, proxy));
