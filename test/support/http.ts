@@ -41,6 +41,12 @@ const repeats =
     socket.on("close", () => clearInterval(timer));
   };
 
+/** Compresses what nobody asked it to. */
+export const UNASKED_GZIP = sends((body) => {
+  const packed = gzipSync(body);
+  return honestHead(packed, "Content-Encoding: gzip") + latin1(packed);
+});
+
 /** Those whose answer is whole: a client gets its body, or may refuse. */
 export const WHOLE: Readonly<Record<string, Behaviour>> = {
   "100 before it": sends((body) => head("100 Continue") + honestHead(body) + latin1(body)),
@@ -55,10 +61,6 @@ export const WHOLE: Readonly<Record<string, Behaviour>> = {
     (body) => `${CHUNKED}${[...body].map((byte) => chunk(Buffer.of(byte))).join("")}0\r\n\r\n`,
   ),
   "no length": sends((body) => head("200 OK") + latin1(body)),
-  "gzip that nobody asked for": sends((body) => {
-    const packed = gzipSync(body);
-    return honestHead(packed, "Content-Encoding: gzip") + latin1(packed);
-  }),
   "a second answer behind it": sends((body) => (honestHead(body) + latin1(body)).repeat(2)),
   "a byte at a time": (socket, body) => {
     const bytes = honest(body);

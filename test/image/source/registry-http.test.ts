@@ -8,7 +8,7 @@ import * as assert from "uvu/assert";
 import { errorLine } from "../../../src/errors.ts";
 import { openRegistry } from "../../../src/image/source/registry.ts";
 import { encryptedLayer } from "../../support/encrypted-images.ts";
-import { BROKEN, honest, SLOW, WHOLE, type Behaviour } from "../../support/http.ts";
+import { BROKEN, type Behaviour, SLOW, UNASKED_GZIP, WHOLE, honest } from "../../support/http.ts";
 import { endurance } from "../../support/parts.ts";
 import { assertFailure, type Result, runBeside } from "../../support/program.ts";
 import { makeStore } from "../../support/stores.ts";
@@ -59,7 +59,7 @@ function sample<T>(behaviours: Readonly<Record<string, T>>, every: number): (rea
   );
 }
 
-for (const [name, behave] of sample(WHOLE, 2)) {
+for (const [name, behave] of [...sample(WHOLE, 2), ["gzip that nobody asked for", UNASKED_GZIP] as const]) {
   test(`reads an image from an answer with ${name}`, async () => {
     const { host } = await registry(behave);
     const { code, stdout, stderr } = await inspect(host);
