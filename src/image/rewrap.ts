@@ -62,7 +62,8 @@ export async function planRewrap(source: ImageSource, request: RewrapRequest, ke
   const edits = new Map<Node, readonly Edit[]>();
   const left = new Map<string, LeftEntry>();
   const retyped = new Map<string, string>();
-  for (const node of nodesOf(tree)) {
+  const nodes = nodesOf(tree);
+  for (const node of nodes) {
     for (const entry of node.left) left.set(entry.descriptor.digest, entry);
     if (node.document.kind !== "manifest") continue;
     const layerEdits = request.fixMediaTypes ? mediaTypeEdits(node, node.document, retyped) : [];
@@ -80,6 +81,10 @@ export async function planRewrap(source: ImageSource, request: RewrapRequest, ke
       }
     }
     edits.set(node, layerEdits);
+  }
+  const none = [...nodes].every(({ document }) => document.kind === "index");
+  if (none && [...left.values()].some(({ state }) => state === "absent")) {
+    throw imageError("the image lacks every manifest that it names", "copy all of it there: skopeo copy --all");
   }
   if (unopened.length > 0) throw unopenedError(unopened, request.from);
   const { root, renamed } = changeTree(tree, edits);

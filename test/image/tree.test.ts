@@ -2,11 +2,14 @@
 
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { errorLine } from "../../src/errors.ts";
 import { inspectImage, type ManifestReport } from "../../src/image/inspect.ts";
+import { planRewrap } from "../../src/image/rewrap.ts";
 import { openImage } from "../../src/image/source/open.ts";
+import { openStore } from "../../src/keystore/store.ts";
 import { encryptedLayer, HandMade } from "../support/encrypted-images.ts";
 import { assertFailure, run } from "../support/program.ts";
-import { makeStore } from "../support/stores.ts";
+import { kidOf, makeStore, noSecrets } from "../support/stores.ts";
 
 const store = makeStore("alice", "bob");
 const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
@@ -77,6 +80,16 @@ test("refuses a layout in which nothing is there that was named", () => {
     assert.match(assertFailure(cli("inspect", name), 1), /cannot read blobs\/sha256\/3{64}: ENOENT; .*not complete/);
   }
   assert.is(cli("inspect", reference).code, 0);
+});
+
+test("does not call an image unencrypted whose manifests are all absent", async () => {
+  const image = new HandMade();
+  const inner = image.blob(`{"manifests":[${entry(absent("5"), platform("arm64"))}]}`);
+  const source = await openImage(image.index(`{"manifests":[${entry(inner, "", INDEX)}]}`));
+  const remove = new Set([kidOf(store, "bob")]);
+  const request = { to: undefined, add: [], remove, from: undefined, as: undefined, fixMediaTypes: false };
+  const error: unknown = await planRewrap(source, request, openStore(store, noSecrets)).catch((one: unknown) => one);
+  assert.match(errorLine(error), /lacks every manifest that it names; copy all of it there: skopeo copy --all/);
 });
 
 test("tells several images of a layout apart, by what names them", async () => {
