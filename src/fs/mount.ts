@@ -12,9 +12,13 @@ interface Mount {
   readonly options: readonly string[];
 }
 
-/** Whether a file is on a read-only mount, such as a secret of Kubernetes: there its mode cannot be changed. */
+/**
+ * Whether a file is on a read-only mount, such as a secret of Kubernetes: there its mode cannot be changed. Of a file
+ * that its mode forbids to write, access(2) says that first.
+ */
 export function isReadOnly(path: string): boolean {
-  return refusesWith(path, constants.W_OK) === "EROFS";
+  const error = refusesWith(path, constants.W_OK);
+  return error === "EROFS" || (error === "EACCES" && mountOf(path)?.options.includes("ro") === true);
 }
 
 /** Whether a program cannot be started because its mount has the option noexec. */

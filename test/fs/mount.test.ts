@@ -178,6 +178,8 @@ for (const mode of [0o444, 0o440]) {
     const system = await mounted('mount --bind "$0" "$0"; mount -o remount,bind,ro "$0"', source);
     const store = ["--keystore", source];
     assert.is(opened(system.run(store, { input })), OPTSDATA);
+    const limited = ["--bounding-set", "-dac_override,-dac_read_search", BINARY, ...store]; // as an ordinary user
+    assert.is(opened(system.use("setpriv", limited, { input })), OPTSDATA);
     assert.is(
       opened(
         system.run(["--keystore", locked, "--master-key-file", join(source, "master")], {

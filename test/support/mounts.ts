@@ -14,7 +14,7 @@ export interface Mounted {
   readonly dir: string;
   readonly run: (args: readonly string[], options?: RunOptions) => Result;
   /** Runs another program there. */
-  readonly use: (program: string, args: readonly string[]) => Result;
+  readonly use: (program: string, args: readonly string[], options?: RunOptions) => Result;
 }
 
 const PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
