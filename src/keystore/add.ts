@@ -94,9 +94,11 @@ export async function addNamed(
 
 /** The kid that a key has in the store, if the store has all of it under a name whose current kid is `former`. */
 async function whichIsThere(store: Store, former: string, kid: string, jwk: Jwk): Promise<string | undefined> {
-  if (store.publicKey(former) === undefined) return undefined;
+  const half = store.publicKey(former);
+  if (half === undefined) return undefined;
   const located = store.locate(former);
   if (isSymmetric(jwk) && isPrivate(jwk)) {
+    if (!isSymmetric(half)) return undefined; // a key of another type need not be unlocked
     // Each import gives it a new kid, if it has none of its own: its secret tells which key it is.
     const known = located === undefined || located.form === "holder" ? undefined : await read(store, former, located);
     return known !== undefined && isPrivate(known) && isSymmetric(known) && isSameKey(jwk, known) ? former : undefined;
