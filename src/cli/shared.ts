@@ -53,15 +53,22 @@ export function printKid(kid: string, store: Store): void {
   }
 }
 
-/** Says that other users can read private keys that were just written, if the file system cannot keep them secret. */
+/**
+ * Says that other users can read private keys that were just written, if the file system cannot keep them secret. The
+ * change is done by then: if that cannot be looked up, nothing is said.
+ */
 export function tellReaders(store: Store): void {
-  const readable = store.keyFiles("jwk").find(({ path }) => {
-    const mode = statSync(path, { throwIfNoEntry: false })?.mode ?? 0; // a lock has just removed it
-    return (mode & 0o044) !== 0;
-  });
-  const type = readable && systemWithoutModes(readable.path);
-  if (type === undefined) return;
-  tell(`warning: others can read the private keys in ${store.dir}; ${noModes(type)}, or run ocicrypt-keystore lock`);
+  try {
+    const readable = store.keyFiles("jwk").find(({ path }) => {
+      const mode = statSync(path, { throwIfNoEntry: false })?.mode ?? 0; // a lock has just removed it
+      return (mode & 0o044) !== 0;
+    });
+    const type = readable && systemWithoutModes(readable.path);
+    if (type === undefined) return;
+    tell(`warning: others can read the private keys in ${store.dir}; ${noModes(type)}, or run ocicrypt-keystore lock`);
+  } catch {
+    // doctor says what is wrong there
+  }
 }
 
 /** Prints a value as JSON for programs. */
