@@ -3,8 +3,9 @@
 import { spawnSync } from "node:child_process";
 import { callersEnvironment } from "../environment.ts";
 import { errorCode, ioError, KeystoreError, printable } from "../errors.ts";
+import { orFail } from "../go-json.ts";
 import type { Provider } from "./config-file.ts";
-import { GoJsonError, resultIn } from "./go-json.ts";
+import { resultIn } from "./exchange.ts";
 import { lookPath } from "./programs.ts";
 
 /** ms for one start, beside what a holder may take: more than this program gives a Tang server to answer. */
@@ -59,13 +60,9 @@ export function start(
     throw failure(`${path} failed (${how})${said === undefined ? "" : `: ${printable(said, 600)}`}`, status);
   }
   const name = RESULTS[results];
-  try {
-    const value = resultIn(stdout, results, name);
-    if (value !== undefined && value.length > 0) return value;
-  } catch (wrong) {
-    if (!(wrong instanceof GoJsonError)) throw wrong;
-    throw failure(`${path} gave an answer that ${wrong.message}`, status);
-  }
+  const fail = (reason: string): Error => failure(`${path} gave an answer that ${reason}`, status);
+  const value = orFail(fail, () => resultIn(stdout, results, name));
+  if (value !== undefined && value.length > 0) return value;
   throw failure(`${path} gave an answer without ${results}.${name}`, status);
 }
 

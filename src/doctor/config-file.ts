@@ -3,16 +3,7 @@
 import { realpathSync } from "node:fs";
 import { readSmallFile } from "../fs/read.ts";
 import { parseExecOptions, type ExecOptions } from "../exec/exec.ts";
-import {
-  booleanOr,
-  GoJsonError,
-  membersOf,
-  parseGoJson,
-  readStruct,
-  stringOr,
-  strings,
-  type GoValue,
-} from "./go-json.ts";
+import { booleanOr, GoJsonError, mapOf, parseGoJson, readStruct, stringOr, strings, type GoValue } from "../go-json.ts";
 import { isThisProgram, lookPath } from "./programs.ts";
 
 /** The environment variable that names the file. */
@@ -98,12 +89,10 @@ interface Entry {
 }
 
 function readEntries(file: GoValue): ReadonlyMap<string, Entry> {
-  let entries = new Map<string, Entry>();
+  let entries: ReadonlyMap<string, Entry> = new Map();
   readStruct(file, "is JSON", {
     "key-providers": (value) => {
-      if (value.kind === "null") entries = new Map();
-      for (const { name, value: entry } of membersOf(value, "has key-providers"))
-        entries.set(name, readEntry(name, entry));
+      entries = mapOf(entries, value, "has key-providers", (entry, name) => readEntry(name, entry));
     },
   });
   return entries;

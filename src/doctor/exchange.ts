@@ -1,4 +1,6 @@
-// The requests of a client to a provider. Several checks use this.
+// The requests of a client to a provider, and what it reads in the answers. Several checks use this.
+
+import { bytesOf, parseGoJson, readStruct, type GoValue } from "../go-json.ts";
 
 /** What clients send for `provider:NAME` without a recipient. */
 export const NO_RECIPIENT = "Enabled";
@@ -14,4 +16,17 @@ export function wrapRequest(provider: string, recipient: string, optsdata: Buffe
 export function unwrapRequest(annotation: Buffer): string {
   const keyunwrapparams = { dc: { Parameters: null }, annotation: annotation.toString("base64") };
   return JSON.stringify({ op: "keyunwrap", keyunwrapparams });
+}
+
+/**
+ * A result in a provider's answer, such as `annotation` of `keywrapresults`; undefined if the answer has none.
+ *
+ * @throws GoJsonError if clients cannot read the answer
+ */
+export function resultIn(answer: Uint8Array, results: string, name: string): Buffer | undefined {
+  let found: Buffer | undefined;
+  const read = (value: GoValue): void =>
+    readStruct(value, `has ${results}`, { [name]: (bytes) => (found = bytesOf(bytes, `has an ${name}`)) });
+  readStruct(parseGoJson(answer), "is JSON", { [results]: read });
+  return found;
 }

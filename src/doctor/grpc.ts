@@ -13,10 +13,10 @@ import {
   type ServiceError,
 } from "@grpc/grpc-js";
 import { errorCode, ioError, KeystoreError, printable } from "../errors.ts";
+import { orFail } from "../go-json.ts";
 import { decodeMessage, encodeMessage, SERVICE } from "../serve/service.ts";
 import type { Server, Tls } from "./config-file.ts";
-import { NO_RECIPIENT, unwrapRequest, wrapRequest } from "./exchange.ts";
-import { GoJsonError, resultIn } from "./go-json.ts";
+import { NO_RECIPIENT, resultIn, unwrapRequest, wrapRequest } from "./exchange.ts";
 import { goTarget } from "./go-target.ts";
 
 const TIME_LIMIT = 10_000; // ms for one call
@@ -84,13 +84,9 @@ async function call(
     throw failure(server, `${cause}: ${printable(details.replace(/^ocicrypt-keystore: /, ""), 600)}`);
   }
   const { results, name } = METHODS[method];
-  try {
-    const value = resultIn(decodeMessage(message), results, name);
-    if (value !== undefined && value.length > 0) return value;
-  } catch (error) {
-    if (!(error instanceof GoJsonError)) throw error;
-    throw failure(server, `its answer ${error.message}`);
-  }
+  const fail = (reason: string): Error => failure(server, `its answer ${reason}`);
+  const value = orFail(fail, () => resultIn(decodeMessage(message), results, name));
+  if (value !== undefined && value.length > 0) return value;
   throw failure(server, `its answer has no ${results}.${name}`);
 }
 

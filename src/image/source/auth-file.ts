@@ -1,10 +1,9 @@
 // One file with credentials: auth.json, docker's config.json and its older .dockercfg, read as Go's clients read JSON.
 
-import type { Node } from "jsonc-parser";
 import { imageError } from "../../errors.ts";
 import { readSmallFile } from "../../fs/read.ts";
+import { mapOf, orFail, parseGoJson, readStruct, stringOr, type GoValue } from "../../go-json.ts";
 import type { Fail } from "../../json.ts";
-import { lastText, members, parseTreeAsGo, structOf, textOf } from "./go-struct.ts";
 
 /** What a file says of a registry or a namespace. */
 export interface AuthEntry {
@@ -32,29 +31,33 @@ export function readAuthFile(path: string, legacy: boolean): AuthFile | undefine
   const bytes = readSmallFile(path, MAX_AUTH_FILE)?.bytes;
   if (bytes === undefined) return undefined;
   const fail: Fail = (reason) => imageError(`${path} ${reason}`, "log in again, or fix the file");
-  const root = parseTreeAsGo(bytes.toString("utf8"), fail);
-  if (legacy) return { path, legacy, auths: entries(root, fail), helpers: new Map(), store: "" };
-  const fields = structOf(root, fail, ["auths", "credhelpers", "credsstore"]);
-  return {
-    path,
-    legacy,
-    auths: new Map(fields("auths").flatMap((node) => [...entries(node, fail)])),
-    helpers: new Map(
-      fields("credhelpers").flatMap((node) =>
-        members(node, fail).map(([name, value]): [string, string] => [name, textOf(value, fail)]),
-      ),
-    ),
-    // Only docker reads this member: one that is no text is not skopeo's concern.
-    store: fields("credsstore").reduce((former, { value }) => (typeof value === "string" ? value : former), ""),
-  };
+  return orFail(fail, () => ({ path, legacy, ...read(parseGoJson(bytes), legacy) }));
 }
 
-function entries(node: Node, fail: Fail): Map<string, AuthEntry> {
-  const found = new Map<string, AuthEntry>();
-  for (const [name, value] of members(node, fail)) {
-    const fields = structOf(value, fail, ["auth", "identitytoken"]);
-    const [auth, identityToken] = [lastText(fields("auth"), fail), lastText(fields("identitytoken"), fail)];
-    found.set(name, { auth, identityToken });
-  }
-  return found;
+function read(root: GoValue, legacy: boolean): Pick<AuthFile, "auths" | "helpers" | "store"> {
+  let auths: AuthFile["auths"] = new Map();
+  let helpers: AuthFile["helpers"] = new Map();
+  let store = "";
+  if (legacy) return { auths: mapOf(auths, root, "is JSON", readEntry), helpers, store };
+  readStruct(root, "is JSON", {
+    auths: (value) => (auths = mapOf(auths, value, "has a member auths", readEntry)),
+    credhelpers: (value) =>
+      (helpers = mapOf(helpers, value, "has a member credHelpers", (one) =>
+        stringOr("", one, "has a credential helper"),
+      )),
+    // Only docker reads this member: one that is no text is not skopeo's concern.
+    credsstore: (value) => {
+      if (value.kind === "scalar" && typeof value.scalar === "string") store = value.scalar;
+    },
+  });
+  return { auths, helpers, store };
+}
+
+function readEntry(value: GoValue): AuthEntry {
+  let [auth, identityToken] = ["", ""];
+  readStruct(value, "has an entry", {
+    auth: (text) => (auth = stringOr(auth, text, "has an auth")),
+    identitytoken: (text) => (identityToken = stringOr(identityToken, text, "has an identitytoken")),
+  });
+  return { auth, identityToken };
 }

@@ -3,8 +3,7 @@
 import { spawnSync } from "node:child_process";
 import { callersEnvironment } from "../../environment.ts";
 import { errorCode, imageError, printable, type KeystoreError } from "../../errors.ts";
-import type { Fail } from "../../json.ts";
-import { lastText, parseTreeAsGo, structOf } from "./go-struct.ts";
+import { orFail, parseGoJson, readStruct, stringOr } from "../../go-json.ts";
 
 /** What a registry is shown: the texts have one character a byte. */
 export interface Credentials {
@@ -55,9 +54,15 @@ export function askHelper(helper: string, registry: string, namedIn: string): Cr
     const said = words === "" || words.includes("{") ? lastLine(stderr.toString()) : words;
     throw failed(`failed: ${printable(said === "" ? `exit status ${status ?? signal}` : said, MAX_WORDS)}`);
   }
-  const fail: Fail = (reason) => failed(`gave an answer that ${reason}`);
-  const fields = structOf(parseTreeAsGo(stdout.toString(), fail), fail, ["username", "secret"]);
-  const [username, password] = [lastText(fields("username"), fail), lastText(fields("secret"), fail)];
+  let [username, password] = ["", ""];
+  orFail(
+    (reason) => failed(`gave an answer that ${reason}`),
+    () =>
+      readStruct(parseGoJson(stdout), "is JSON", {
+        username: (value) => (username = stringOr(username, value, "has a Username")),
+        secret: (value) => (password = stringOr(password, value, "has a Secret")),
+      }),
+  );
   return username === "<token>"
     ? { username: "", password: "", identityToken: password }
     : { username: bytes(username), password: bytes(password), identityToken: "" };

@@ -2,10 +2,10 @@
 // password or a refresh token. Challenges are read and chosen as skopeo does it.
 
 import { imageError, printable, type KeystoreError } from "../../errors.ts";
+import { orFail, parseGoJson, readStruct, stringOr } from "../../go-json.ts";
 import type { Fail } from "../../json.ts";
 import type { Credentials } from "./credential-helper.ts";
 import type { Found } from "./credentials.ts";
-import { lastText, parseTreeAsGo, structOf } from "./go-struct.ts";
 import type { Answer, Request } from "./registry-http.ts";
 
 /** A challenge of WWW-Authenticate, its names in lower case. */
@@ -148,12 +148,19 @@ function isThisMachine(hostname: string): boolean {
 
 function readToken(answer: Answer, host: string): Token {
   const fail: Fail = (reason) => imageError(`the token of ${host} ${reason}`, "see the token server's log");
-  const root = parseTreeAsGo(answer.body.toString("utf8"), fail);
-  const fields = structOf(root, fail, ["token", "access_token", "expires_in"]);
-  const token = lastText(fields("token"), fail) || lastText(fields("access_token"), fail);
+  let [named, access, stated] = ["", "", 0];
+  orFail(fail, () =>
+    readStruct(parseGoJson(answer.body), "is JSON", {
+      token: (value) => (named = stringOr(named, value, "has a token")),
+      access_token: (value) => (access = stringOr(access, value, "has an access_token")),
+      expires_in: (value) => {
+        if (value.kind === "scalar" && typeof value.scalar === "number") stated = value.scalar;
+      },
+    }),
+  );
+  const token = named || access;
   if (!/^[\x21-\x7e]+$/.test(token)) throw fail("is missing, or no token");
-  const stated: unknown = fields("expires_in").at(-1)?.value;
-  const seconds = Math.max(typeof stated === "number" ? stated : 0, SHORTEST_LIFE);
+  const seconds = Math.max(stated, SHORTEST_LIFE);
   return { authorization: `Bearer ${token}`, expires: Date.now() + seconds * 1000 };
 }
 

@@ -185,6 +185,16 @@ const KEYS: readonly Row[] = [
     expect: basic("u:p"),
   },
   {
+    name: "null after an auth",
+    files: { [AUTH]: `{"auths":{"${HOST}":{"auth":"${auth("u:p").auth}","auth":null}}}` },
+    expect: basic("u:p"),
+  },
+  {
+    name: "null after auths",
+    files: { [AUTH]: `{"auths":{"${HOST}":{"auth":"${auth("u:p").auth}"}},"auths":null}` },
+    expect: basic(":"),
+  },
+  {
     name: "auths is null",
     files: { [AUTH]: { auths: null }, [DOCKER]: config({ [HOST]: auth("d:d") }) },
     expect: basic("d:d"),
@@ -192,15 +202,19 @@ const KEYS: readonly Row[] = [
   {
     name: "auths is a list",
     files: { [AUTH]: { auths: [] } },
-    expect: /auth\.json has a member that is wrongly of the type array/,
+    expect: /auth\.json has a member auths that is not an object/,
   },
   {
     name: "an entry is a text",
     files: { [AUTH]: config({ other: "x" }) },
-    expect: /auth\.json has a member that is wrongly of the type string/,
+    expect: /auth\.json has an entry that is not an object/,
   },
-  { name: "auth is a number", files: { [AUTH]: config({ other: { auth: 5 } }) }, expect: /of the type number/ },
-  { name: "an empty file", files: { [AUTH]: "" }, expect: /auth\.json is not JSON/ },
+  {
+    name: "auth is a number",
+    files: { [AUTH]: config({ other: { auth: 5 } }) },
+    expect: /auth\.json has an auth that is not a string/,
+  },
+  { name: "an empty file", files: { [AUTH]: "" }, expect: /auth\.json is empty/ },
   { name: "half a file", files: { [AUTH]: '{"auths":' }, expect: /auth\.json is not JSON/ },
   { name: "a comment", files: { [AUTH]: "{} // none" }, expect: /is not JSON/ },
   { name: "a BOM", files: { [AUTH]: "\ufeff{}" }, expect: /is not JSON/ },
@@ -333,6 +347,8 @@ const HELPERS: readonly Row[] = [
   ...[
     ["members in another case", String.raw`{"username":"h","SECRET":"s"}`],
     ["a member twice", String.raw`{"Username":"x","Username":"h","Secret":"s"}`],
+    ["null for a member that it has already", String.raw`{"Username":"h","Secret":"s","Username":null,"Secret":null}`],
+    ["a long s in a name", String.raw`{"u\u017fername":"h","\u017fecret":"s"}`],
     ["an escaped name", String.raw`{"User\u006eame":"h","Secret":"s"}`],
     ["members that nobody knows", String.raw`{"Username":"h","Secret":"s","more":[[[[[1]]]]]}`],
   ].map(([what, answer]) => ({
@@ -424,6 +440,8 @@ const CHALLENGES: readonly Row[] = [
     '{"token":"A","token":"T"}',
     String.raw`{"t\u006fken":"T"}`,
     '{"token":null,"access_token":"T"}',
+    '{"token":"T","token":null,"access_token":"A"}',
+    '{"to\u212aen":"T"}',
   ].map((token) => ({
     name: `a token as Go reads it: ${token}`,
     files: KNOWN,

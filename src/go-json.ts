@@ -1,8 +1,10 @@
-// JSON as Go's encoding/json reads it into a struct, which is how clients read their configuration and the answers of
-// providers: names of members in any case, duplicates one after the other, null as "leave it", wrong types refused.
+// JSON as Go's encoding/json reads it into a struct, which is how clients read their configuration, credentials and the
+// answers of providers and registries: names of members in any case, duplicates one after the other, null as "leave it",
+// wrong types refused.
 
 import { parseTree, type Node } from "jsonc-parser";
-import { decodeBase64 } from "../base64.ts";
+import { decodeBase64 } from "./base64.ts";
+import type { Fail } from "./json.ts";
 
 /** A member as it is written; an object may have several of one name. */
 export interface GoMember {
@@ -19,6 +21,15 @@ export type GoValue =
 
 /** Why Go refuses a text: a few words that follow the name of what is read, and quote none of its values. */
 export class GoJsonError extends Error {}
+
+/** What `read` gives. @throws what `fail` makes if Go refuses the text */
+export function orFail<T>(fail: Fail, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    throw error instanceof GoJsonError ? fail(error.message) : error;
+  }
+}
 
 const NULL: GoValue = { kind: "null" };
 
@@ -52,7 +63,7 @@ function scalarOf({ value }: Node): string | number | boolean {
 }
 
 /** The members of an object; none of null. @throws GoJsonError if it is anything else */
-export function membersOf(value: GoValue, what: string): readonly GoMember[] {
+function membersOf(value: GoValue, what: string): readonly GoMember[] {
   if (value.kind === "null") return [];
   if (value.kind !== "object") throw new GoJsonError(`${what} that is not an object`);
   return value.members;
@@ -68,6 +79,17 @@ export function readStruct(
     const name = folded(member.name);
     if (Object.hasOwn(fields, name)) fields[name]?.(member.value);
   }
+}
+
+/** A map with more entries; null leaves none. @throws GoJsonError if it is not an object */
+export function mapOf<T>(
+  before: ReadonlyMap<string, T>,
+  value: GoValue,
+  what: string,
+  read: (value: GoValue, name: string) => T,
+): ReadonlyMap<string, T> {
+  const added = membersOf(value, what).map((member): [string, T] => [member.name, read(member.value, member.name)]);
+  return new Map(value.kind === "null" ? [] : [...before, ...added]);
 }
 
 /** Go's folding, as far as it leads to ASCII: also of the long s and the Kelvin sign. */
@@ -101,7 +123,7 @@ export function strings(before: readonly string[], value: GoValue, what: string)
 }
 
 /** Bytes: standard base64, or a list of integers; none of null. @throws GoJsonError if it is anything else */
-function bytesOf(value: GoValue, what: string): Buffer | undefined {
+export function bytesOf(value: GoValue, what: string): Buffer | undefined {
   if (value.kind === "null") return undefined;
   if (value.kind === "scalar" && typeof value.scalar === "string") {
     const bytes = decodeBase64(value.scalar.replace(/[\r\n]/g, ""));
@@ -114,17 +136,4 @@ function bytesOf(value: GoValue, what: string): Buffer | undefined {
     }
   }
   throw new GoJsonError(`${what} that is not base64`);
-}
-
-/**
- * A result in a provider's answer, such as `annotation` of `keywrapresults`; undefined if the answer has none.
- *
- * @throws GoJsonError if clients cannot read the answer
- */
-export function resultIn(answer: Uint8Array, results: string, name: string): Buffer | undefined {
-  let found: Buffer | undefined;
-  const read = (value: GoValue): void =>
-    readStruct(value, `has ${results}`, { [name]: (bytes) => (found = bytesOf(bytes, `has an ${name}`)) });
-  readStruct(parseGoJson(answer), "is JSON", { [results]: read });
-  return found;
 }
