@@ -217,13 +217,15 @@ function isTable(value: TomlValue): value is TomlTable {
   return typeof value === "object" && !Array.isArray(value) && !(value instanceof Date);
 }
 
-/** The registry with the longest prefix of a name: of a repository, or of an image with its tag or digest. */
-export function findRegistry({ registries }: RegistriesConf, name: string): Registry | undefined {
+/** The registry with the longest prefix of an image's repository. @throws KeystoreError `image` if it is blocked */
+export function findRegistry({ registries, files }: RegistriesConf, reference: Reference): Registry | undefined {
+  const name = repositoryOf(reference);
   let best: Registry | undefined;
   for (const one of registries) {
     if (matchLength(name, one.prefix) !== undefined && one.prefix.length > (best?.prefix.length ?? 0)) best = one;
   }
-  return best;
+  if (best?.blocked !== true) return best;
+  throw imageError(`${best.prefix} is blocked in ${files.join(", ")}`, "ask whoever blocked it");
 }
 
 /** How much of a name a prefix takes; undefined if it is no prefix. `*.example.com` takes every host below it. */
@@ -238,7 +240,7 @@ function matchLength(name: string, prefix: string): number | undefined {
 /** Where to read an image from: the mirrors that serve its kind of reference in their order, its own place at last. */
 export function pullSources(conf: RegistriesConf, reference: Reference): PullSource[] {
   const name = referenceText(reference);
-  const registry = findRegistry(conf, repositoryOf(reference));
+  const registry = findRegistry(conf, reference);
   if (registry === undefined) return [{ reference, insecure: false }];
   const kind = reference.digest === undefined ? "tag-only" : "digest-only";
   const mirrors = registry.mirrors.filter(({ pullFromMirror }) =>

@@ -15,7 +15,7 @@ import {
   type Token,
 } from "./registry-auth.ts";
 import { requester, type Answer, type Outgoing, type Request } from "./registry-http.ts";
-import { DOCKER_HUB, repositoryOf, type Reference } from "./registry-reference.ts";
+import { DOCKER_HUB, type Reference } from "./registry-reference.ts";
 import { secureContextFor } from "./registry-tls.ts";
 
 /** How the command line says that a registry is reached. */
@@ -51,10 +51,7 @@ export async function connect(
   insecure: boolean,
 ): Promise<Client> {
   const { host, path } = reference;
-  const blocked = findRegistry(conf, repositoryOf(reference));
-  if (blocked?.blocked === true) {
-    throw imageError(`${blocked.prefix} is blocked in ${conf.files.join(", ")}`, "ask whoever blocked it");
-  }
+  findRegistry(conf, reference); // the place of a mirror may be blocked, too
   const found = credentialsFor(host, path, conf.credentialHelpers);
   const verify = tlsVerify ?? !insecure;
   const request = patient(requester({ host, certificates: secureContextFor(host, certDir), verify }), host);

@@ -70,12 +70,9 @@ export async function openRegistry(text: string, access: RegistryAccess): Promis
 }
 
 function placesFor(named: Reference, conf: RegistriesConf, change: boolean): PullSource[] {
-  const registry = findRegistry(conf, repositoryOf(named));
-  if (registry?.blocked === true) {
-    throw imageError(`${registry.prefix} is blocked in ${conf.files.join(", ")}`, "ask whoever blocked it");
-  }
+  if (!change) return pullSources(conf, named);
   // As skopeo writes: to the host that the name has, wherever it would read.
-  return change ? [{ reference: named, insecure: registry?.insecure === true }] : pullSources(conf, named);
+  return [{ reference: named, insecure: findRegistry(conf, named)?.insecure === true }];
 }
 
 interface Opened {
