@@ -89,7 +89,6 @@ function newAgent(
   keepAlive: boolean,
 ): Agent {
   const proxyEnv = proxy === undefined ? {} : { proxyEnv: { HTTPS_PROXY: proxy.href, HTTP_PROXY: proxy.href } };
-  delete process.env["NODE_TLS_REJECT_UNAUTHORIZED"]; // Node would warn of it, though it has no say here
   if (protocol !== "https:") return new PlainAgent({ keepAlive, ...proxyEnv });
   return new TlsAgent({
     keepAlive,
