@@ -50,7 +50,7 @@ export class Allowance {
     this.#start("work");
   }
 
-  /** Aborted once no client waits for the answer: no more work is started for it. */
+  /** Aborted when the request is abandoned. From then on no further work is started for it. */
   get abandoned(): AbortSignal {
     return this.#abandoned.signal;
   }
