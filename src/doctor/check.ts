@@ -76,3 +76,12 @@ export async function attempt<T>(note: Note, part: () => T | Promise<T>, fix?: (
     return undefined;
   }
 }
+
+/** What a part of a check reads; undefined if that fails, which is for another check to report. */
+export function quietly<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
+}

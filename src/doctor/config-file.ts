@@ -4,6 +4,7 @@ import { realpathSync } from "node:fs";
 import { readSmallFile } from "../fs/read.ts";
 import { parseExecOptions, type ExecOptions } from "../exec/exec.ts";
 import { booleanOr, GoJsonError, mapOf, parseGoJson, readStruct, stringOr, strings, type GoValue } from "../go-json.ts";
+import { quietly } from "./check.ts";
 import { isThisProgram, lookPath } from "./programs.ts";
 
 /** The environment variable that names the file. */
@@ -172,9 +173,5 @@ function providerOf(name: string, { path, args }: { path: string; args: readonly
 
 /** A path without symlinks, or as it is if it leads nowhere. */
 export function realPath(path: string): string {
-  try {
-    return realpathSync(path);
-  } catch {
-    return path;
-  }
+  return quietly(() => realpathSync(path)) ?? path;
 }

@@ -3,6 +3,7 @@
 import { existsSync, globSync, readFileSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 import { isObject, member, type JsonObject } from "../json.ts";
+import { quietly } from "./check.ts";
 import { contents, findProgram, isProgram } from "./programs.ts";
 import { merged, readToml, stringsIn, tableIn } from "./toml.ts";
 
@@ -103,16 +104,13 @@ function readContainerd(
   const dropIns = globSync(`${root}${dirname(file)}/{conf.d,config.toml.d,config-v3.toml.d}/*.toml`).toSorted();
   const unread = dropIns
     .map((one) => one.slice(root.length))
-    .filter((one) => !loaded.files.has(one) && /ocicrypt|use_local_image_pull/.test(textOf(root + one)));
+    .filter((one) => !loaded.files.has(one) && isAboutDecryption(root + one));
   return { file, distribution, generation, path, unread, ...loaded };
 }
 
-function textOf(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return ""; // this user may not read it
-  }
+/** Whether a file sets how layers are decrypted; false if it is missing, or this user may not read it. */
+export function isAboutDecryption(path: string): boolean {
+  return quietly(() => /ocicrypt|use_local_image_pull/.test(readFileSync(path, "utf8"))) ?? false;
 }
 
 function generationOf(program: string | undefined): Generation {

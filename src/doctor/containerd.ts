@@ -1,11 +1,11 @@
 // Checks of what keeps containerd from decrypting: its configuration, and what that names.
 
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { isObject, member, type JsonObject } from "../json.ts";
 import { skip, type Check, type Note, type Outcome, type Report } from "./check.ts";
 import { SETTING } from "./config-file.ts";
-import { CONTAINERD_CONF, type Containerd, type StreamProcessor } from "./containerd-config.ts";
+import { CONTAINERD_CONF, isAboutDecryption, type Containerd, type StreamProcessor } from "./containerd-config.ts";
 import type { Context } from "./context.ts";
 import { keysFolder, usableProviders } from "./node-provider.ts";
 import { findProgram, isProgram } from "./programs.ts";
@@ -73,7 +73,7 @@ function checkTemplate({ file }: Containerd, distribution: string, warn: Note, r
   const folder = dirname(file);
   const templates = ["config-v3.toml.tmpl", "config.toml.tmpl"].map((name) => join(folder, name));
   const present = templates.filter((path) => existsSync(root + path));
-  const about = (path: string): boolean => /ocicrypt|use_local_image_pull/.test(textOf(root + path));
+  const about = (path: string): boolean => isAboutDecryption(root + path);
   if (about(file) && !present.some(about)) {
     const lost = `${file} has settings that no template has: ${distribution} makes it again at each start`;
     warn(lost, `write them into ${templates[0]} (before k3s 1.32: ${templates[1]}), below {{ template "base" . }}`);
@@ -84,14 +84,6 @@ function checkTemplate({ file }: Containerd, distribution: string, warn: Note, r
       `${file} was not made from ${template}`,
       `restart ${distribution}; containerd 2 reads config-v3.toml.tmpl only`,
     );
-  }
-}
-
-function textOf(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return ""; // it is missing, or this user may not read it
   }
 }
 

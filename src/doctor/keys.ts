@@ -11,7 +11,7 @@ import type { Store } from "../keystore/store.ts";
 import { inForm } from "../keystore/paths.ts";
 import { secretFile } from "../at-rest/secret-files.ts";
 import { asKeystoreError, count } from "../errors.ts";
-import { attempt, skip, type Note, type Outcome, type Report } from "./check.ts";
+import { attempt, quietly, skip, type Note, type Outcome, type Report } from "./check.ts";
 import type { Context } from "./context.ts";
 
 const OPTIONS: ReadonlyMap<SecretKind, string> = new Map([
@@ -155,13 +155,4 @@ async function isSameKey(locked: string, open: string, kid: string, { store }: C
 /** The bytes of a file; none if it has just been removed. */
 function contents(path: string): Buffer {
   return readSmallFile(path)?.bytes ?? Buffer.alloc(0);
-}
-
-/** What is read; undefined if that fails. */
-export function quietly<T>(read: () => T): T | undefined {
-  try {
-    return read();
-  } catch {
-    return undefined; // another check reports it
-  }
 }

@@ -14,6 +14,7 @@ import {
 import { join } from "node:path";
 import { errorCode } from "../errors.ts";
 import { noexecMount } from "../fs/mount.ts";
+import { quietly } from "./check.ts";
 
 /** Whether there is a file at `path` that this user may execute. */
 export function isProgram(path: string): boolean {
@@ -83,7 +84,7 @@ export function obstacleTo(path: string): Obstacle | undefined {
 
 /** A script needs its first line: clients do not start a shell for it, as shells do. */
 function obstacleInside(path: string): Obstacle | undefined {
-  const start = firstBytes(path);
+  const start = quietly(() => readPart(path, 0, HEAD));
   if (start === undefined) return undefined; // it may be executable and not readable
   if (start.subarray(0, 4).equals(ELF)) return obstacleInHeader(start);
   const [, interpreter] = /^#![ \t]*([^ \t\n]+)/.exec(start.toString("latin1")) ?? [];
@@ -126,14 +127,6 @@ const E_MACHINE = 18; // where a header names the machine
 /** The machines whose programs a kernel runs, with those of 32 bits. */
 const MACHINES: Partial<Record<string, readonly number[]>> = { x64: [62, 3], arm64: [183, 40] };
 const HEAD = 256; // bytes: the kernel reads as many of a script's first line
-
-function firstBytes(path: string): Buffer | undefined {
-  try {
-    return readPart(path, 0, HEAD);
-  } catch {
-    return undefined;
-  }
-}
 
 /** The bytes of a program; none if it cannot be read. */
 export function contents(path: string): Buffer {

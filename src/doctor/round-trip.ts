@@ -7,12 +7,12 @@ import { timeLimit } from "../keys/holder.ts";
 import { storeLocation } from "../keystore/location.ts";
 import { openStore, type Store } from "../keystore/store.ts";
 import { isSymmetric } from "../jwk/jwk.ts";
-import { attempt, skip, type Note, type Outcome, type Report } from "./check.ts";
+import { attempt, quietly, skip, type Note, type Outcome, type Report } from "./check.ts";
 import { start, StartError, TIME_LIMIT } from "./command.ts";
 import { realPath, type ConfigFile, type Provider } from "./config-file.ts";
 import type { Context } from "./context.ts";
 import { NO_RECIPIENT, unwrapRequest, wrapRequest } from "./exchange.ts";
-import { decryptsOnly, quietly } from "./keys.ts";
+import { decryptsOnly } from "./keys.ts";
 import { lookPath } from "./programs.ts";
 
 const SECRET = 32; // bytes that are wrapped

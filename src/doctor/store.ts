@@ -11,9 +11,9 @@ import { isKid, isName, parseKeyFileName, temporaryWriter } from "../keystore/pa
 import { isLeftBehind, isRunning, lockOwner } from "../fs/lock-owner.ts";
 import { secretFile } from "../at-rest/secret-files.ts";
 import type { Store } from "../keystore/store.ts";
-import { attempt, skip, type Check, type Outcome, type Report } from "./check.ts";
+import { attempt, quietly, skip, type Check, type Outcome, type Report } from "./check.ts";
 import type { Context } from "./context.ts";
-import { decryptsOnly, ONLY_DECRYPTS, quietly } from "./keys.ts";
+import { decryptsOnly, ONLY_DECRYPTS } from "./keys.ts";
 
 const SLOW = 10 * 60_000; // ms; a write takes a few, so a temporary file of this age is a leftover
 const STICKY = 0o1000; // only its owner may replace what is in such a folder

@@ -2,6 +2,7 @@
 
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
+import { quietly } from "./check.ts";
 
 /** Where units are, the more important ones last. */
 const FOLDERS = ["/usr/lib", "/lib", "/usr/local/lib", "/run", "/etc"].map((folder) => `${folder}/systemd/system`);
@@ -39,21 +40,13 @@ function dropIns(root: string, service: string): string[] {
 }
 
 function list(folder: string): string[] {
-  try {
-    return readdirSync(folder)
-      .filter((name) => name.endsWith(".conf"))
-      .map((name) => join(folder, name));
-  } catch {
-    return [];
-  }
+  const names = quietly(() => readdirSync(folder)) ?? [];
+  return names.filter((name) => name.endsWith(".conf")).map((name) => join(folder, name));
 }
 
+/** A file's text; none if it is missing, or this user may not read it. */
 function read(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return ""; // it is missing, or this user may not read it
-  }
+  return quietly(() => readFileSync(path, "utf8")) ?? "";
 }
 
 /** The settings of the section [Service]. */
