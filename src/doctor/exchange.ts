@@ -2,10 +2,7 @@
 
 import { bytesOf, parseGoJson, readStruct, type GoValue } from "../go-json.ts";
 
-/** What clients send for `provider:NAME` without a recipient. */
-export const NO_RECIPIENT = "Enabled";
-
-/** A request to wrap for one recipient, or {@link NO_RECIPIENT}. */
+/** A request to wrap for one recipient, or `NO_RECIPIENT`. */
 export function wrapRequest(provider: string, recipient: string, optsdata: Buffer): string {
   const parameters = { [provider]: [Buffer.from(recipient).toString("base64")] };
   const keywrapparams = { ec: { Parameters: parameters }, optsdata: optsdata.toString("base64") };

@@ -14,9 +14,10 @@ import {
 } from "@grpc/grpc-js";
 import { errorCode, ioError, KeystoreError, printable } from "../errors.ts";
 import { orFail } from "../go-json.ts";
+import { NO_RECIPIENT } from "../keystore/paths.ts";
 import { decodeMessage, encodeMessage, SERVICE } from "../serve/service.ts";
 import type { Server, Tls } from "./config-file.ts";
-import { NO_RECIPIENT, resultIn, unwrapRequest, wrapRequest } from "./exchange.ts";
+import { resultIn, unwrapRequest, wrapRequest } from "./exchange.ts";
 import { goTarget } from "./go-target.ts";
 
 const TIME_LIMIT = 10_000; // ms for one call

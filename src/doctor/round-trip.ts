@@ -5,13 +5,14 @@ import { KeystoreError } from "../errors.ts";
 import { partRecipients } from "../image/parts.ts";
 import { timeLimit } from "../keys/holder.ts";
 import { storeLocation } from "../keystore/location.ts";
+import { NO_RECIPIENT } from "../keystore/paths.ts";
 import { openStore, type Store } from "../keystore/store.ts";
 import { isSymmetric } from "../jwk/jwk.ts";
 import { attempt, quietly, skip, type Note, type Outcome, type Report } from "./check.ts";
 import { start, StartError, TIME_LIMIT } from "./command.ts";
 import { realPath, type ConfigFile, type Provider } from "./config-file.ts";
 import type { Context } from "./context.ts";
-import { NO_RECIPIENT, unwrapRequest, wrapRequest } from "./exchange.ts";
+import { unwrapRequest, wrapRequest } from "./exchange.ts";
 import { decryptsOnly } from "./keys.ts";
 import { lookPath } from "./programs.ts";
 

@@ -112,12 +112,15 @@ function isForm(ending: string): ending is Form {
   return Object.hasOwn(FORMS, ending);
 }
 
+/** What clients send in place of a key's name for `provider:NAME` without a key. */
+export const NO_RECIPIENT = "Enabled";
+
 /**
  * Whether text may be a key's name: 1 to 64 of the characters a-z A-Z 0-9 . _ - and no dot first. `Enabled` is
- * reserved, because clients send it if the user gave no value.
+ * reserved: it is {@link NO_RECIPIENT}.
  */
 export function isName(text: string): boolean {
-  return /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$/.test(text) && text !== "Enabled";
+  return /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$/.test(text) && text !== NO_RECIPIENT;
 }
 
 /** Whether text may be a kid, and so part of a file name: base64url, 1 to 128 characters. */

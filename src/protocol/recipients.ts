@@ -3,6 +3,7 @@
 import { isUtf8 } from "node:buffer";
 import { basename } from "node:path";
 import { printable, requestError } from "../errors.ts";
+import { NO_RECIPIENT } from "../keystore/paths.ts";
 
 // The other key wrappers of ocicrypt (its config/constructors.go) keep their parameters in the same map.
 const OCICRYPT_NAMES = new Set([
@@ -18,8 +19,6 @@ const OCICRYPT_NAMES = new Set([
   "pkcs11-yamls",
   "pkcs11-config",
 ]);
-
-const NO_VALUE = "Enabled"; // what clients send for `provider:NAME` without a value
 
 /** What tells this process the name of its provider. */
 export interface ProviderHints {
@@ -48,7 +47,7 @@ export function requestedRecipients(
       throw requestError(`provider ${shown(provider)} got a value that is not text`, "name a key: provider:NAME:KEY");
     }
     const value = bytes.toString("utf8");
-    return value === "" || value === NO_VALUE ? [undefined] : value.split(":");
+    return value === "" || value === NO_RECIPIENT ? [undefined] : value.split(":");
   });
 }
 
