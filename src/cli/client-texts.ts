@@ -1,7 +1,7 @@
 // What `config --client NAME` prints: what to write where for each client, what to type, and what to restart.
 
 import { join } from "node:path";
-import { CONTAINERD_CONF, CONTAINERD_CONFIG, CONTAINERD_KEYS } from "../doctor/containerd-config.ts";
+import { CONTAINERD_CONF, CONTAINERD_CONFIG, CONTAINERD_KEYS, DECODERS, LAYER } from "../doctor/containerd-config.ts";
 
 /** What the texts are made of. */
 export interface Facts {
@@ -19,12 +19,11 @@ interface ClientText {
   readonly text: (facts: Facts) => string;
 }
 
-const LAYER = "application/vnd.oci.image.layer.v1.tar"; // the media type of an uncompressed layer
 const K3S = "/var/lib/rancher/k3s/agent/etc/containerd";
 const CRIO_CONF = "/etc/ocicrypt.conf";
 
 // containerd 1.6 to 2.x: version 3 stops 1.7, and imgcrypt decrypts zstd layers by the processor of gzip alone.
-const STREAM_PROCESSOR = `[stream_processors."io.containerd.ocicrypt.decoder.v1.tar.gzip"]
+const STREAM_PROCESSOR = `[stream_processors."${DECODERS[1]}"]
   accepts = ["${LAYER}+gzip+encrypted", "${LAYER}+zstd+encrypted"]
   returns = "${LAYER}+gzip"
   path = "ctd-decoder"

@@ -4,6 +4,7 @@ import { existsSync, globSync, readFileSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 import { isObject, member, type JsonObject } from "../json.ts";
 import { quietly } from "./check.ts";
+import { SETTING } from "./config-file.ts";
 import { contents, findProgram, isProgram } from "./programs.ts";
 import { merged, readToml, stringsIn, tableIn } from "./toml.ts";
 
@@ -13,9 +14,16 @@ export const CONTAINERD_CONF = "/etc/containerd/ocicrypt/ocicrypt_keyprovider.co
 export const CONTAINERD_KEYS = "/etc/containerd/ocicrypt/keys";
 /** The main file of the configuration. */
 export const CONTAINERD_CONFIG = "/etc/containerd/config.toml";
+/** The media type of an uncompressed layer. */
+export const LAYER = "application/vnd.oci.image.layer.v1.tar";
+/** imgcrypt hands the keys to stream processors of these ids only. */
+export const DECODERS: readonly [string, string] = [
+  "io.containerd.ocicrypt.decoder.v1.tar",
+  "io.containerd.ocicrypt.decoder.v1.tar.gzip",
+];
 
 /** The PATH of a service (systemd.exec(5)). */
-export const SERVICE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const SERVICE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /** A program that containerd runs on layers. */
 export interface StreamProcessor {
@@ -55,18 +63,17 @@ export interface Containerd {
 
 const IMAGES = "io.containerd.cri.v1.images";
 const OLD_CRI = "io.containerd.grpc.v1.cri";
-const LAYER = "application/vnd.oci.image.layer.v1.tar";
 const RANCHER = "/var/lib/rancher";
 
 const DEFAULTS: readonly StreamProcessor[] = [
-  ["io.containerd.ocicrypt.decoder.v1.tar", `${LAYER}+encrypted`] as const,
-  ["io.containerd.ocicrypt.decoder.v1.tar.gzip", `${LAYER}+gzip+encrypted`] as const,
+  [DECODERS[0], `${LAYER}+encrypted`] as const,
+  [DECODERS[1], `${LAYER}+gzip+encrypted`] as const,
 ].map(([id, type]) => ({
   id,
   accepts: [type],
   path: "ctd-decoder",
   args: ["--decryption-keys-path", CONTAINERD_KEYS],
-  env: [`OCICRYPT_KEYPROVIDER_CONFIG=${CONTAINERD_CONF}`],
+  env: [`${SETTING}=${CONTAINERD_CONF}`],
 }));
 
 /** The containerds of this machine. @param root where its files are; empty for this machine's own */

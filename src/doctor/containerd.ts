@@ -5,7 +5,14 @@ import { dirname, join } from "node:path";
 import { isObject, member, type JsonObject } from "../json.ts";
 import { skip, type Check, type Note, type Outcome, type Report } from "./check.ts";
 import { SETTING } from "./config-file.ts";
-import { CONTAINERD_CONF, isAboutDecryption, type Containerd, type StreamProcessor } from "./containerd-config.ts";
+import {
+  CONTAINERD_CONF,
+  DECODERS,
+  isAboutDecryption,
+  LAYER,
+  type Containerd,
+  type StreamProcessor,
+} from "./containerd-config.ts";
 import type { Context } from "./context.ts";
 import { keysFolder, usableProviders } from "./node-provider.ts";
 import { findProgram, isProgram } from "./programs.ts";
@@ -13,10 +20,6 @@ import { tableIn, UNREADABLE } from "./toml.ts";
 import { unitEnvironment } from "./units.ts";
 
 const CONFIG = "see ocicrypt-keystore config --client";
-const LAYER = "application/vnd.oci.image.layer.v1.tar";
-/** imgcrypt hands the keys to stream processors of these ids only. */
-const DECODERS = ["io.containerd.ocicrypt.decoder.v1.tar", "io.containerd.ocicrypt.decoder.v1.tar.gzip"];
-
 const NO_CRI = "disabled_plugins turns CRI off";
 
 /** The units that start a containerd. */

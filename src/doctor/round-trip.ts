@@ -44,7 +44,7 @@ export async function roundTrip(context: Context, report: Report): Promise<Outco
  * The providers to try: those that are this program; if there is none and no server, whatever else the file names,
  * since one of them may be a wrapper of this program.
  */
-export function triedProviders({ providers, servers }: ConfigFile): Provider[] {
+function triedProviders({ providers, servers }: ConfigFile): Provider[] {
   const own = providers.filter((provider) => provider.own);
   const meant = own.length > 0 || servers.length > 0 ? own : providers;
   return meant.filter(({ path, options, own: isOwn }) => {
