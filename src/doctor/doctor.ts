@@ -62,7 +62,7 @@ const STORE_CHECKS: readonly Check[] = [
 ];
 
 /** All checks, in the order in which they depend on each other. */
-const CHECKS: readonly Check[] = [
+export const CHECKS: readonly Check[] = [
   ...STORE_CHECKS,
   { id: "store.holders", run: inStore(storeHolders) },
   { id: "config.variable", run: configVariable },

@@ -8,20 +8,10 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { secretFiles } from "../../src/at-rest/secret-files.ts";
 import { runCheck, type Finding } from "../../src/doctor/check.ts";
-import {
-  containerdConfig,
-  containerdDecoder,
-  containerdKeyModel,
-  containerdKeys,
-  containerdLayers,
-  containerdProvider,
-  containerdPull,
-  withContainerd,
-} from "../../src/doctor/containerd.ts";
 import { readContainerds } from "../../src/doctor/containerd-config.ts";
 import { newContext } from "../../src/doctor/context.ts";
 import { openStore } from "../../src/keystore/store.ts";
-import { assertCheck, checksIn, entry, problems } from "../support/checks.ts";
+import { assertCheck, checksBelow, checksIn, entry, problems } from "../support/checks.ts";
 import { CONFIGURATIONS } from "../support/containerd-configurations.ts";
 import { CONTAINERD_NEEDS, findContainerd, VERSIONS } from "../support/containerd.ts";
 import { sharedFolder, temporaryFolder, withoutRoot, withUmask } from "../support/folders.ts";
@@ -31,17 +21,6 @@ import { makeStore } from "../support/stores.ts";
 
 process.execPath = BINARY; // doctor knows itself by its path, and need not look into the file
 const dir = makeStore("alice");
-
-const CHECKS = {
-  config: containerdConfig,
-  decoder: containerdDecoder,
-  keys: containerdKeys,
-  provider: containerdProvider,
-  gzip: containerdLayers("gzip"),
-  zstd: containerdLayers("zstd"),
-  "key-model": containerdKeyModel,
-  pull: containerdPull,
-};
 
 const ETC = "etc/containerd";
 const CONF = `${ETC}/ocicrypt/ocicrypt_keyprovider.conf`;
@@ -75,9 +54,7 @@ function root(files: Files, made = temporaryFolder()): string {
 async function findings(folder: string): Promise<Finding[]> {
   const context = { ...newContext(openStore(dir, secretFiles({})), {}, folder), failed: () => false };
   const found = [];
-  for (const [id, run] of Object.entries(CHECKS)) {
-    found.push(...(await runCheck({ id, run: withContainerd(run) }, context)));
-  }
+  for (const check of checksBelow("containerd.")) found.push(...(await runCheck(check, context)));
   return found;
 }
 

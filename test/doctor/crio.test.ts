@@ -5,23 +5,17 @@ import { dirname, join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { secretFiles } from "../../src/at-rest/secret-files.ts";
-import { runCheck, type Check } from "../../src/doctor/check.ts";
+import { runCheck } from "../../src/doctor/check.ts";
 import { configVariable } from "../../src/doctor/config.ts";
 import { newContext } from "../../src/doctor/context.ts";
-import { crioConfig, crioKeys, crioProvider, withCrio } from "../../src/doctor/crio.ts";
 import { openStore } from "../../src/keystore/store.ts";
-import { entry } from "../support/checks.ts";
+import { checksBelow, entry } from "../support/checks.ts";
 import { sharedFolder, temporaryFolder, withoutRoot, withUmask } from "../support/folders.ts";
 import { BINARY, succeed } from "../support/program.ts";
 import { makeStore } from "../support/stores.ts";
 
 const dir = makeStore("alice");
-const CHECKS: Record<string, Check["run"]> = {
-  variable: configVariable,
-  config: withCrio(crioConfig),
-  provider: withCrio(crioProvider),
-  keys: withCrio(crioKeys),
-};
+const CRIO_CHECKS = [{ id: "variable", run: configVariable }, ...checksBelow("crio.")];
 
 const PRINTED = succeed(["config", "--client", "crio"]);
 const [DROP_IN_TEXT = ""] = /^\[Service\]\n.*$/m.exec(PRINTED) ?? [];
@@ -50,7 +44,7 @@ function root(files: Files, made = temporaryFolder()): string {
 async function findings(folder: string, wanted: readonly string[]): Promise<string[]> {
   const context = { ...newContext(openStore(dir, secretFiles({})), {}, folder), failed: () => false };
   const found = [];
-  for (const [id, run] of Object.entries(CHECKS)) found.push(...(await runCheck({ id, run }, context)));
+  for (const check of CRIO_CHECKS) found.push(...(await runCheck(check, context)));
   return found.flatMap(({ id, status, message, hint }) =>
     wanted.includes(status) ? `${id}: ${message}; ${hint ?? ""}` : [],
   );

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import * as assert from "uvu/assert";
 import { secretFiles } from "../../src/at-rest/secret-files.ts";
-import { examine as look, fix } from "../../src/doctor/doctor.ts";
+import type { Check as RunnableCheck } from "../../src/doctor/check.ts";
+import { CHECKS, examine as look, fix } from "../../src/doctor/doctor.ts";
 import { openStore } from "../../src/keystore/store.ts";
 import { temporaryFolder } from "./folders.ts";
 import { BINARY, run, type Result } from "./program.ts";
@@ -29,6 +30,12 @@ export function checksIn({ code, stdout, stderr }: Result): Check[] {
 /** The checks of a store. */
 export function examine(dir: string, args: readonly string[] = [], env: NodeJS.ProcessEnv = {}): Check[] {
   return checksIn(run(["doctor", "--json", "--keystore", dir, ...args], { env: { PATH: "", ...env } }));
+}
+
+/** The checks of doctor whose ids begin with `prefix`, which is cut off. */
+export function checksBelow(prefix: string): RunnableCheck[] {
+  const below = CHECKS.filter(({ id }) => id.startsWith(prefix));
+  return below.map((check) => ({ ...check, id: check.id.slice(prefix.length) }));
 }
 
 /** A file that is not there: with it, doctor starts no program for a round trip. */
