@@ -36,15 +36,19 @@ type ContainerdCheck = (containerd: Containerd, warn: Note, context: Context) =>
 export function withContainerd(run: ContainerdCheck): Check["run"] {
   return async (context, { warn }: Report) => {
     const outcomes = [];
-    for (const containerd of context.containerds) {
-      const { unreadable } = containerd;
-      const known = unreadable === undefined || run === containerdConfig;
-      outcomes.push(known ? await run(containerd, warn, context) : skip(`${unreadable} ${UNREADABLE[0]}`));
-    }
+    for (const containerd of context.containerds) outcomes.push(await run(containerd, warn, context));
     if (outcomes.length === 0) return skip("no containerd here");
     const said = outcomes.filter((outcome) => typeof outcome === "string");
     return said.length === 0 ? (outcomes[0] ?? "") : said.join("; ");
   };
+}
+
+/** A check of each containerd here, which is skipped if its configuration cannot be read. */
+export function withItsConfig(run: ContainerdCheck): Check["run"] {
+  return withContainerd((containerd, warn, context) => {
+    const { unreadable } = containerd;
+    return unreadable === undefined ? run(containerd, warn, context) : skip(`${unreadable} ${UNREADABLE[0]}`);
+  });
 }
 
 /** containerd starts with its configuration, and reads all files that are meant for it. */

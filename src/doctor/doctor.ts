@@ -28,6 +28,7 @@ import {
   containerdProvider,
   containerdPull,
   withContainerd,
+  withItsConfig,
 } from "./containerd.ts";
 import { newContext, type Context } from "./context.ts";
 import { crioConfig, crioKeys, crioProvider, withCrio } from "./crio.ts";
@@ -75,13 +76,13 @@ export const CHECKS: readonly Check[] = [
   { id: "clients", run: anyClient },
   ...CLIENTS.map((name) => ({ id: `client.${name}`, run: knowsProvider(name) })),
   { id: "containerd.config", run: withContainerd(containerdConfig) },
-  { id: "containerd.decoder", run: withContainerd(containerdDecoder) },
-  { id: "containerd.keys", run: withContainerd(containerdKeys) },
-  { id: "containerd.provider", run: withContainerd(containerdProvider) },
-  { id: "containerd.gzip", run: withContainerd(containerdLayers("gzip")) },
-  { id: "containerd.zstd", run: withContainerd(containerdLayers("zstd")) },
-  { id: "containerd.key-model", run: withContainerd(containerdKeyModel) },
-  { id: "containerd.pull", run: withContainerd(containerdPull) },
+  { id: "containerd.decoder", run: withItsConfig(containerdDecoder) },
+  { id: "containerd.keys", run: withItsConfig(containerdKeys) },
+  { id: "containerd.provider", run: withItsConfig(containerdProvider) },
+  { id: "containerd.gzip", run: withItsConfig(containerdLayers("gzip")) },
+  { id: "containerd.zstd", run: withItsConfig(containerdLayers("zstd")) },
+  { id: "containerd.key-model", run: withItsConfig(containerdKeyModel) },
+  { id: "containerd.pull", run: withItsConfig(containerdPull) },
   { id: "crio.config", run: withCrio(crioConfig) },
   { id: "crio.provider", run: withCrio(crioProvider) },
   { id: "crio.keys", run: withCrio(crioKeys) },
