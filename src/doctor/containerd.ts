@@ -36,7 +36,7 @@ type ContainerdCheck = (containerd: Containerd, warn: Note, context: Context) =>
 export function withContainerd(run: ContainerdCheck): Check["run"] {
   return async (context, { warn }: Report) => {
     const outcomes = [];
-    for (const containerd of context.containerds) outcomes.push(await run(containerd, warn, context));
+    for (const containerd of context.containerds()) outcomes.push(await run(containerd, warn, context));
     if (outcomes.length === 0) return skip("no containerd here");
     const said = outcomes.filter((outcome) => typeof outcome === "string");
     return said.length === 0 ? (outcomes[0] ?? "") : said.join("; ");

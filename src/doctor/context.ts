@@ -18,8 +18,8 @@ export interface Context {
   readonly provider: Provider | undefined;
   /** Where the configurations of containerd and CRI-O are: empty for this machine's own. */
   readonly root: string;
-  /** The containerds of this machine. */
-  readonly containerds: readonly Containerd[];
+  /** The containerds of this machine. They are read when a check first asks, since a program is read for each. */
+  readonly containerds: () => readonly Containerd[];
   /** Whether a check failed that ran before this one. */
   readonly failed: (id: string) => boolean;
 }
@@ -47,5 +47,6 @@ export function newContext({ dir }: Store, given: SecretFiles, root = ""): Omit<
     masterKeyFile: given.masterKeyFile ?? provider?.options?.masterKeyFile,
   };
   const store = openStore(dir, secretFiles(files));
-  return { store, secretFiles: files, config, provider, root, containerds: readContainerds(root) };
+  let read: readonly Containerd[] | undefined;
+  return { store, secretFiles: files, config, provider, root, containerds: () => (read ??= readContainerds(root)) };
 }

@@ -130,21 +130,8 @@ const HEAD = 256; // bytes: the kernel reads as many of a script's first line
 
 /** The bytes of a program; none if it cannot be read. */
 export function contents(path: string): Buffer {
-  try {
-    const before = known.get(path);
-    const { size, mtimeMs, ino } = statSync(path);
-    const identity = `${ino} ${size} ${mtimeMs}`;
-    if (before?.identity === identity) return before.bytes;
-    const bytes = readFileSync(path);
-    known.clear(); // one is enough: it is asked for several times in a row
-    known.set(path, { identity, bytes });
-    return bytes;
-  } catch {
-    return Buffer.alloc(0); // a program may be executable and not readable
-  }
+  return quietly(() => readFileSync(path)) ?? Buffer.alloc(0); // a program may be executable and not readable
 }
-
-const known = new Map<string, { readonly identity: string; readonly bytes: Buffer }>();
 
 /** What is in every build of this program, and in no other program (scripts/build.ts). */
 const OWN = "file:///ocicrypt-keystore/node_modules/yargs";
