@@ -38,7 +38,7 @@ export function serverError(server: string, what: string, hint: string): Keystor
  * @param server its URL, checked by {@link isServerUrl}
  * @param signal ends the call if its answer is no longer needed
  * @returns the answer's bytes
- * @throws KeystoreError `key` (exit code 3) if it does not answer with HTTP 200 and at most 64 KiB within 10 s
+ * @throws KeystoreError `unusable` if it does not answer with HTTP 200 and at most 64 KiB within 10 s
  */
 export async function askTang(server: string, path: string, jwk?: object, signal?: AbortSignal): Promise<Buffer> {
   const known = silent.get(server);

@@ -29,7 +29,7 @@ export interface AtRest {
    *
    * @param signal ends the attempt if the result is no longer needed
    * @returns the JWK's JSON, undefined if the secret is wrong or the file was changed
-   * @throws KeystoreError `key` if the file is damaged; with exit code 3 if the secret is missing or the server fails
+   * @throws KeystoreError `key` if the file is damaged, `unusable` if the secret is missing or the server fails
    */
   readonly open: (file: Buffer, signal?: AbortSignal) => Promise<Buffer | undefined>;
   /**

@@ -62,7 +62,7 @@ function readSecret(kind: SecretKind, given: SecretFiles): Buffer {
 /**
  * The passphrase in a file, without one final newline.
  *
- * @throws KeystoreError `key` (exit code 3) if it cannot be used
+ * @throws KeystoreError `unusable` if it cannot be used
  */
 export function readPassphrase(path: string, hint: string): Buffer {
   return checkPassphrase(withoutNewline(readSecretFile("passphrase", path, hint)));
@@ -79,7 +79,7 @@ function readSecretFile(kind: SecretKind, path: string, hint: string): Buffer {
   }
 }
 
-/** Checks a passphrase. @throws KeystoreError `key` (exit code 3) if it is empty */
+/** Checks a passphrase. @throws KeystoreError `unusable` if it is empty */
 export function checkPassphrase(passphrase: Buffer): Buffer {
   if (passphrase.length > 0) return passphrase;
   throw unusableError("the passphrase is empty", "give a passphrase that is not empty");

@@ -41,7 +41,7 @@ export interface TangServer {
  *
  * @param trust gets the thumbprints of its signing keys, each of which signed; throws if none of them is trusted
  * @param given its URL, as clevis takes it: http:// may be missing
- * @throws KeystoreError `usage` if that is not a Tang server's URL, `key` (exit code 3) if the server fails
+ * @throws KeystoreError `usage` if that is not a Tang server's URL, `unusable` if the server fails
  */
 export async function meetServer(
   given: string,
@@ -130,7 +130,7 @@ export function tangServer(jwe: Buffer): TangServer {
 /**
  * Opens a key that is locked for a Tang server: the JWK's JSON.
  *
- * @throws KeystoreError `key` if the file is damaged, with exit code 3 if the server does not help
+ * @throws KeystoreError `key` if the file is damaged, `unusable` if the server does not help
  */
 async function openWithTang(jwe: Buffer, signal?: AbortSignal): Promise<Buffer> {
   const { jwe: parsed, header, encryptedKey } = parseLocked(jwe);

@@ -15,7 +15,7 @@ const HEARTBEAT = 60_000; // ms between two touches of a lock that is held long
 
 /**
  * Runs `work` while holding the lock file at `path`. Node has no flock, so the lock is a file. Another writer takes it
- * over if its owner is dead, or has not touched it for 10 minutes. So files.ts checks the lock before it writes, moves
+ * over if its owner is dead, or has not touched it for 10 minutes. So write.ts checks the lock before it writes, moves
  * or removes a file for `work`. One gap remains: a process that is stopped for 10 minutes between that check and the
  * system call after it still makes that one change when it wakes.
  *

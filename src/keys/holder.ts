@@ -157,7 +157,7 @@ function wrongLength({ length }: Buffer, expected: number | undefined): string |
 /**
  * The command of an operation, with `{kid}` filled in.
  *
- * @throws KeystoreError `key` (exit code 3) if its program is missing, or other users can write it
+ * @throws KeystoreError `unusable` if its program is missing, or other users can write it
  */
 export function usableCommand({ kid, ops }: Holder, op: string): Command {
   const fill = (text: string): string => text.replaceAll("{kid}", kid);

@@ -28,7 +28,7 @@ export function parsePrivateFile(path: string, kid: string, bytes: Buffer): Priv
 /**
  * The private key in a locked file.
  *
- * @throws KeystoreError `key` if it is damaged; with exit code 3 if the secret is wrong or the server does not help
+ * @throws KeystoreError `key` if it is damaged, `unusable` if the secret is wrong or the server does not help
  */
 export async function unlockKeyFile(
   path: string,
