@@ -57,7 +57,11 @@ export function exchangeKey(adv: JsonObject, fail: Fail): EcPublicJwk {
   return key;
 }
 
-/** The exchange key with a thumbprint: SHA-256, or SHA-1 as clevis wrote it once. @throws what `fail` makes if there is none, or as {@link advertisedKeys} */
+/**
+ * The exchange key with a thumbprint: SHA-256, or SHA-1 as clevis wrote it once.
+ *
+ * @throws what `fail` makes if there is none, or as {@link advertisedKeys}
+ */
 export function exchangeKeyOf(adv: JsonObject, kid: unknown, fail: Fail): EcPublicJwk {
   const key = advertisedKeys(adv, fail).find((candidate) =>
     ["sha256", "sha1"].some((hash) => thumbprint(candidate, hash) === kid),

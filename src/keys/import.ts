@@ -1,5 +1,5 @@
-// Reads keys that other programs wrote: JWK, PEM, DER, OpenSSH's keys, certificates. import/ has a file for each format.
-// Messages never quote secrets: of the input they show kids, subjects and comments at most.
+// Reads keys that other programs wrote: JWK, PEM, DER, OpenSSH's keys, certificates. import/ has a file for each
+// format. Messages never quote secrets: of the input they show kids, subjects and comments at most.
 
 import { randomBytes } from "node:crypto";
 import { isSymmetric, type Jwk } from "../jwk/jwk.ts";

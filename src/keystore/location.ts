@@ -5,8 +5,8 @@ import { KeystoreError, storeError } from "../errors.ts";
 import { inUserNamespace } from "../fs/user-namespace.ts";
 
 /**
- * The key store directory, absolute: `given`, else $OCICRYPT_KEYSTORE, else ocicrypt-keystore in {@link configFolder}. If
- * HOME is no absolute path, the home directory is that of the passwd entry.
+ * The key store directory, absolute: `given`, else $OCICRYPT_KEYSTORE, else ocicrypt-keystore in
+ * {@link configFolder}. If HOME is not an absolute path, the home directory is that of the passwd entry.
  *
  * @throws KeystoreError `store` if there is no home directory
  */

@@ -98,7 +98,10 @@ function otherJson(value: unknown): KeystoreError {
   return refused("is JSON, but not a JWK: it has no kty", "name a file with a JWK or PEM");
 }
 
-/** The jq filter of the first key in a JSON value: a JWK, or text with one, PEM, or base64 as AWS and Kubernetes write. */
+/**
+ * The jq filter of the first key in a JSON value: a JWK, or text with one, PEM, or base64 as AWS and Kubernetes write
+ * it.
+ */
 function keyInside(value: unknown, path: string, depth: number): string | undefined {
   if (path !== "" && (isKey(value) || (typeof value === "string" && isKeyText(value)))) return path;
   if (depth === 0 || (!isObject(value) && !Array.isArray(value))) return undefined;

@@ -67,7 +67,7 @@ function privateKey(bytes: Buffer): Found | undefined {
   return { jwk: checkJwk(privateMembers(secret.text(), secret), (reason) => refused(reason)) };
 }
 
-/** What is read of all that OpenSSH can encrypt with: bytes of the key and the IV. The names are those of node:crypto. */
+/** The ciphers of OpenSSH that are read: the name that node:crypto has for each, and bytes of its key and IV. */
 const CIPHERS: Readonly<Record<string, readonly [name: string, key: number, iv: number]>> = {
   "aes256-ctr": ["aes-256-ctr", 32, 16], // ssh-keygen's own choice
   "aes192-ctr": ["aes-192-ctr", 24, 16],
@@ -78,7 +78,11 @@ const CIPHERS: Readonly<Record<string, readonly [name: string, key: number, iv: 
 };
 const MAX_ROUNDS = 1000; // about 50 ms each; ssh-keygen has 16 or 24
 
-/** The plaintext; after a wrong passphrase it is random. @throws KeystoreError `key` if it is encrypted in another way */
+/**
+ * The plaintext; after a wrong passphrase it is random.
+ *
+ * @throws KeystoreError `key` if it is encrypted in another way
+ */
 async function decrypt(
   sealed: Buffer,
   cipher: string,

@@ -11,7 +11,8 @@ const symmetric = (decoded: string): string =>
 const openpgp = (): KeystoreError =>
   refused(
     "is an OpenPGP key",
-    "import it into gpg, and run gpg --export-ssh-key KEYID | ocicrypt-keystore import NAME - for its RSA or NIST public key",
+    "import it into gpg, and run gpg --export-ssh-key KEYID | ocicrypt-keystore import NAME - " +
+      "for its RSA or NIST public key",
   );
 
 const encrypted = (by: string, command: string): KeystoreError =>
@@ -73,7 +74,8 @@ const KINDS: readonly Row[] = [
     () =>
       refused(
         "is a Java keystore",
-        "run keytool -importkeystore -srckeystore FILE -destkeystore NEW.p12 -deststoretype PKCS12, then openssl pkcs12 -nocerts -noenc -in NEW.p12 | ocicrypt-keystore import NAME -",
+        "run keytool -importkeystore -srckeystore FILE -destkeystore NEW.p12 -deststoretype PKCS12, " +
+          "then openssl pkcs12 -nocerts -noenc -in NEW.p12 | ocicrypt-keystore import NAME -",
       ),
   ],
   [/^[\x94\x95\x98\x99\xc5\xc6]/, openpgp],

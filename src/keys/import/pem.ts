@@ -49,7 +49,7 @@ export function pemBlocks(text: string): readonly Block[] {
   });
 }
 
-/** What DER is in PEM, by the tags of its members and of the members of the first one (X.690); undefined if it is none. */
+/** What DER is in PEM, by the tags of its members and of the members of the first one (X.690). */
 const SHAPES: readonly (readonly [label: string, members: RegExp, inner?: RegExp])[] = [
   ["CERTIFICATE", /^30 30 03$/, /^(a0 )?02 30 30 30 30\b/], // RFC 5280, section 4.1
   ["DER CERTIFICATE REQUEST", /^30 30 03$/, /^02 30 30\b/], // RFC 2986, section 4
