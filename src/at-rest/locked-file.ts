@@ -1,8 +1,10 @@
 // What locked private key files have in common: each is a JWE with one recipient. Its algorithms (PBES2, ECDH-ES) are
 // accepted in files of the store only, never in annotations.
 
+import { createCipheriv, randomBytes } from "node:crypto";
 import { keyError, KeystoreError, printable } from "../errors.ts";
 import { isObject, member, type JsonObject } from "../json.ts";
+import { ENCRYPTIONS } from "../jwe/alg/algorithms.ts";
 import { parseJwe, type ParsedJwe, type ParsedRecipient } from "../jwe/gate.ts";
 
 /** What a person or a file gives to unlock with. */
@@ -16,6 +18,9 @@ export type SecretSource = (kind: SecretKind) => Promise<Buffer>;
  * must be asked. A clevis policy combines several of those that are not all servers.
  */
 export type AtRestKind = SecretKind | "Tang server" | "group of Tang servers" | "clevis policy" | "TPM";
+
+/** The enc of the files that this program writes. */
+export const ENC = "A256GCM";
 
 const HEADER_BYTES = 48 * 1024; // a group of Tang servers is in the header, with the keys of each
 
@@ -62,6 +67,29 @@ export function parseLocked(file: Buffer): ParsedRecipient & { readonly jwe: Par
     if (!(error instanceof KeystoreError)) throw error;
   }
   throw damagedLockedKey("is not a JWE with one recipient");
+}
+
+/**
+ * Seals a private key's JSON as clevis does: a compact JWE (RFC 7516, section 7.1) without an encrypted key.
+ *
+ * @param header its header, but for the enc
+ * @param cek the content key, which the header leads to
+ */
+export function sealCompact(header: JsonObject, cek: Buffer, jwk: Buffer): Buffer {
+  const written = Buffer.from(JSON.stringify({ ...header, enc: ENC })).toString("base64url");
+  const iv = randomBytes(ENCRYPTIONS[ENC].iv);
+  const cipher = createCipheriv("aes-256-gcm", cek, iv).setAAD(Buffer.from(written));
+  const ciphertext = Buffer.concat([cipher.update(jwk), cipher.final()]);
+  const parts = [iv, ciphertext, cipher.getAuthTag()].map((bytes) => bytes.toString("base64url"));
+  return Buffer.from([written, "", ...parts].join("."));
+}
+
+/** Parses a file as {@link sealCompact} writes it. @throws KeystoreError `key` if it is damaged */
+export function parseCompact(file: Buffer): ReturnType<typeof parseLocked> {
+  const locked = parseLocked(file);
+  if (locked.jwe.enc !== ENC) throw damagedLockedKey(`has an enc other than ${ENC}`);
+  if (locked.encryptedKey.length > 0) throw damagedLockedKey("has an encrypted key");
+  return locked;
 }
 
 /** The pin that clevis opens a file with, and its configuration; undefined if it is not a file of clevis. */

@@ -9,6 +9,7 @@ import { aesKeyUnwrap, aesKeyWrap } from "../jwe/alg/key-wrap.ts";
 import { decryptContent, encryptContent } from "../jwe/engine.ts";
 import {
   damagedLockedKey,
+  ENC,
   parseLocked,
   type AtRest,
   type SecretKind,
@@ -19,7 +20,6 @@ import {
 /** Bytes of a master key. */
 export const MASTER_KEY_BYTES = 32;
 
-const ENC = "A256GCM";
 const PBES2 = "PBES2-HS512+A256KW"; // RFC 7518, section 4.8
 const ITERATIONS = { written: 600_000, min: 1_000, max: 10_000_000 } as const; // p2c: RFC 7518, section 4.8.1.2
 const SALT = { written: 16, min: 8, max: 1024 } as const; // bytes of p2s: RFC 7518, section 4.8.1.1

@@ -1,7 +1,7 @@
 // Private keys at rest that open if some of several pins open, as clevis's sss: the content key is shared by Shamir's
 // scheme over a prime field, and each share is locked on its own.
 
-import { createCipheriv, generatePrimeSync, randomBytes } from "node:crypto";
+import { generatePrimeSync, randomBytes } from "node:crypto";
 import { decodeBase64url } from "../base64.ts";
 import { asKeystoreError, KeystoreError, unusableError, usageError } from "../errors.ts";
 import { member } from "../json.ts";
@@ -10,14 +10,16 @@ import { decryptContent } from "../jwe/engine.ts";
 import {
   clevisPin,
   damagedLockedKey,
+  ENC,
+  parseCompact,
   parseLocked,
+  sealCompact,
   type AtRest,
   type AtRestType,
   type SecretSource,
 } from "./locked-file.ts";
 
 const PIN = "sss";
-const ENC = "A256GCM";
 const BYTES = ENCRYPTIONS[ENC].cek; // of the prime, so of each number of a share
 
 /** A point of the polynomial. */
@@ -102,9 +104,7 @@ async function noSecret(): Promise<never> {
 }
 
 async function openShares(file: Buffer, { prime, threshold, parts }: Policy, outer?: AbortSignal): Promise<Buffer> {
-  const { jwe, encryptedKey } = parseLocked(file);
-  if (jwe.enc !== ENC) throw damagedLockedKey(`has an enc other than ${ENC}`);
-  if (encryptedKey.length > 0) throw damagedLockedKey("has an encrypted key");
+  const { jwe } = parseCompact(file);
   const enough = new AbortController();
   const signal = outer === undefined ? enough.signal : AbortSignal.any([outer, enough.signal]);
   const opening = parts.map(async (part) => share(await part.lock.open(part.file, signal), prime));
@@ -174,7 +174,7 @@ function inverse(value: bigint, prime: bigint): bigint {
   return ((u % prime) + prime) % prime;
 }
 
-/** Seals a private key's JSON as clevis does: a compact JWE whose header has the locked shares of its content key. */
+/** Seals a private key's JSON: the header has the locked shares of its content key. */
 async function sealShares(jwk: Buffer, threshold: number, locks: readonly AtRest[]): Promise<Buffer> {
   const prime = generatePrimeSync(8 * BYTES, { bigint: true });
   const coefficients = Array.from({ length: threshold }, () => randomBelow(prime));
@@ -185,14 +185,7 @@ async function sealShares(jwk: Buffer, threshold: number, locks: readonly AtRest
     parts.push((await lock.seal(Buffer.concat([bytesOf(x), bytesOf(value(x))]))).toString());
   }
   const sss = { jwe: parts, p: bytesOf(prime).toString("base64url"), t: threshold };
-  const written = Buffer.from(JSON.stringify({ alg: "dir", clevis: { pin: PIN, sss }, enc: ENC })).toString(
-    "base64url",
-  );
-  const iv = randomBytes(ENCRYPTIONS[ENC].iv);
-  const cipher = createCipheriv("aes-256-gcm", bytesOf(value(0n)), iv).setAAD(Buffer.from(written));
-  const ciphertext = Buffer.concat([cipher.update(jwk), cipher.final()]);
-  const encoded = [iv, ciphertext, cipher.getAuthTag()].map((bytes) => bytes.toString("base64url"));
-  const file = Buffer.from([written, "", ...encoded].join("."));
+  const file = sealCompact({ alg: "dir", clevis: { pin: PIN, sss } }, bytesOf(value(0n)), jwk);
   mustFit(file);
   return file;
 }

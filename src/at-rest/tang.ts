@@ -1,7 +1,7 @@
 // Private keys at rest that open only if a Tang server can be reached. The files are those of clevis; the exchange with
 // the server is McCallum and Relyea's.
 
-import { createCipheriv, createECDH, randomBytes } from "node:crypto";
+import { createECDH, randomBytes } from "node:crypto";
 import { printable, usageError } from "../errors.ts";
 import { isObject, member, parseJson, type Fail, type JsonObject } from "../json.ts";
 import { ENCRYPTIONS } from "../jwe/alg/algorithms.ts";
@@ -14,14 +14,16 @@ import { askTang, isServerUrl, NOT_TANG, serverError, withScheme } from "./http.
 import {
   clevisPin,
   damagedLockedKey,
+  ENC,
   onlyClevisOpens,
+  parseCompact,
   parseLocked,
+  sealCompact,
   type AtRest,
   type AtRestType,
 } from "./locked-file.ts";
 
 const ALG = "ECDH-ES"; // RFC 7518, section 4.6, without a key wrap
-const ENC = "A256GCM";
 const NO_PARTY_INFO = Buffer.alloc(0);
 const ANSWER_DEPTH = 4; // nesting of a server's answer, a JWK
 
@@ -96,21 +98,12 @@ function thumbprints(adv: JsonObject): string[] {
   return signingKeys(adv, damagedLockedKey).map((key) => thumbprint(key));
 }
 
-/**
- * Seals a private key's JSON as a compact JWE (RFC 7516, section 7.1). Its content key is agreed on with the server's
- * exchange key (RFC 7518, section 4.6).
- */
+/** Seals a private key's JSON. Its content key is agreed on with the server's exchange key (RFC 7518, section 4.6). */
 function sealForTang(jwk: Buffer, { url, adv, exchange, kid }: TangServer): Buffer {
   const ephemeral = createECDH(CURVES[exchange.crv].openssl);
   const epk = pointJwk(exchange.crv, ephemeral.generateKeys());
-  const header = { alg: ALG, clevis: { pin: "tang", tang: { adv, url } }, enc: ENC, epk, kid };
-  const written = Buffer.from(JSON.stringify(header)).toString("base64url");
-  const iv = randomBytes(ENCRYPTIONS[ENC].iv);
-  const key = contentKey(ephemeral.computeSecret(point(exchange)));
-  const cipher = createCipheriv("aes-256-gcm", key, iv).setAAD(Buffer.from(written));
-  const ciphertext = Buffer.concat([cipher.update(jwk), cipher.final()]);
-  const parts = [iv, ciphertext, cipher.getAuthTag()].map((bytes) => bytes.toString("base64url"));
-  return Buffer.from([written, "", ...parts].join("."));
+  const header = { alg: ALG, clevis: { pin: "tang", tang: { adv, url } }, epk, kid };
+  return sealCompact(header, contentKey(ephemeral.computeSecret(point(exchange))), jwk);
 }
 
 /** The server that a locked key names. @throws KeystoreError `key` if the file is damaged */
@@ -133,11 +126,9 @@ export function tangServer(jwe: Buffer): TangServer {
  * @throws KeystoreError `key` if the file is damaged, `unusable` if the server does not help
  */
 async function openWithTang(jwe: Buffer, signal?: AbortSignal): Promise<Buffer> {
-  const { jwe: parsed, header, encryptedKey } = parseLocked(jwe);
+  const { jwe: parsed, header } = parseCompact(jwe);
   const server = tangServer(jwe);
   const epk = checkJwk(member(header, "epk"), (reason) => damagedLockedKey(`has an epk that ${reason}`));
-  if (parsed.enc !== ENC) throw damagedLockedKey(`has an enc other than ${ENC}`);
-  if (encryptedKey.length > 0) throw damagedLockedKey("has an encrypted key");
   if (!isEcPublic(epk) || epk.crv !== server.exchange.crv) {
     throw damagedLockedKey(`has an epk that is not a public key on ${server.exchange.crv}`);
   }
