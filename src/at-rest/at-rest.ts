@@ -8,6 +8,7 @@
 //     locked-file.ts     what all kinds have in common
 
 import { keyError } from "../errors.ts";
+import { member } from "../json.ts";
 import {
   clevisPin,
   onlyClevisOpens,
@@ -22,7 +23,6 @@ import { atRestByShares, shares } from "./sss.ts";
 import { byTang } from "./tang.ts";
 import { byTpm } from "./tpm2.ts";
 
-const PINS = new Set(["tang", "tpm2", "sss"]); // of clevis, which this program opens
 const TYPES: readonly AtRestType[] = [byPassphrase, byMasterKey, byTang, byTpm, shares(atRestOf)];
 
 /**
@@ -47,10 +47,10 @@ export function atRestKind(file: Buffer): AtRestKind {
 
 function typeOf(file: Buffer): AtRestType {
   const { header } = parseLocked(file);
-  const type = TYPES.find(({ fits }) => fits(header));
+  const [alg, pin] = [member(header, "alg"), clevisPin(header)?.pin];
+  const type = TYPES.find((one) => one.alg === alg && (one.pin === undefined || one.pin === pin));
   if (type !== undefined) return type;
-  const pin = clevisPin(header)?.pin;
-  if (pin !== undefined && !PINS.has(pin)) throw onlyClevisOpens(`with clevis's pin ${pin}`);
+  if (pin !== undefined && !TYPES.some((one) => one.pin === pin)) throw onlyClevisOpens(`with clevis's pin ${pin}`);
   const message = "it is locked in a way this program does not know";
   throw keyError(message, "open it with the program that locked it, then import the key");
 }

@@ -47,8 +47,10 @@ export interface AtRest {
 
 /** One kind of lock. */
 export interface AtRestType {
-  /** Whether a locked file with this header is of this kind. */
-  readonly fits: (header: JsonObject) => boolean;
+  /** The alg of its files. */
+  readonly alg: string;
+  /** The pin that clevis opens its files with, if clevis does. */
+  readonly pin?: string;
   /** How to open a file of this kind. @throws KeystoreError `key` if it is damaged */
   readonly atRestOf: (file: Buffer, secrets: SecretSource) => AtRest;
 }

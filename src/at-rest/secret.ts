@@ -58,7 +58,7 @@ export const byMasterKey = bySecret(fromMasterKey);
 
 function bySecret(from: KeyFromSecret): AtRestType {
   return {
-    fits: (header) => member(header, "alg") === from.alg,
+    alg: from.alg,
     atRestOf: (_file, secrets) => atRestWith(from, secrets),
   };
 }

@@ -43,7 +43,8 @@ interface Policy {
 /** Keys that are locked with clevis's sss. */
 export function shares(lockOf: LockOf): AtRestType {
   return {
-    fits: (header) => member(header, "alg") === "dir" && clevisPin(header)?.pin === PIN,
+    alg: "dir",
+    pin: PIN,
     atRestOf: (file) => {
       const { threshold, parts } = policy(file, lockOf);
       return atRestByShares(

@@ -73,7 +73,8 @@ function withoutPassword(url: string): string {
 
 /** Keys that are locked for a Tang server: each file names its server. */
 export const byTang: AtRestType = {
-  fits: (header) => member(header, "alg") === ALG && clevisPin(header)?.pin === "tang",
+  alg: ALG,
+  pin: "tang",
   atRestOf: (file) => atRestByTang(tangServer(file)),
 };
 

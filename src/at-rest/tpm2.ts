@@ -7,7 +7,6 @@ import { ENCRYPTIONS } from "../jwe/alg/algorithms.ts";
 import { decryptContent } from "../jwe/engine.ts";
 import { clevisPin, damagedLockedKey, parseLocked, type AtRestType } from "./locked-file.ts";
 
-const PIN = "tpm2";
 const TIME_LIMIT = 20_000; // ms for each tool
 const FOLDERS = ["/usr/bin", "/usr/local/bin", "/run/current-system/sw/bin"]; // not PATH: the tools get secrets
 const DEVICE = "/dev/tpmrm0"; // the kernel's resource manager
@@ -15,7 +14,8 @@ const JWK_DEPTH = 3;
 
 /** Keys that are locked for a TPM. This program opens them and does not make new ones. */
 export const byTpm: AtRestType = {
-  fits: (header) => member(header, "alg") === "dir" && clevisPin(header)?.pin === PIN,
+  alg: "dir",
+  pin: "tpm2",
   atRestOf: (file) => {
     sealed(file);
     return {
