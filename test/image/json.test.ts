@@ -76,7 +76,7 @@ test("reads what is written, whatever it is and however it is escaped", () => {
   const escaped = (text: string): string =>
     text.replaceAll(/[a-c<>é]/g, (c) => (c < "b" ? c : `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`));
   const name = fc.string({ unit: fc.constantFrom("a", "b", "<", "é", '"', "\\", "/", " "), maxLength: 4 });
-  const number = fc.double({ noNaN: true, noDefaultInfinity: true }).map((any) => any + 0); // JSON has no -0
+  const number = fc.double({ noNaN: true, noDefaultInfinity: true }).map((double) => double + 0); // JSON has no -0
   const { value } = fc.letrec((tie) => ({
     value: fc.oneof({ depthSize: "small" }, number, name, tie("list"), tie("object")),
     list: fc.array(tie("value"), { maxLength: 3 }),
