@@ -70,7 +70,7 @@ export interface ForgeOptions {
 }
 
 /** Content encryption (RFC 7518, section 5): lengths in bytes, the cipher, and for CBC the hash of its HMAC. */
-export const ENCS: Readonly<Record<string, { cek: number; iv: number; tag: number; cipher: string; hash?: string }>> = {
+const ENCS: Readonly<Record<string, { cek: number; iv: number; tag: number; cipher: string; hash?: string }>> = {
   A128GCM: { cek: 16, iv: 12, tag: 16, cipher: "aes-128-gcm" },
   A192GCM: { cek: 24, iv: 12, tag: 16, cipher: "aes-192-gcm" },
   A256GCM: { cek: 32, iv: 12, tag: 16, cipher: "aes-256-gcm" },

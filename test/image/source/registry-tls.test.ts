@@ -6,7 +6,7 @@ import { once } from "node:events";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer as createPlainServer } from "node:http";
 import { createServer, get } from "node:https";
-import { createServer as createTcpServer, type Server as TcpServer } from "node:net";
+import type { Server as TcpServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
@@ -17,6 +17,7 @@ import { temporaryFolder } from "../../support/folders.ts";
 import { layerDigests, makeImage } from "../../support/images.ts";
 import { testWith } from "../../support/parts.ts";
 import { assertFailure, BINARY, type Result } from "../../support/program.ts";
+import { freePort } from "../../support/registry.ts";
 import { kidOf, makeStore } from "../../support/stores.ts";
 
 const tool =
@@ -33,14 +34,6 @@ test.after(() => {
     else one.close();
   }
 });
-
-async function freePort(): Promise<number> {
-  const server = createTcpServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  return typeof address === "object" ? (address?.port ?? 0) : 0;
-}
 
 interface TokenServer {
   readonly realm: string;
