@@ -11,14 +11,12 @@ import { errorLine } from "../../src/errors.ts";
 import { digestOf } from "../../src/image/documents.ts";
 import { inspectImage } from "../../src/image/inspect.ts";
 import { openImage } from "../../src/image/source/open.ts";
-import { HandMade, skopeo } from "../support/encrypted-images.ts";
+import { entry, HandMade, INDEX, MANIFEST, skopeo, tag } from "../support/encrypted-images.ts";
 import { temporaryFolder } from "../support/folders.ts";
 import { sampled, testWith } from "../support/parts.ts";
 import type { Skopeo } from "../support/skopeo.ts";
 
 const OCI = "application/vnd.oci.image";
-const MANIFEST = `${OCI}.manifest.v1+json`;
-const INDEX = `${OCI}.index.v1+json`;
 const DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json";
 const XML = "application/xml";
 const ABSENT = `"digest":"sha256:${"0".repeat(64)}","size":9`;
@@ -56,9 +54,6 @@ class Layout extends HandMade {
   }
 }
 
-const entry = (descriptor: string, more = "", mediaType = MANIFEST): string =>
-  `{"mediaType":"${mediaType}",${descriptor}${more}}`;
-const tag = (name: string): string => `,"annotations":{"org.opencontainers.image.ref.name":"${name}"}`;
 const platform = (architecture: string): string => `,"platform":{"os":"linux","architecture":"${architecture}"}`;
 const single = (make: (layout: Layout) => string): string => {
   const layout = new Layout();

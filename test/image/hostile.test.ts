@@ -18,7 +18,7 @@ import {
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { encryptedLayer, HandMade } from "../support/encrypted-images.ts";
+import { encryptedLayer, entry, HandMade, INDEX, tag } from "../support/encrypted-images.ts";
 import { temporaryFolder } from "../support/folders.ts";
 import { testWith } from "../support/parts.ts";
 import { assertFailure, BINARY, run, runHere, succeed, throughBinary } from "../support/program.ts";
@@ -27,8 +27,6 @@ import { kidOf, makeStore } from "../support/stores.ts";
 
 runHere();
 const store = makeStore("alice", "bob");
-const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
-const INDEX = "application/vnd.oci.image.index.v1+json";
 const PLAIN = `{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"sha256:${"1".repeat(64)}","size":1}`;
 const encrypted = (): string => encryptedLayer(store, ["alice"]);
 const cli = (...args: readonly string[]): string => succeed([...args, "--keystore", store]);
@@ -41,9 +39,6 @@ const failsAfter = (...args: readonly string[]): string => {
   return stderr;
 };
 
-const entry = (descriptor: string, more = "", mediaType = MANIFEST): string =>
-  `{"mediaType":"${mediaType}",${descriptor}${more}}`;
-const tag = (name: string): string => `,"annotations":{"org.opencontainers.image.ref.name":"${name}"}`;
 const index = (...entries: readonly string[]): string => `{"manifests":[${entries.join(",")}]}`;
 
 /** A layout with one manifest. */

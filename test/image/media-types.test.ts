@@ -9,7 +9,16 @@ import { notDecryptedBy, ociType } from "../../src/image/media-types.ts";
 import { planRewrap } from "../../src/image/rewrap.ts";
 import { openImage } from "../../src/image/source/open.ts";
 import { openStore } from "../../src/keystore/store.ts";
-import { assertDecrypts, copy, encryptedLayer, HandMade, skopeo } from "../support/encrypted-images.ts";
+import {
+  assertDecrypts,
+  copy,
+  encryptedLayer,
+  entry,
+  HandMade,
+  MANIFEST,
+  skopeo,
+  tag,
+} from "../support/encrypted-images.ts";
 import { temporaryFolder } from "../support/folders.ts";
 import { makeImage } from "../support/images.ts";
 import { testWith } from "../support/parts.ts";
@@ -21,7 +30,6 @@ const cli = (...args: readonly string[]): { code: number | null; stdout: string;
   run([...args, "--keystore", store]);
 const OCI = "application/vnd.oci.image";
 const DOCKER = "application/vnd.docker";
-const MANIFEST = `${OCI}.manifest.v1+json`;
 const DOCKER_MANIFEST = `${DOCKER}.distribution.manifest.v2+json`;
 const DOCKER_LAYER = `${DOCKER}.image.rootfs.diff.tar.gzip+encrypted`;
 const CONTAINERS = "skopeo, podman, buildah, CRI-O";
@@ -168,9 +176,8 @@ testWith(skopeo, "a skopeo that knows provider:", "lets skopeo decrypt an image 
     .replaceAll(`${OCI}.layer.v1.tar+gzip+encrypted`, DOCKER_LAYER)
     .replace(MANIFEST, DOCKER_MANIFEST)
     .replace(`${OCI}.config.v1+json`, `${DOCKER}.container.image.v1+json`);
-  const tag = ',"annotations":{"org.opencontainers.image.ref.name":"latest"}';
   const reference = made.index(
-    `{"schemaVersion":2,"manifests":[{"mediaType":"${DOCKER_MANIFEST}",${made.blob(text)}${tag}}]}`,
+    `{"schemaVersion":2,"manifests":[${entry(made.blob(text), tag("latest"), DOCKER_MANIFEST)}]}`,
   );
   const args = ["--decryption-key", "provider:keystore"];
   assert.not.ok(copy(tool, store, ...args, `${reference}:latest`, `oci:${temporaryFolder()}/x`).ok);

@@ -4,7 +4,16 @@ import { cpSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { assertDecrypts, copy, encryptedLayer, HandMade, onlyPrivate, skopeo } from "../support/encrypted-images.ts";
+import {
+  assertDecrypts,
+  copy,
+  encryptedLayer,
+  entry,
+  HandMade,
+  onlyPrivate,
+  skopeo,
+  tag,
+} from "../support/encrypted-images.ts";
 import { temporaryFolder } from "../support/folders.ts";
 import { makeImage, manifestLayers } from "../support/images.ts";
 import { testWith } from "../support/parts.ts";
@@ -331,9 +340,8 @@ test("prints the table and writes nothing with --dry-run; keeps old manifests un
 test("--prune leaves a manifest that another tag points to", () => {
   const image = new HandMade();
   const manifest = image.blob(`{"layers":[${encryptedLayer(store, ["alice"])}]}`);
-  const tagged = (tag: string): string =>
-    `{"mediaType":"application/vnd.oci.image.manifest.v1+json",${manifest},"annotations":{"org.opencontainers.image.ref.name":"${tag}"}}`;
-  const reference = image.index(`{"manifests":[${tagged("one")},${tagged("two")}]}`);
+  const tagged = ["one", "two"].map((name) => entry(manifest, tag(name)));
+  const reference = image.index(`{"manifests":[${tagged.join(",")}]}`);
   cli("rewrap", `${reference}:one`, "--to", "bob", "--prune");
   assert.match(cli("inspect", `${reference}:one`, "--verify"), /bob \(RSA-OAEP-256\) - opens/);
   assert.match(cli("inspect", `${reference}:two`, "--verify"), /alice \(ECDH-ES\+A256KW\) - opens/);

@@ -7,18 +7,14 @@ import { inspectImage, type ManifestReport } from "../../src/image/inspect.ts";
 import { planRewrap } from "../../src/image/rewrap.ts";
 import { openImage } from "../../src/image/source/open.ts";
 import { openStore } from "../../src/keystore/store.ts";
-import { encryptedLayer, HandMade } from "../support/encrypted-images.ts";
+import { encryptedLayer, entry, HandMade, INDEX, MANIFEST, tag } from "../support/encrypted-images.ts";
 import { assertFailure, run } from "../support/program.ts";
 import { kidOf, makeStore, noSecrets } from "../support/stores.ts";
 
 const store = makeStore("alice", "bob");
-const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
-const INDEX = "application/vnd.oci.image.index.v1+json";
 const cli = (...args: readonly string[]): { code: number | null; stdout: string; stderr: string } =>
   run([...args, "--keystore", store]);
 const absent = (digit: string): string => `"digest":"sha256:${digit.repeat(64)}","size":9`;
-const entry = (descriptor: string, more = "", mediaType = MANIFEST): string =>
-  `{"mediaType":"${mediaType}",${descriptor}${more}}`;
 const platform = (architecture: string, variant = ""): string =>
   `,"platform":{"os":"linux","architecture":"${architecture}"${variant === "" ? "" : `,"variant":"${variant}"`}}`;
 const inspected = async (reference: string): Promise<ManifestReport[]> =>
@@ -73,9 +69,8 @@ test("rewraps what is there, leaves the entries of the rest byte for byte and sa
 
 test("refuses a layout in which nothing is there that was named", () => {
   const image = new HandMade();
-  const tag = ',"annotations":{"org.opencontainers.image.ref.name":"a"}';
   const there = entry(image.blob(`{"layers":[${encryptedLayer(store, ["alice"])}]}`));
-  const reference = image.index(`{"manifests":[${entry(absent("3"), tag)},${there}]}`);
+  const reference = image.index(`{"manifests":[${entry(absent("3"), tag("a"))},${there}]}`);
   for (const name of [`${reference}:a`, `${reference}:@0`]) {
     assert.match(assertFailure(cli("inspect", name), 1), /cannot read blobs\/sha256\/3{64}: ENOENT; .*not complete/);
   }
@@ -95,7 +90,7 @@ test("does not call an image unencrypted whose manifests are all absent", async 
 test("tells several images of a layout apart, by what names them", async () => {
   const image = new HandMade();
   const manifest = (layers: string): string => entry(image.blob(`{"layers":[${layers}]}`), platform("amd64"));
-  const tagged = entry(absent("4"), ',"annotations":{"org.opencontainers.image.ref.name":"v1"}');
+  const tagged = entry(absent("4"), tag("v1"));
   const inner = image.blob(`{"manifests":[${manifest("")},${entry(absent("5"))}]}`);
   const reference = image.index(
     `{"manifests":[${manifest(encryptedLayer(store, ["alice"]))},${tagged},${entry(inner, "", INDEX)}]}`,

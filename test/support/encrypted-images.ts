@@ -87,6 +87,14 @@ export class HandMade {
   }
 }
 
+export const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
+export const INDEX = "application/vnd.oci.image.index.v1+json";
+
+/** An index's entry of a blob, with more members; and one of them, the tag. */
+export const entry = (descriptor: string, more = "", mediaType = MANIFEST): string =>
+  `{"mediaType":"${mediaType}",${descriptor}${more}}`;
+export const tag = (name: string): string => `,"annotations":{"org.opencontainers.image.ref.name":"${name}"}`;
+
 /** An encrypted layer's descriptor, its key wrapped for recipients of a store. No blob is behind it: nobody may read it. */
 export function encryptedLayer(store: string, recipients: readonly string[], scheme = "provider.keystore"): string {
   const answer = throughBundles(() => succeed(["--keystore", store], { input: wrapRequest(recipients) }));
