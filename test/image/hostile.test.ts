@@ -1,28 +1,13 @@
-// Layouts that somebody made to mislead, and odd ones that are right: no false word about them, and nothing lost.
+// Layouts that somebody made to mislead, and odd ones that are right: no false word about them.
 
-import { spawn, spawnSync } from "node:child_process";
-import { once } from "node:events";
-import {
-  chmodSync,
-  chownSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
+import { spawnSync } from "node:child_process";
+import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { encryptedLayer, entry, HandMade, INDEX, tag } from "../support/encrypted-images.ts";
+import { encryptedLayer, entry, HandMade, index, INDEX, second, single, tag } from "../support/encrypted-images.ts";
 import { temporaryFolder } from "../support/folders.ts";
-import { testWith } from "../support/parts.ts";
 import { assertFailure, BINARY, run, runHere, succeed, throughBinary } from "../support/program.ts";
-import { wrap } from "../support/requests.ts";
 import { kidOf, makeStore } from "../support/stores.ts";
 
 runHere();
@@ -38,23 +23,6 @@ const failsAfter = (...args: readonly string[]): string => {
   assert.is(code, 1, stderr);
   return stderr;
 };
-
-const index = (...entries: readonly string[]): string => `{"manifests":[${entries.join(",")}]}`;
-
-/** A layout with one manifest. */
-function single(manifest: string, more = ""): { image: HandMade; reference: string } {
-  const image = new HandMade();
-  return { image, reference: image.index(index(entry(image.blob(manifest), more))) };
-}
-
-/** A layer with an annotation of another scheme beside its own. */
-const second = (layer: string, scheme: string, value: string): string =>
-  layer.replace(
-    '"org.opencontainers.image.enc.pubopts"',
-    `"org.opencontainers.image.enc.keys.${scheme}":"${value}",$&`,
-  );
-
-const digests = (text: string): string[] => text.match(/sha256:[0-9a-f]{64}/g) ?? [];
 
 for (const [name, manifest] of [
   ["a manifest that is an index too", `{"manifests":[],"layers":[${PLAIN}]}`],
@@ -273,20 +241,6 @@ test("prints nothing of an image that moves the cursor, and takes no kid for a n
   assert.match(cli("inspect", single(`{"layers":[${posing}]}`).reference), /: "bob \(RSA\), x" \(ECDH/);
 });
 
-test("rewraps a manifest and an index.json that are larger than 64 KiB", () => {
-  const layers = Array.from({ length: 100 }, encrypted).join(",");
-  const image = new HandMade();
-  const manifest = image.blob(`{"layers":[${layers}]}`);
-  const reference = image.index(
-    index(...Array.from({ length: 500 }, (_, place) => entry(manifest, tag(String(place))))),
-  );
-  assert.ok(layers.length > 65_536 && image.read().length > 65_536);
-  cli("rewrap", `${reference}:7`, "--to", "bob", "--prune");
-  const [first, seventh] = [digests(image.read())[0], digests(image.read())[7]];
-  assert.match(cli("inspect", `${reference}:7`, "--verify"), /bob .* opens/);
-  assert.is.not(first, seventh);
-});
-
 test("inspects Windows images, and artifacts whose configuration is no JSON", () => {
   for (const [config, type] of [
     ['{"config":{"Volumes":{"C:\\\\data":{}},"Env":["A=1"]}}', "application/vnd.oci.image.config.v1+json"],
@@ -302,93 +256,6 @@ test("inspects Windows images, and artifacts whose configuration is no JSON", ()
   }
 });
 
-test("drops the embedded copy of a manifest that changed", () => {
-  const manifest = `{"layers":[${encrypted()}]}`;
-  const { image, reference } = single(manifest, `,"data":"${Buffer.from(manifest).toString("base64")}"`);
-  throughBinary(() => succeed(["rewrap", reference, "--to", "bob", "--keystore", store]));
-  assert.not.match(image.read(), '"data"');
-  cli("inspect", reference);
-});
-
-test("shows whom a rewrap leaves as they are, and says so where nothing is encrypted", () => {
-  const layer = second(encrypted(), "pgp", "AAAA");
-  assert.match(
-    cli("rewrap", single(`{"layers":[${layer}]}`).reference, "--to", "bob"),
-    /pgp +not readable +not readable/,
-  );
-  assert.match(
-    run(["rewrap", single(`{"layers":[${PLAIN}]}`).reference, "--to", "bob", "--keystore", store]).stderr,
-    /no layer is encrypted/,
-  );
-});
-
-test("--remove takes somebody off what this store cannot open, too, or says what stays", () => {
-  const mallory = makeStore("mallory");
-  const kid = kidOf(mallory, "mallory");
-  const others = wrap(mallory, ["mallory"]).toString("base64");
-  const { reference } = single(
-    `{"layers":[${second(encryptedLayer(store, ["alice", "bob"]), "provider.other", others)}]}`,
-  );
-  assert.match(
-    run(["rewrap", reference, "--remove", "bob", "--keystore", store]).stdout,
-    new RegExp(`provider:keystore +alice, bob +alice\n.*provider:other +${kid} +${kid}`),
-  );
-  cli("rewrap", reference, "--remove", kid);
-  assert.not.match(cli("inspect", reference), new RegExp(`${kid}|provider:other`));
-
-  for (const [scheme, value] of [
-    ["provider.other", "AAAA"],
-    ["pgp", "AAAA"],
-  ] as const) {
-    const foreign = single(`{"layers":[${second(encryptedLayer(store, ["alice", "bob"]), scheme, value)}]}`).reference;
-    assert.match(
-      run(["rewrap", foreign, "--remove", "bob", "--keystore", store]).stderr,
-      new RegExp(`the annotations of ${scheme.replace(".", ":")} were not opened and stay`),
-    );
-  }
-  const unreadable = encrypted().replace(/(keystore":")([^"]*)/, `$1$2,AAAA`);
-  assert.match(
-    refused(1, "rewrap", single(`{"layers":[${unreadable}]}`).reference, "--remove", "bob"),
-    /a recipient without a readable kid/,
-  );
-});
-
-test("--prune keeps what an unreadable neighbour may need, and says what was done", () => {
-  const image = new HandMade();
-  const [first, missing] = [image.blob(`{"layers":[${encrypted()}]}`), `"digest":"sha256:${"2".repeat(64)}","size":9`];
-  const reference = image.index(index(entry(first, tag("a")), entry(missing, tag("gone"), INDEX)));
-  const line = failsAfter("rewrap", `${reference}:a`, "--to", "bob", "--prune");
-  assert.match(line, /is rewrapped, but its old manifests are still there: /);
-  assert.not.match(line, /nothing was written/);
-  assert.match(cli("inspect", `${reference}:a`), /bob/);
-  assert.ok(image.read(digests(first)[0] ?? ""));
-
-  const sparse = new HandMade();
-  const old = sparse.blob(`{"layers":[${encrypted()}]}`);
-  const beside = sparse.index(index(entry(old, tag("a")), entry(missing, tag("gone"))));
-  cli("rewrap", `${beside}:a`, "--to", "bob", "--prune");
-  assert.not.ok(existsSync(join(sparse.dir, "blobs", digests(old)[0]?.replace(":", "/") ?? "")));
-});
-
-test("--prune leaves a manifest that another one has as a layer", () => {
-  const image = new HandMade();
-  const first = image.blob(`{"layers":[${encrypted()}]}`);
-  const other = image.blob(`{"layers":[{"mediaType":"x",${first}}]}`);
-  const reference = image.index(index(entry(first, tag("a")), entry(other, tag("b"))));
-  cli("rewrap", `${reference}:a`, "--to", "bob", "--prune");
-  assert.ok(image.read(digests(first)[0] ?? ""));
-});
-
-test("--prune leaves a manifest below an index that another one has as a layer", () => {
-  const image = new HandMade();
-  const first = image.blob(`{"layers":[${encrypted()}]}`);
-  const above = image.blob(index(entry(first)));
-  const other = image.blob(`{"layers":[{"mediaType":"x",${above}}]}`);
-  const reference = image.index(index(entry(first, tag("a")), entry(other, tag("b")), entry(above, tag("c"), INDEX)));
-  cli("rewrap", `${reference}:a`, "--to", "bob", "--prune");
-  assert.match(cli("inspect", `${reference}:c`), /alice/);
-});
-
 test("refuses a document that one of several ways to it finds nested too deep", () => {
   const image = new HandMade();
   const manifest = image.blob(`{"layers":[${encrypted()}]}`);
@@ -401,71 +268,6 @@ test("refuses a document that one of several ways to it finds nested too deep", 
   assert.match(refused(1, "rewrap", deep(5), "--to", "bob"), /document sha256:\w+ is nested too deep/);
   assert.match(refused(1, "inspect", deep(5)), /document sha256:\w+ is nested too deep/);
 });
-
-test("of two rewraps at once of one layout none is lost without a word", async () => {
-  const image = new HandMade();
-  const names = ["a", "b", "c", "d"];
-  const layers = Array.from({ length: 20 }, encrypted).join(",");
-  const reference = image.index(
-    index(...names.map((name) => entry(image.blob(`{"name":"${name}","layers":[${layers}]}`), tag(name)))),
-  );
-  const codes = await Promise.all(
-    names.map(async (name) => {
-      const child = spawn(BINARY, ["rewrap", `${reference}:${name}`, "--to", "bob", "--keystore", store], {
-        stdio: "ignore",
-        env: {},
-      });
-      const [code] = (await once(child, "close")) as [number];
-      return code;
-    }),
-  );
-  assert.ok(codes.includes(0));
-  for (const [place, name] of names.entries()) {
-    assert.is(
-      /bob/.test(cli("inspect", `${reference}:${name}`)),
-      codes[place] === 0,
-      `${name} ended with ${codes[place]}`,
-    );
-  }
-});
-
-test("keeps the mode of index.json, and a link to it", () => {
-  const { image, reference } = single(`{"layers":[${encrypted()}]}`);
-  const real = join(image.dir, "real.json");
-  renameSync(join(image.dir, "index.json"), real);
-  symlinkSync("real.json", join(image.dir, "index.json"));
-  chmodSync(real, 0o600);
-  cli("rewrap", reference, "--to", "bob");
-  assert.is(statSync(real).mode & 0o777, 0o600);
-  assert.match(readFileSync(real, "utf8"), digests(image.read())[0] ?? "none");
-  assert.equal(readdirSync(image.dir).toSorted(), ["blobs", "index.json", "oci-layout", "real.json"]);
-});
-
-testWith(
-  process.getuid?.() === 0 ? true : undefined,
-  "root",
-  "gives new files of a layout the mode and owner of index.json, whatever the umask",
-  () => {
-    for (const mode of [0o644, 0o664, 0o600]) {
-      const { image, reference } = single(`{"layers":[${encrypted()}]}`);
-      const path = join(image.dir, "index.json");
-      chownSync(path, 1234, 5678);
-      chmodSync(path, mode);
-      const before = readdirSync(join(image.dir, "blobs/sha256"));
-      assert.is(
-        spawnSync("sh", ["-c", 'umask 077; exec "$0" rewrap "$1" --to bob --keystore "$2"', BINARY, reference, store])
-          .status,
-        0,
-      );
-      const fresh = readdirSync(join(image.dir, "blobs/sha256")).filter((name) => !before.includes(name));
-      assert.is(fresh.length, 1);
-      for (const file of [path, ...fresh.map((name) => join(image.dir, "blobs/sha256", name))]) {
-        const stat = statSync(file);
-        assert.equal([stat.mode & 0o777, stat.uid, stat.gid], [mode, 1234, 5678], file);
-      }
-    }
-  },
-);
 
 test("is not held up by a FIFO or a folder in the place of a document", () => {
   const dir = temporaryFolder();

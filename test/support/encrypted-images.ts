@@ -95,6 +95,21 @@ export const entry = (descriptor: string, more = "", mediaType = MANIFEST): stri
   `{"mediaType":"${mediaType}",${descriptor}${more}}`;
 export const tag = (name: string): string => `,"annotations":{"org.opencontainers.image.ref.name":"${name}"}`;
 
+export const index = (...entries: readonly string[]): string => `{"manifests":[${entries.join(",")}]}`;
+
+/** A layout with one manifest. */
+export function single(manifest: string, more = ""): { image: HandMade; reference: string } {
+  const image = new HandMade();
+  return { image, reference: image.index(index(entry(image.blob(manifest), more))) };
+}
+
+/** A layer with an annotation of another scheme beside its own. */
+export const second = (layer: string, scheme: string, value: string): string =>
+  layer.replace(
+    '"org.opencontainers.image.enc.pubopts"',
+    `"org.opencontainers.image.enc.keys.${scheme}":"${value}",$&`,
+  );
+
 /** An encrypted layer's descriptor, its key wrapped for recipients of a store. No blob is behind it: nobody may read it. */
 export function encryptedLayer(store: string, recipients: readonly string[], scheme = "provider.keystore"): string {
   const answer = throughBundles(() => succeed(["--keystore", store], { input: wrapRequest(recipients) }));
